@@ -1,0 +1,8 @@
+"""mp3restore's engine: the restoration chain, usable without a terminal.
+
+Floors (a file imports only from its own floor or below):
+``cli, headless, doctor`` → ``session`` → ``runner`` → ``plan`` → ``stages, recipes, store`` →
+``models, analysis`` → ``audio, dsp`` → ``errors, events, text``.
+"""
+
+__version__ = "0.1.0"

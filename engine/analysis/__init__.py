@@ -1,0 +1,1 @@
+"""What a song is and what was done to it: MP3 header facts, cutoff, level."""

@@ -1,0 +1,101 @@
+"""Where a song's spectrum was cut off by its encoder.
+
+One decision per song: the low-pass that LAME wrote into its tag, checked against the long-term average
+spectrum; without a tag the steepest drop of that spectrum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio.readers import Audio
+
+_FFT = 4096
+_HALF_WINDOW = 700.0  # Hz on both sides of a candidate; measured as the best on LAME encodings
+_BIAS = 120.0  # Hz by which the middle of the drop lies below the encoder's own figure
+_LOWEST = 3000.0
+_SURE_DROP, _POSSIBLE_DROP = 24.0, 12.0
+_TRANSCODE_GAP = 1500.0
+_FLOOR_RANGE = 110.0
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """``hz`` is None where nothing was cut off. ``confidence`` is 0 to 1."""
+
+    hz: float | None
+    source: Literal["lame tag", "measured", "sample rate", "none"]
+    confidence: float
+
+
+class LongTermSpectrum:
+    """Mean power per frequency of a stream, summed over channels."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._window = np.hanning(_FFT + 1)[:-1].astype(np.float32)
+        self._power = np.zeros(_FFT // 2 + 1)
+        self._rest: Audio | None = None
+        self._count = 0
+
+    def process(self, block: Audio) -> None:
+        """Take the next ``(frames, channels)``."""
+        data = block if self._rest is None else np.concatenate([self._rest, block])
+        hop = _FFT // 2
+        if len(data) >= _FFT:
+            frames = np.lib.stride_tricks.sliding_window_view(data, _FFT, axis=0)[::hop]
+            for part in np.array_split(frames, max(1, len(frames) // 64)):
+                spectrum = np.fft.rfft(part * self._window, axis=-1)
+                self._power += (spectrum.real**2 + spectrum.imag**2).sum(axis=(0, 1))
+            self._count += len(frames)
+            data = data[len(frames) * hop :]
+        self._rest = data.copy()
+
+    def decibels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """(frequencies in Hz, mean power in dB)."""
+        power = self._power / max(1, self._count)
+        return np.fft.rfftfreq(_FFT, 1 / self.rate), 10 * np.log10(power + 1e-20)
+
+
+def steepest_drop(frequencies: npt.NDArray[np.float64], level: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """(frequency in Hz, drop in dB) at which the mean level below and above differ most."""
+    level = np.maximum(level, level.max() - _FLOOR_RANGE)
+    half = max(2, int(_HALF_WINDOW / frequencies[1]))
+    total = np.concatenate([[0.0], np.cumsum(level)])
+    at = np.arange(half, len(level) - half)
+    drop = (2 * total[at] - total[at - half] - total[at + half]) / half
+    drop[frequencies[at] < _LOWEST] = -1.0
+    best = int(np.argmax(drop))
+    return float(frequencies[at[best]]) + _BIAS, float(drop[best])
+
+
+def find_cutoff(spectrum: LongTermSpectrum, tag_lowpass: int) -> tuple[Cutoff, str]:
+    """The song's cutoff and a warning (empty where there is nothing to say).
+
+    Args:
+        spectrum: of the whole song at the rate of the file.
+        tag_lowpass: Hz from the LAME tag, 0 where it says nothing.
+    """
+    frequencies, level = spectrum.decibels()
+    nyquist = spectrum.rate / 2
+    if level.max() < -100:
+        return Cutoff(None, "none", 0.0), ""
+    measured, drop = steepest_drop(frequencies, level)
+    if 0 < tag_lowpass < nyquist:
+        if drop >= _SURE_DROP and measured < tag_lowpass - _TRANSCODE_GAP:
+            return (
+                Cutoff(measured, "measured", 0.8),
+                f"The encoder says it kept everything up to {tag_lowpass / 1000:.1f} kHz, but the music ends at "
+                f"{measured / 1000:.1f} kHz: this file was probably made from another lossy file.",
+            )
+        return Cutoff(float(tag_lowpass), "lame tag", 0.95), ""
+    if drop >= _POSSIBLE_DROP:
+        confidence = min(0.9, 0.3 + 0.6 * (drop - _POSSIBLE_DROP) / (_SURE_DROP - _POSSIBLE_DROP))
+        return Cutoff(min(measured, 0.99 * nyquist), "measured", round(confidence, 2)), ""
+    if spectrum.rate < 44100:
+        return Cutoff(0.97 * nyquist, "sample rate", 0.7), ""
+    return Cutoff(None, "none", round(1 - drop / _SURE_DROP, 2)), ""

@@ -1,0 +1,1 @@
+"""Getting samples in and out: decode, encode, tags, resample, chunks, loudness."""

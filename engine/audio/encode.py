@@ -1,0 +1,173 @@
+"""24-bit FLAC, dithered, written under a temporary name, verified sample by sample, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.audio.readers import BLOCK, Audio
+from engine.errors import OutputError, explain_os_error
+
+_BITS = 24
+_SCALE = float(1 << (_BITS - 1))
+_HIGHEST_LEVEL = 1.0  # soundfile maps 0..1 to libFLAC's 0..8
+_ROOM = 32 << 20  # bytes that must stay free on the disk
+_NEAR_FULL_SCALE = 0.9999
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished FLAC file. ``gain`` is what had to be applied (in dB, <= 0) so that nothing clips."""
+
+    path: Path
+    rate: int
+    channels: int
+    frames: int
+    size: int
+    sha256: str
+    gain: float
+
+
+class _Overload(Exception):
+    """The signal is too loud for full scale; ``args[0]`` is its peak."""
+
+
+def write_flac(
+    path: Path,
+    blocks: Callable[[], Iterable[Audio]],
+    *,
+    rate: int,
+    channels: int,
+    frames: int,
+    seed: int,
+    tag: Callable[[Path], None] | None = None,
+) -> Encoded:
+    """Write the stream that ``blocks()`` gives to ``path``, or nothing at all.
+
+    TPDF dither of 2 LSB peak to peak (Lipshitz, Wannamaker, Vanderkooy 1992), the same for all channels of a
+    song whose channels are equal, from ``seed``: the same signal gives the same bytes. A signal beyond full
+    scale is measured to its end and written again with the one gain that makes it fit. ``blocks`` may thus be
+    called more than once. ``tag`` is called with the temporary file before it is verified.
+
+    Raises:
+        OutputError: it could not be written or did not come back as written; one sentence for the user.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".mp3restore-{hashlib.sha1(os.fsencode(path.name)).hexdigest()[:12]}.tmp")
+    gain = 1.0
+    try:
+        while True:
+            try:
+                written = _encode(temporary, blocks(), rate, channels, frames, seed, gain)
+                break
+            except _Overload as overload:
+                gain *= _NEAR_FULL_SCALE / overload.args[0]
+        if tag is not None:
+            tag(temporary)
+        _verify(temporary, written, rate, channels, frames)
+        result = Encoded(
+            path, rate, channels, frames, temporary.stat().st_size, file_hash(temporary),
+            float(20 * np.log10(gain)),
+        )  # fmt: skip
+        _flush(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(explain_os_error(error, "the result")) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return result
+
+
+def _encode(
+    path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int, gain: float
+) -> str:
+    """Encode and give the SHA-256 of the samples as written. Raises _Overload with the peak."""
+    import soundfile
+
+    need_room(path.parent, 0)
+    dither = np.random.Generator(np.random.Philox(key=seed))
+    digest = hashlib.sha256()
+    count, peak = 0, 0.0
+    try:
+        with soundfile.SoundFile(
+            path, "w", rate, channels, "PCM_24", format="FLAC", compression_level=_HIGHEST_LEVEL
+        ) as file:
+            for block in blocks:
+                for samples in _slices(block * np.float32(gain)):
+                    peak = max(peak, float(np.abs(samples).max()))
+                    if peak >= 1.0:
+                        continue  # measure on to the end
+                    integers = _quantise(samples, dither)
+                    digest.update(integers.tobytes())
+                    file.write(integers)
+                    count += len(samples)
+    except (soundfile.SoundFileError, AssertionError) as error:
+        need_room(path.parent, _ROOM)
+        raise OutputError(f"The result could not be encoded ({error}): check the disk it is written to.") from error
+    if peak >= 1.0:
+        raise _Overload(peak)
+    if count != frames:
+        raise OutputError(f"The result has {count} frames instead of {frames}: please report this as a bug.")
+    return digest.hexdigest()
+
+
+def _slices(block: Audio) -> Iterator[Audio]:
+    if not np.isfinite(block).all():
+        raise OutputError("The result holds samples that are not numbers: please report this as a bug.")
+    for at in range(0, len(block), BLOCK):
+        yield block[at : at + BLOCK]
+
+
+def _quantise(samples: Audio, dither: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """float32 to left-justified 24-bit integers."""
+    noise = dither.random(len(samples), np.float32)[:, None] - dither.random(len(samples), np.float32)[:, None]
+    if not (samples == samples[:, :1]).all():
+        others = (len(samples), samples.shape[1] - 1)
+        rest = dither.random(others, np.float32) - dither.random(others, np.float32)
+        noise = np.concatenate([noise, rest], axis=1)
+    scaled = np.round(samples.astype(np.float64) * _SCALE + noise)
+    return np.clip(scaled, -_SCALE, _SCALE - 1).astype(np.int32) << (32 - _BITS)
+
+
+def _verify(path: Path, written: str, rate: int, channels: int, frames: int) -> None:
+    """Decode what was written and compare every sample."""
+    import soundfile
+
+    digest = hashlib.sha256()
+    try:
+        with soundfile.SoundFile(path) as file:
+            same = (file.samplerate, file.channels, file.frames) == (rate, channels, frames)
+            while len(block := file.read(BLOCK, dtype="int32", always_2d=True)):
+                digest.update(block.tobytes())
+    except soundfile.SoundFileError:
+        same = False
+    if not same or digest.hexdigest() != written:
+        need_room(path.parent, _ROOM)
+        raise OutputError("The result did not read back as it was written: check the disk and run again.")
+
+
+def need_room(folder: Path, size: int) -> None:
+    """Raise OutputError where ``folder``'s disk has no room for ``size`` bytes and some reserve."""
+    free = shutil.disk_usage(folder).free
+    if free < size + (0 if size else 1 << 20):
+        raise OutputError("The disk is full, so the result could not be written: free some space and run again.")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Bring the bytes onto the disk, so that a power cut cannot leave a name without its content."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

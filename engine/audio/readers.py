@@ -1,0 +1,163 @@
+"""Decoders: libsndfile first, FFmpeg (through PyAV) where that fails. Both stream and never hold a song.
+
+libsndfile (mpg123) is sample-exact on every file with an Info/LAME tag, but ends early, sometimes without a
+word, on damaged ones; FFmpeg walks over damage. Which of them to trust is decided by the caller
+(:mod:`engine.audio.probe`), from the number of frames that the headers promise.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio.mpeg import DECODER_DELAY, read_facts
+from engine.errors import DecodeError, explain_os_error
+
+Audio = npt.NDArray[np.float32]
+Decoder = Literal["libsndfile", "ffmpeg"]
+BLOCK = 1 << 16
+MAX_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """Rate in Hz, channels, and the frames the container promises (-1 where it does not)."""
+
+    rate: int
+    channels: int
+    frames: int
+    kind: str
+
+
+class _Tail(io.RawIOBase):
+    """A file from byte ``start`` on, for decoders that give up on garbage before the first frame."""
+
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        self._file, self._start = file, start
+        file.seek(start)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = self._start if whence == io.SEEK_SET else 0
+        return max(0, self._file.seek(offset + origin, whence) - self._start)
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def stream(path: Path, decoder: Decoder, start: int = 0) -> tuple[StreamInfo, Iterator[Audio]]:
+    """Open ``path`` and give its format and its blocks, float32 ``(frames, channels)``.
+
+    ``start`` is the byte offset of the first MP3 frame where garbage lies before it. Samples may exceed 1.0:
+    MP3 decoders overshoot, and that is kept.
+
+    Raises:
+        DecodeError: nothing can be decoded. The blocks may raise it too, later on.
+    """
+    return _stream_libsndfile(path, start) if decoder == "libsndfile" else _stream_ffmpeg(path)
+
+
+def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Audio]]:
+    import soundfile
+
+    raw: BinaryIO | None = None
+    try:
+        if start:
+            raw = path.open("rb")
+            file = soundfile.SoundFile(_Tail(raw, start))  # type: ignore[arg-type]
+        else:
+            file = soundfile.SoundFile(path)
+    except OSError as error:
+        raise DecodeError(explain_os_error(error, "the song")) from error
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise DecodeError(f"libsndfile cannot open it: {error}") from error
+    info = StreamInfo(file.samplerate, file.channels, file.frames, f"{file.format} {file.subtype}")
+
+    def blocks() -> Iterator[Audio]:
+        with file:
+            try:
+                while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                    yield block
+            except (soundfile.SoundFileError, RuntimeError) as error:
+                raise DecodeError(f"libsndfile stopped: {error}") from error
+        if raw is not None:
+            raw.close()
+
+    return info, blocks()
+
+
+def _stream_ffmpeg(path: Path) -> tuple[StreamInfo, Iterator[Audio]]:
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        container = av.open(str(path), mode="r", metadata_errors="replace")
+        source = next((s for s in container.streams if s.type == "audio"), None)
+        if source is None:
+            container.close()
+            raise DecodeError("it holds no audio stream.")
+        rate = int(source.codec_context.sample_rate)
+        channels = int(source.codec_context.channels)
+    except (OSError, av.FFmpegError, ValueError) as error:
+        raise DecodeError(f"FFmpeg cannot open it: {error}") from error
+
+    return StreamInfo(rate, channels, -1, f"{container.format.name}"), _ffmpeg_blocks(
+        container, source, rate, channels, _missing_trim(path)
+    )
+
+
+def _missing_trim(path: Path) -> tuple[int, int | None]:
+    """(samples to drop at the start, samples to keep) where FFmpeg does not see the LAME tag.
+
+    It reads the tag only where the first frame follows the tags directly; behind garbage it decodes the
+    tag's own frame as one of silence, and trims nothing.
+    """
+    with suppress(OSError):
+        facts = read_facts(path)
+        if facts is not None and facts.junk_before and facts.lame is not None and facts.frames is not None:
+            own_frame = 1152 if facts.version == "MPEG-1" else 576
+            return own_frame + facts.lame.delay + DECODER_DELAY, facts.frames
+    return 0, None
+
+
+def _ffmpeg_blocks(
+    container: Any, source: Any, rate: int, channels: int, trim: tuple[int, int | None]
+) -> Iterator[Audio]:
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout=source.codec_context.layout, rate=rate)
+    drop, keep = trim
+    with container:
+        for packet in container.demux(source):
+            try:
+                decoded = packet.decode()
+            except av.FFmpegError:
+                continue  # a damaged packet costs itself, no more
+            for frame in decoded:
+                if frame.sample_rate != rate or frame.layout.nb_channels != channels:
+                    continue  # a foreign piece inside the file: its samples do not belong to this stream
+                frame.pts = None
+                for piece in resampler.resample(frame):
+                    block = piece.to_ndarray().reshape(-1, channels).astype(np.float32, copy=False)
+                    cut = min(drop, len(block))
+                    drop -= cut
+                    block = block[cut : None if keep is None else cut + keep]
+                    if keep is not None:
+                        keep -= len(block)
+                    if len(block):
+                        yield block

@@ -1,0 +1,1 @@
+"""Signal processing without files: filters, spectra, hole filling, band replication, limiting."""

@@ -1,0 +1,78 @@
+"""Short-time spectra on a grid that is fixed to the song, so that they do not depend on chunk borders."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+from engine.audio.readers import Audio
+
+FFT = 2048
+HOP = 512
+BINS = FFT // 2 + 1
+_NOISE_BLOCK = 1 << 15
+# Square root of a periodic Hann window, for analysis and synthesis alike; their product overlaps to 2.
+_WINDOW = np.sqrt(np.hanning(FFT + 1)[:-1]).astype(np.float32)
+_OVERLAP_SUM = FFT / HOP / 2
+
+Spectrum = npt.NDArray[np.complex64]  # (time, channels, bins)
+Power = npt.NDArray[np.float32]
+
+#: Power per bin of the rounding noise of 16-bit audio (variance 1/12 LSB²): what lies below is not music.
+FLOOR = float((_WINDOW**2).sum() / 12 * (2 / 65536) ** 2)
+
+
+def stft(audio: Audio) -> Spectrum:
+    """Spectra of ``(frames, channels)``; frames must be a multiple of HOP.
+
+    Time index ``t`` is centred on frame ``t * HOP``; beyond the ends is silence.
+    """
+    padded = np.pad(audio, ((FFT // 2, FFT // 2), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT, axis=0)[::HOP]
+    return np.asarray(fft.rfft(windows * _WINDOW, axis=-1), np.complex64)
+
+
+def istft(spectrum: Spectrum, frames: int) -> Audio:
+    """The signal of ``frames`` whose :func:`stft` is nearest to ``spectrum`` (Griffin and Lim 1984)."""
+    pieces = fft.irfft(spectrum, FFT, axis=-1).astype(np.float32) * (_WINDOW / _OVERLAP_SUM)
+    times, channels, _ = pieces.shape
+    out = np.zeros((times + FFT // HOP - 1, HOP, channels), np.float32)
+    for part in range(FFT // HOP):  # every window spans FFT/HOP hops
+        out[part : part + times] += pieces[:, :, part * HOP : (part + 1) * HOP].transpose(0, 2, 1)
+    return out.reshape(-1, channels)[FFT // 2 : FFT // 2 + frames]
+
+
+def power(spectrum: Spectrum) -> Power:
+    """Squared magnitude."""
+    return np.asarray(spectrum.real**2 + spectrum.imag**2, np.float32)
+
+
+def noise_power() -> float:
+    """Power per bin of :func:`white_noise`."""
+    return float((_WINDOW**2).sum())
+
+
+def white_noise(start: int, frames: int, channels: int, seed: int, correlation: float) -> Audio:
+    """Gaussian noise of variance one for the frames from ``start`` (may be negative) of a song.
+
+    A sample depends on its position and ``seed`` alone. ``correlation`` (0 to 1) is that between channels: the
+    noise sits in the stereo image where the music does.
+    """
+    first, last = start // _NOISE_BLOCK, (start + frames - 1) // _NOISE_BLOCK
+    blocks = [
+        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, index % (1 << 63)])).standard_normal(
+            (_NOISE_BLOCK, channels), np.float32
+        )
+        for index in range(first, last + 1)
+    ]
+    noise = np.concatenate(blocks)[start - first * _NOISE_BLOCK :][:frames]
+    if channels > 1:
+        own = np.float32(np.sqrt(1 - correlation**2))
+        noise[:, 1:] = np.float32(correlation) * noise[:, :1] + own * noise[:, 1:]
+    return noise
+
+
+def bin_of(frequency: float, rate: int) -> int:
+    """The bin nearest to ``frequency`` in Hz, within the spectrum."""
+    return int(min(BINS - 1, max(0, round(frequency * FFT / rate))))

@@ -1,0 +1,48 @@
+"""Errors whose text is one clear sentence for the user that says what to do."""
+
+from __future__ import annotations
+
+import errno
+
+
+class RestoreError(Exception):
+    """Base of all errors that are meant to be read by the user. The message is a whole sentence."""
+
+
+class UsageError(RestoreError):
+    """The user asked for something that cannot be done as asked (exit code 2)."""
+
+
+class SongError(RestoreError):
+    """One song cannot be worked on; the others go on."""
+
+
+class DecodeError(SongError):
+    """The source cannot be decoded."""
+
+
+class OutputError(SongError):
+    """A result cannot be written."""
+
+
+class NotPossibleError(RestoreError):
+    """A stage cannot run on this machine (a missing model or library)."""
+
+
+def explain_os_error(error: OSError, what: str) -> str:
+    """One sentence for an operating system error that happened while doing ``what`` (a noun phrase)."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"The disk is full, so {what} could not be written: free some space and run again."
+        case errno.EROFS:
+            return f"The disk is read-only, so {what} could not be written: choose another folder with --out."
+        case errno.EACCES | errno.EPERM:
+            return f"Permission denied for {what}: check who may access it, or choose another folder with --out."
+        case errno.ENOENT:
+            return f"{what[:1].upper()}{what[1:]} is not there: it may have been moved or its drive unplugged."
+        case errno.ENAMETOOLONG:
+            return f"The name of {what} is too long for this disk: choose a folder with a shorter path (--out)."
+        case errno.EIO:
+            return f"The disk reports an error for {what}: check the drive."
+        case _:
+            return f"The system refused {what}: {error.strerror or error}."

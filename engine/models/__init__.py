@@ -1,0 +1,1 @@
+"""Neural networks behind a small interface. Nothing here is imported before a stage needs it."""

@@ -1,0 +1,134 @@
+"""From a recipe to tasks in order, and what is to be done of them for a song.
+
+The graph of tasks is the same for all songs of a run; chains that begin alike share their first tasks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from engine.errors import UsageError
+from engine.recipes import Recipe, Step, Variant
+from engine.stages import STAGES
+from engine.stages.base import Params, Stage
+
+
+class State(Enum):
+    """How a task stands for a song."""
+
+    DONE = "done"
+    STALE = "stale"
+    TODO = "to do"
+    IMPOSSIBLE = "not possible here"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage in the graph. ``id`` is its variant's name, or a hash where it only leads to one.
+
+    ``variant`` is the variant that it ends or, for a step on the way, the first one that it serves.
+    ``impossible`` is empty, or one sentence about why it cannot be done on this machine.
+    """
+
+    id: str
+    stage: Stage
+    params: Params
+    parent: Task | None
+    variant: str
+    suffix: str
+    is_final: bool
+    impossible: str
+
+    def recipe_of(self) -> dict[str, Any]:
+        """What decides the task's result, but for the song and what comes before."""
+        return {
+            "stage": self.stage.name,
+            "version": self.stage.version,
+            "params": dataclasses.asdict(self.params),
+            **self.stage.fingerprint(),
+        }
+
+    def fingerprint(self, source_hash: str) -> str:
+        """Hash of all that decides the result for the song with that hash, from the source on."""
+        before = self.parent.fingerprint(source_hash) if self.parent is not None else source_hash
+        text = json.dumps([self.recipe_of(), before], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def lineage(self) -> list[Task]:
+        """The tasks from the source to this one."""
+        return [*(self.parent.lineage() if self.parent is not None else []), self]
+
+
+Chain = tuple[Step, ...]  # the stages from the source on
+
+
+def build(recipe: Recipe, wanted: Iterable[str] = ()) -> list[Task]:
+    """The tasks that the wanted variants (all enabled ones, where none are named) need, in order.
+
+    Raises:
+        UsageError: a wanted variant is not in the recipe or cannot be made on this machine.
+    """
+    names = [_find(recipe, name) for name in wanted]
+    chains: dict[str, Chain] = {}
+    for variant in recipe.variants.values():
+        if variant.enabled or variant.name in names:
+            chains[variant.name] = _whole_chain(variant, chains)
+    for name in names:
+        if why := _why_not_possible(chains[name]):
+            raise UsageError(f"{name} cannot be made here. {why}")
+    ends: dict[Chain, Variant] = {}
+    for name, chain in chains.items():
+        if chain in ends:
+            raise UsageError(f"The variants {ends[chain].name} and {name} are the same: switch one of them off.")
+        ends[chain] = recipe.variants[name]
+    tasks: dict[Chain, Task] = {}
+    for name in names or chains:
+        for length in range(1, len(chains[name]) + 1):
+            prefix = chains[name][:length]
+            if prefix not in tasks:
+                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]))
+    return list(tasks.values())
+
+
+def _find(recipe: Recipe, wanted: str) -> str:
+    """``11``, ``offline`` and ``11_offline`` all mean the variant ``11_offline``."""
+    for name in recipe.variants:
+        if wanted == name or wanted in name.split("_", 1):
+            return name
+    raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
+
+
+def _whole_chain(variant: Variant, chains: dict[str, Chain]) -> Chain:
+    """The variant's chain behind that of the best variant that it may start from."""
+    if not variant.sources:
+        return variant.chain
+    made = [chains[name] for name in variant.sources if name in chains]
+    if not made:
+        raise UsageError(f"{variant.name} starts from {' or '.join(variant.sources)}, and none of them is switched on.")
+    best = next((chain for chain in made if not _why_not_possible(chain)), made[0])
+    return best + variant.chain
+
+
+def _why_not_possible(chain: Chain) -> str:
+    """Empty, or one sentence about the first stage that cannot run on this machine."""
+    return next((why for step in chain if (why := STAGES[step.stage].why_not_possible())), "")
+
+
+def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None) -> Task:
+    step = prefix[-1]
+    return Task(
+        id=ending.name if ending is not None else "step-" + hashlib.sha256(repr(prefix).encode()).hexdigest()[:12],
+        stage=STAGES[step.stage],
+        params=step.params,
+        parent=parent,
+        variant=ending.name if ending is not None else serves,
+        suffix=ending.suffix if ending is not None else "",
+        is_final=ending is not None,
+        impossible=_why_not_possible(prefix),
+    )

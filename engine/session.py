@@ -1,0 +1,105 @@
+"""The façade that the dashboard and the headless run share: scan, plan, start, pause, skip, stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import plan, recipes
+from engine.control import Control
+from engine.errors import UsageError
+from engine.estimate import Estimate
+from engine.events import Event, Paused, Resumed
+from engine.plan import State, Task
+from engine.runner import Runner
+from engine.scan import default_output, find_songs
+from engine.store import Song, Store
+from engine.text import printable
+
+_MOST_JOBS = 4
+
+
+@dataclass(frozen=True)
+class SongPlan:
+    """How every task stands for a song; ``duration`` in seconds where it is known."""
+
+    song: Song
+    states: dict[str, State]
+    duration: float | None
+
+
+class Session:
+    """One run: the songs below ``paths``, a recipe and an output folder.
+
+    Raises:
+        UsageError: something given does not exist or does not fit; the message says what to do.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], out: Path | None = None, recipe: str = recipes.DEFAULT,
+        variants: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        self.recipe = recipes.load(recipe)
+        self.tasks: list[Task] = plan.build(self.recipe, variants)
+        self.store = Store(out if out is not None else default_output(paths))
+        found = find_songs(paths, self.store.out)
+        if not found:
+            raise UsageError(f"There are no songs in {', '.join(printable(str(p)) for p in paths)}.")
+        self.songs: list[Song] = [self.store.claim(item) for item in found]
+        self.control = Control()
+        self.estimate = Estimate()
+        self._subscribers: list[Callable[[Event], None]] = []
+        self._thread: threading.Thread | None = None
+
+    def subscribe(self, receive: Callable[[Event], None]) -> None:
+        """Have ``receive`` called with every event, from the engine's threads."""
+        self._subscribers.append(receive)
+
+    def _emit(self, event: Event) -> None:
+        for receive in self._subscribers:
+            receive(event)
+
+    def states(self, *, force: bool = False) -> list[SongPlan]:
+        """What is done, stale and to do, read from the markers; nothing is computed or changed."""
+        return [self._song_plan(song, force) for song in self.songs]
+
+    def _song_plan(self, song: Song, force: bool) -> SongPlan:
+        record = self.store.record(song)
+        source_hash = record.sha256 if record is not None else None
+        states = {task.id: self.store.state(song, task, source_hash) for task in self.tasks}
+        if force:
+            states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
+        known = record is not None and record.analysis is not None
+        return SongPlan(song, states, record.analysis.duration if known and record and record.analysis else None)
+
+    def start(self, *, jobs: int = 0, force: bool = False, device: str = "cpu") -> threading.Thread:
+        """Begin work in the background. ``jobs`` songs at a time (0: as the machine has cores, at most four)."""
+        runner = Runner(
+            store=self.store, songs=self.songs, tasks=self.tasks, emit=self._emit, control=self.control,
+            jobs=max(1, min(jobs or default_jobs(), len(self.songs))), force=force, device=device,
+            estimate=self.estimate,
+        )  # fmt: skip
+        self._thread = runner.start()
+        return self._thread
+
+    def pause(self) -> None:
+        """Hold at the next chunk boundary."""
+        self.control.pause()
+        self._emit(Paused())
+
+    def resume(self) -> None:
+        """Go on."""
+        self.control.resume()
+        self._emit(Resumed())
+
+    def stop(self) -> None:
+        """End at the next chunk boundary."""
+        self.control.stop()
+
+
+def default_jobs() -> int:
+    """Songs to work on at a time: one per two cores, one to four."""
+    return max(1, min(_MOST_JOBS, (os.cpu_count() or 2) // 2))

@@ -1,0 +1,131 @@
+"""Master: optional tilt and width, then one gain to the loudness target and a true-peak limiter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, decibels
+from engine.audio.readers import Audio
+from engine.dsp.filters import apply_fir, tilt
+from engine.dsp.limiter import Limiter
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, read_blocks
+
+_TOLERANCE = 0.03  # LU
+_PASSES = 8
+_METER_MARGIN = 0.15  # dB by which other true-peak meters may read more than ours
+
+
+@dataclass(frozen=True)
+class MasterParams(Params):
+    loudness_lufs: float = parameter(-14.0, "integrated loudness (BS.1770)", unit="LUFS", low=-40.0, high=-5.0)
+    ceiling_dbtp: float = parameter(-1.0, "highest true peak", unit="dBTP", low=-20.0, high=0.0)
+    tilt_db: float = parameter(
+        0.0, "tilt of the spectrum around 1 kHz; positive is brighter", unit="dB per octave", low=-2.0, high=2.0
+    )
+    width: float = parameter(1.0, "level of the side signal; 0 is mono, 1 leaves it as it is", low=0.0, high=2.0)
+    release_ms: float = parameter(80.0, "how fast the limiter lets go", unit="ms", low=10.0, high=1000.0)
+
+
+class Master(Stage):
+    """Brings a song to a loudness, exactly, whatever the limiter takes away."""
+
+    name = "master"
+    title = "Master"
+    cost = 0.15
+    Parameters = MasterParams
+
+    def run(self, context: Context, params: MasterParams) -> Rendered:
+        signal = context.input
+        shaped = _Shaped(context, signal, params)
+        loudness, peak = _measure(shaped.blocks(), signal)
+        if loudness <= SILENCE_DB:
+            context.warn("The song is too quiet or too short for its loudness to be measured: it was not mastered.")
+            return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note="not mastered")
+        ceiling = params.ceiling_dbtp - _METER_MARGIN
+        gain = params.loudness_lufs - loudness
+        if decibels(peak) + gain <= ceiling:
+            factor = np.float32(10 ** (gain / 20))
+            return self._rendered(signal, params, lambda: (block * factor for block in shaped.blocks()))
+        gain, ceiling = _settle(shaped, signal, params, gain, ceiling)
+        limiter = _limiter(signal, params, ceiling)
+        return self._rendered(signal, params, lambda: limiter.process(shaped.blocks(), 10 ** (gain / 20)))
+
+    def _rendered(self, signal: Signal, params: MasterParams, blocks: object) -> Rendered:
+        note = f"mastered to {params.loudness_lufs:g} LUFS, peaks at or below {params.ceiling_dbtp:g} dBTP"
+        return Rendered(signal.rate, signal.channels, signal.frames, blocks, note=note)  # type: ignore[arg-type]
+
+
+class _Shaped:
+    """The input after tilt and width, as often as it is asked for."""
+
+    def __init__(self, context: Context, signal: Signal, params: MasterParams) -> None:
+        self._context, self._signal, self._params = context, signal, params
+        self._passes = 0
+
+    def blocks(self) -> Iterator[Audio]:
+        self._passes += 1
+        stream = self._watched(1 - 0.5**self._passes)
+        if self._params.tilt_db:
+            stream = apply_fir(stream, tilt(self._params.tilt_db, self._signal.rate))
+        return stream
+
+    def _watched(self, share: float) -> Iterator[Audio]:
+        width = np.float32(self._params.width)
+        start, done = 2 * share - 1, 0
+        for block in read_blocks(self._signal):
+            self._context.checkpoint()
+            if width != 1 and block.shape[1] == 2:
+                mid = block.mean(axis=1, keepdims=True)
+                yield mid + (block - mid) * width
+            else:
+                yield block
+            done += len(block)
+            self._context.fraction(start + (share - start) * done / self._signal.frames)
+
+
+def _measure(blocks: Iterator[Audio], signal: Signal) -> tuple[float, float]:
+    """(integrated loudness in LUFS, true peak as an amplitude)."""
+    loudness = LoudnessMeter(signal.rate, signal.channels)
+    peak = TruePeakMeter(signal.rate, signal.channels)
+    for block in blocks:
+        loudness.process(block)
+        peak.process(block)
+    return loudness.integrated(), peak.true_peak()
+
+
+def _limiter(signal: Signal, params: MasterParams, ceiling: float) -> Limiter:
+    return Limiter(signal.rate, 10 ** (ceiling / 20), release=params.release_ms / 1000)
+
+
+def _settle(
+    shaped: _Shaped, signal: Signal, params: MasterParams, gain: float, ceiling: float
+) -> tuple[float, float]:
+    """(gain in dB, limiter ceiling in dBTP) with which loudness and true peak come out as asked.
+
+    The limiter takes loudness away, so the gain is raised until the result is right (secant method).
+    """
+    tried: list[tuple[float, float]] = []
+    for _ in range(_PASSES):
+        limiter = _limiter(signal, params, ceiling)
+        loudness, peak = _measure(limiter.process(shaped.blocks(), 10 ** (gain / 20)), signal)
+        over = decibels(peak) - (params.ceiling_dbtp - _METER_MARGIN / 2)
+        if over > 0:
+            ceiling -= over + 0.02
+        missing = params.loudness_lufs - loudness
+        if abs(missing) <= _TOLERANCE and over <= 0:
+            break
+        tried.append((gain, missing))
+        gain += _step(tried)
+    return gain, ceiling
+
+
+def _step(tried: list[tuple[float, float]]) -> float:
+    """How much to raise the gain, from the (gain, missing loudness) of the passes so far."""
+    gain, missing = tried[-1]
+    slope = 1.0
+    if len(tried) > 1 and abs(gain - tried[-2][0]) > 1e-3:
+        slope = (tried[-2][1] - missing) / (gain - tried[-2][0])
+    return float(np.clip(missing / np.clip(slope, 0.15, 1.0), -6, 6))

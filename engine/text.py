@@ -1,0 +1,50 @@
+"""Text from outside (file names, tags, arguments) is hostile until it has passed through here."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: str) -> str:
+    """``text`` with everything a terminal or a reader could be fooled by made visible.
+
+    Control characters, lone surrogates (undecodable bytes of a file name), bidi controls and line
+    separators become ``\\xNN``/``\\uNNNN``; all else, including combining marks and emoji, stays.
+    """
+    return "".join(_escape(c) if _is_unsafe(c) else c for c in text)
+
+
+def _is_unsafe(c: str) -> bool:
+    return c in _BIDI or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _escape(c: str) -> str:
+    code = ord(c)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def strip_ansi(argument: str) -> str:
+    """``argument`` without ANSI escape sequences (some launchers pass colour codes on as arguments)."""
+    return _ANSI.sub("", argument)
+
+
+def duration(seconds: float) -> str:
+    """``3:07`` or ``2:05:09``; ``--:--`` where unknown (negative or not finite)."""
+    if not 0 <= seconds < 1e7:
+        return "--:--"
+    total = round(seconds)
+    hours, minutes, rest = total // 3600, total // 60 % 60, total % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes in binary-free everyday units: ``12 MB``, ``1.4 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
