@@ -30,7 +30,7 @@ _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 class RestoreParams(Params):
     fill_holes: bool = parameter(True, "fill the spectral holes below the cutoff with noise")
     hole_depth_db: float = parameter(
-        15.0, "how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
+        30.0, "how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
     )
     hole_level_db: float = parameter(
         17.0, "how far below their surroundings holes are filled up to", unit="dB", low=6.0, high=60.0

@@ -1,0 +1,163 @@
+"""The command line. ``mp3restore PATH...`` restores; ``analyze``, ``doctor`` and ``demo`` are commands of their own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from engine import __version__
+from engine.errors import RestoreError, UsageError
+from engine.text import printable, strip_ansi
+
+_OPTIONS_OF_THE_GROUP = ("--help", "--version")
+
+
+class _DefaultToRun(TyperGroup):
+    """What is not a command's name is something to restore."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in _OPTIONS_OF_THE_GROUP:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_DefaultToRun,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Rebuilds plausible approximations of what MP3 threw away, and lets your ear decide.\n\n"
+    "mp3restore --no-tui PATH... restores songs and folders of songs (see: mp3restore run --help).",
+)
+
+
+class Device(str, Enum):
+    """Where models run."""
+
+    AUTO, CPU, CUDA, MPS = "auto", "cpu", "cuda", "mps"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mp3restore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _group(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")],
+    no_tui: Annotated[bool, typer.Option("--no-tui", help="Work without the dashboard.")] = False,
+    out: Annotated[str, typer.Option(help="Output folder [default: AI_Restored_Variants beside the first PATH].")] = "",
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file.")] = "offline",
+    variants: Annotated[str, typer.Option(help="Only these variants, such as 01,11_offline.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is done, stale and to do; change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    device: Annotated[Device, typer.Option(help="Where models run.")] = Device.AUTO,
+    jobs: Annotated[int, typer.Option(min=0, max=64, help="Songs at a time [0: by the machine].")] = 0,
+) -> None:
+    """Restore songs (also without the word 'run': mp3restore --no-tui PATH...)."""
+    from engine import headless
+    from engine.session import Session
+
+    names = [name.strip() for name in variants.split(",") if name.strip()]
+    session = Session([Path(p) for p in paths], Path(out) if out else None, recipe, names)
+    chosen = headless.choose_device(device.value)
+    if dry_run:
+        raise typer.Exit(headless.dry_run(session, force=force, as_json=as_json))
+    if not no_tui and not as_json:
+        print("This version has no dashboard yet: working without it, as with --no-tui.", file=sys.stderr)
+    raise typer.Exit(headless.run(session, jobs=jobs, force=force, device=chosen, as_json=as_json))
+
+
+@app.command()
+def analyze(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Songs to look at.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
+) -> None:
+    """Show what songs are and what was done to them: encoder, cutoff, level, damage."""
+    from engine import report
+
+    raise typer.Exit(report.show([Path(f) for f in files], as_json=as_json))
+
+
+@app.command()
+def doctor(
+    folder: Annotated[str, typer.Argument(help="Where results would go.")] = ".",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """Say what this machine has, and what to do about what is missing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from engine.doctor import examine
+
+    findings = examine(Path(folder))
+    if as_json:
+        print(json.dumps([f.__dict__ for f in findings], indent=1))
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        marks = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "problem": Text("problem", "bold red")}
+        for finding in findings:
+            advice = f"\n{finding.advice}" if finding.advice else ""
+            table.add_row(marks[finding.verdict], Text(finding.topic, "bold"), Text(printable(finding.text) + advice))
+        Console(highlight=False).print(table)
+    raise typer.Exit(1 if any(f.verdict == "problem" for f in findings) else 0)
+
+
+@app.command()
+def demo(
+    folder: Annotated[str, typer.Argument(help="Where to put the song.")] = "demo",
+) -> None:
+    """Write a short song of our own as an MP3, to try the program with."""
+    from engine.demo import write_demo
+    from engine.errors import explain_os_error
+
+    try:
+        print(f"Wrote {printable(str(write_demo(Path(folder))))}")
+    except OSError as error:
+        raise UsageError(explain_os_error(error, f"the folder {printable(folder)}")) from error
+
+
+def clean_arguments(arguments: list[str]) -> list[str]:
+    """The arguments without ANSI colour codes, which some launchers pass on; arguments of nothing else go."""
+    cleaned = [strip_ansi(a) for a in arguments]
+    if cleaned != arguments:
+        print("Colour codes were found in the arguments and taken out.", file=sys.stderr)
+    return [c for c, a in zip(cleaned, arguments, strict=True) if c or not a]
+
+
+def main() -> None:
+    """Entry point of the ``mp3restore`` script; exit codes: 0 done, 1 songs failed, 2 wrong usage, 130 stopped."""
+    _speak_utf8()
+    sys.argv[1:] = clean_arguments(sys.argv[1:])
+    try:
+        app()
+    except RestoreError as error:
+        print(f"mp3restore: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _speak_utf8() -> None:
+    """Names of songs must never end a run, whatever the terminal's code page."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,116 @@
+"""What this machine has, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine import __version__, monitor
+from engine.models import deepfilternet
+from engine.text import size
+
+Verdict = Literal["ok", "note", "problem"]
+_LITTLE_DISK = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ``advice`` is empty where there is nothing to do."""
+
+    topic: str
+    verdict: Verdict
+    text: str
+    advice: str = ""
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at everything; ``folder`` is where results would go. Never raises."""
+    checks: list[Callable[[], Finding]] = [
+        _program, _machine, _libsndfile, _ffmpeg, _deepfilternet, _gpu, _torch, _audio, lambda: _disk(folder),
+    ]  # fmt: skip
+    return [_safely(check) for check in checks]
+
+
+def _safely(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # a broken installation can fail in any way, and that is what is asked for
+        name = getattr(check, "__name__", "disk").strip("_<>")
+        return Finding(name, "problem", f"{type(error).__name__}: {error}", "Reinstall mp3restore.")
+
+
+def _program() -> Finding:
+    text = f"{__version__} on Python {platform.python_version()}"
+    if sys.version_info < (3, 11):
+        return Finding("mp3restore", "problem", text, "Install Python 3.11 or newer.")
+    return Finding("mp3restore", "ok", text)
+
+
+def _machine() -> Finding:
+    free, total = monitor.memory()
+    return Finding("machine", "ok", f"{monitor.system()}, {size(free)} of {size(total)} memory free")
+
+
+def _libsndfile() -> Finding:
+    import soundfile
+
+    version = soundfile.__libsndfile_version__
+    if "MP3" not in soundfile.available_formats():
+        return Finding("libsndfile", "problem", f"{version}, without MP3", "Run 'pip install -U soundfile'.")
+    return Finding("libsndfile", "ok", f"{version}, reads and writes MP3")
+
+
+def _ffmpeg() -> Finding:
+    import av
+
+    version = ".".join(map(str, av.library_versions["libavcodec"]))
+    return Finding("FFmpeg", "ok", f"libavcodec {version}, for damaged files (through PyAV {av.__version__})")
+
+
+def _deepfilternet() -> Finding:
+    why = deepfilternet.why_not_possible()
+    if why:
+        return Finding("DeepFilterNet", "note", "not installed", why)
+    return Finding("DeepFilterNet", "ok", deepfilternet.fingerprint().split(":")[0])
+
+
+def _gpu() -> Finding:
+    found = monitor.gpus()
+    if not found:
+        return Finding("GPU", "ok", "no NVIDIA GPU; everything in this version runs on the processor")
+    names = [f"{g.name} ({size(g.memory_total)})" if g.memory_total else g.name for g in found]
+    return Finding("GPU", "ok", f"{', '.join(names)}, driver {found[0].driver}")
+
+
+def _torch() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("PyTorch", "ok", "not installed; no model of this version needs it")
+    return Finding("PyTorch", "ok", importlib.metadata.version("torch"))
+
+
+def _audio() -> Finding:
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        system = platform.system()
+        advice = "Run 'apt install libportaudio2' (or your system's package of PortAudio)." if system == "Linux" else ""
+        return Finding("sound", "note", f"PortAudio is missing ({error})", advice)
+    try:
+        device = sounddevice.query_devices(kind="output")
+    except (sounddevice.PortAudioError, ValueError):
+        return Finding("sound", "note", "no output device", "Results can be made all the same, and heard elsewhere.")
+    return Finding("sound", "ok", str(device["name"]))
+
+
+def _disk(folder: Path) -> Finding:
+    free = monitor.free_disk(folder)
+    text = f"{size(free)} free for results"
+    if free < _LITTLE_DISK:
+        return Finding("disk", "note", text, "An album takes about 2 GB per variant of each song: choose --out elsewhere.")
+    return Finding("disk", "ok", text)
