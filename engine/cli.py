@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 
 
-class Device(str, Enum):
+class Device(StrEnum):
     """Where models run."""
 
     AUTO, CPU, CUDA, MPS = "auto", "cpu", "cuda", "mps"
@@ -52,20 +52,26 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _group(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
 
 @app.command()
 def run(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")
+    ],
     no_tui: Annotated[bool, typer.Option("--no-tui", help="Work without the dashboard.")] = False,
     out: Annotated[str, typer.Option(help="Output folder [default: AI_Restored_Variants beside the first PATH].")] = "",
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file.")] = "offline",
     variants: Annotated[str, typer.Option(help="Only these variants, such as 01,11_offline.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is done, stale and to do; change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what is done, stale and to do; change nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     device: Annotated[Device, typer.Option(help="Where models run.")] = Device.AUTO,
     jobs: Annotated[int, typer.Option(min=0, max=64, help="Songs at a time [0: by the machine].")] = 0,
@@ -112,7 +118,11 @@ def doctor(
         print(json.dumps([f.__dict__ for f in findings], indent=1))
     else:
         table = Table(box=None, show_header=False, pad_edge=False)
-        marks = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "problem": Text("problem", "bold red")}
+        marks = {
+            "ok": Text("ok", "green"),
+            "note": Text("note", "yellow"),
+            "problem": Text("problem", "bold red"),
+        }
         for finding in findings:
             advice = f"\n{finding.advice}" if finding.advice else ""
             table.add_row(marks[finding.verdict], Text(finding.topic, "bold"), Text(printable(finding.text) + advice))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +46,6 @@ def _safely(check: Callable[[], Finding]) -> Finding:
 
 def _program() -> Finding:
     text = f"{__version__} on Python {platform.python_version()}"
-    if sys.version_info < (3, 11):
-        return Finding("mp3restore", "problem", text, "Install Python 3.11 or newer.")
     return Finding("mp3restore", "ok", text)
 
 
@@ -112,5 +109,10 @@ def _disk(folder: Path) -> Finding:
     free = monitor.free_disk(folder)
     text = f"{size(free)} free for results"
     if free < _LITTLE_DISK:
-        return Finding("disk", "note", text, "An album takes about 2 GB per variant of each song: choose --out elsewhere.")
+        return Finding(
+            "disk",
+            "note",
+            text,
+            "An album takes about 2 GB per variant of each song: choose --out elsewhere.",
+        )
     return Finding("disk", "ok", text)

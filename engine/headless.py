@@ -69,9 +69,7 @@ def run(session: Session, *, jobs: int, force: bool, device: str, as_json: bool)
     return EXIT_FAILED if outcome.failed else EXIT_DONE
 
 
-def _follow(
-    inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View
-) -> events.BatchDone:
+def _follow(inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View) -> events.BatchDone:
     while True:
         try:
             event = inbox.get(timeout=0.2)  # a timeout, so that signals are seen on every system
@@ -217,7 +215,9 @@ class _TerminalView:
             case events.Progress():
                 chunk = f" · chunk {event.chunk} of {event.chunks}" if event.chunks else ""
                 self._progress.update(
-                    self._bar(event.song), completed=event.fraction, detail=f"{event.variant} · {event.stage}{chunk}"
+                    self._bar(event.song),
+                    completed=event.fraction,
+                    detail=f"{event.variant} · {event.stage}{chunk}",
                 )
             case events.SongWarning():
                 self._print(("  note  ", "yellow"), (f"{printable(event.song)}: {event.text}", ""))
@@ -248,7 +248,11 @@ class _TerminalView:
         if event.failed:
             self._print(("  failed  ", "bold red"), (f"{name}: {event.failed[0]}", ""))
         elif event.made:
-            self._print(("  done  ", "green"), (name, ""), (f"  {', '.join(event.made)} in {duration(event.seconds)}", "dim"))
+            self._print(
+                ("  done  ", "green"),
+                (name, ""),
+                (f"  {', '.join(event.made)} in {duration(event.seconds)}", "dim"),
+            )
 
     def _print(self, *parts: tuple[str, str]) -> None:
         self._console.print(Text.assemble(*parts), soft_wrap=True)
@@ -285,12 +289,15 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
 
 
 def _count(plans: list[SongPlan]) -> str:
-    counts = {state: 0 for state in State}
+    counts = dict.fromkeys(State, 0)
     for item in plans:
         for state in item.states.values():
             counts[state] += 1
     parts = [f"{number} {state.value}" for state, number in counts.items() if number]
-    return f"\n{len(plans)} songs; tasks: {', '.join(parts)}. Stale means: made before, but with other settings or from another file."
+    explained = (
+        "\nStale means: made before, but with other settings or from another file." if counts[State.STALE] else ""
+    )
+    return f"\n{len(plans)} songs; tasks: {', '.join(parts)}.{explained}"
 
 
 def choose_device(wanted: str) -> str:

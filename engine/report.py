@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +20,7 @@ from engine.text import duration, printable
 def show(paths: list[Path], *, as_json: bool) -> int:
     """Analyse and print each of ``paths``. Gives the exit code: 1 where one could not be read."""
     failed = False
-    found = []
+    found: list[dict[str, Any]] = []
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     for path in paths:
         try:
@@ -61,7 +62,12 @@ def describe(analysis: SongAnalysis) -> list[tuple[str, str]]:
     channels = {1: "mono", 2: "stereo"}.get(analysis.channels, f"{analysis.channels} channels")
     if analysis.exact_mono and analysis.channels > 1:
         channels += ", both channels the same"
-    rows = [("format", f"{duration(analysis.duration)}, {analysis.rate / 1000:g} kHz, {channels}, {_container(analysis)}")]
+    rows = [
+        (
+            "format",
+            f"{duration(analysis.duration)}, {analysis.rate / 1000:g} kHz, {channels}, {_container(analysis)}",
+        )
+    ]
     mpeg = analysis.mpeg
     if mpeg is not None:
         encoder = mpeg.lame.encoder if mpeg.lame is not None else "unknown encoder"

@@ -96,9 +96,7 @@ class Runner:
         for thread in threads:
             thread.join()
         seconds = time.monotonic() - started
-        self.emit(
-            BatchDone(counts["done"], counts["failed"], counts["up to date"], self.control.stopped, seconds)
-        )
+        self.emit(BatchDone(counts["done"], counts["failed"], counts["up to date"], self.control.stopped, seconds))
 
 
 def _guess_duration(song: Song) -> float:
@@ -141,9 +139,7 @@ class _SongRun:
         if outcome != "stopped":
             self._runner.estimate.finish(self._song.id)
             seconds = time.monotonic() - started
-            self._emit(
-                SongDone(self._song.id, tuple(self._made), tuple(self._failed), tuple(self._skipped), seconds)
-            )
+            self._emit(SongDone(self._song.id, tuple(self._made), tuple(self._failed), tuple(self._skipped), seconds))
         self._log.close()
         return outcome
 
@@ -254,12 +250,10 @@ class _SongRun:
             self._made.append(task.id)
         length = record.analysis.duration
         self._log.line(f"{task.id}: done in {seconds:.1f} s ({length / max(seconds, 1e-3):.1f} x real time)")
-        self._emit(
-            TaskDone(
-                self._song.id, task.variant, task.stage.name, seconds, length / max(seconds, 1e-3),
-                (str(encoded.path),) if task.is_final else (), tuple(context.warnings),
-            )  # fmt: skip
-        )
+        realtime = length / max(seconds, 1e-3)
+        outputs = (str(encoded.path),) if task.is_final else ()
+        warnings = tuple(context.warnings)
+        self._emit(TaskDone(self._song.id, task.variant, task.stage.name, seconds, realtime, outputs, warnings))
 
     def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: _TaskContext) -> Encoded:
         path = self._store.output_path(self._song, task)
@@ -283,7 +277,13 @@ class _SongRun:
         )  # fmt: skip
 
     def _marker(
-        self, task: Task, fingerprint: str, rendered: Rendered, encoded: Encoded, context: _TaskContext, seconds: float
+        self,
+        task: Task,
+        fingerprint: str,
+        rendered: Rendered,
+        encoded: Encoded,
+        context: _TaskContext,
+        seconds: float,
     ) -> Marker:
         before = self._store.marker(self._song, task.parent) if task.parent is not None else None
         if encoded.gain:
@@ -334,9 +334,7 @@ def _provenance(task: Task, record: SongRecord, rendered: Rendered, gain: float)
 class _TaskContext:
     """What a stage sees of its task (:class:`engine.stages.base.Context`)."""
 
-    def __init__(
-        self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: _Log
-    ) -> None:
+    def __init__(self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: _Log) -> None:
         assert record.analysis is not None
         self._runner, self._song, self._task, self._log = runner, song, task, log
         self.source = song.path

@@ -58,7 +58,8 @@ class LongTermSpectrum:
     def decibels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """(frequencies in Hz, mean power in dB)."""
         power = self._power / max(1, self._count)
-        return np.fft.rfftfreq(_FFT, 1 / self.rate), 10 * np.log10(power + 1e-20)
+        frequencies = np.arange(_FFT // 2 + 1, dtype=np.float64) * (self.rate / _FFT)
+        return frequencies, np.asarray(10 * np.log10(power + 1e-20), np.float64)
 
 
 def steepest_drop(frequencies: npt.NDArray[np.float64], level: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -212,9 +212,7 @@ def _result(
     )
 
 
-def _damage(
-    facts: MpegFacts | None, decoder: Decoder, attempt: _Attempt, expected: int | None
-) -> list[str]:
+def _damage(facts: MpegFacts | None, decoder: Decoder, attempt: _Attempt, expected: int | None) -> list[str]:
     """One sentence for everything that is wrong with the file."""
     rate, got = attempt.info.rate, attempt.measured.frames
     found: list[str] = []
@@ -222,7 +220,9 @@ def _damage(
         if facts.junk_before:
             found.append(f"{facts.junk_before} bytes of garbage stand before the first MP3 frame; they were skipped.")
         if facts.junk_inside:
-            found.append(f"{facts.junk_inside} bytes of garbage lie between the MP3 frames; expect gaps or clicks there.")
+            found.append(
+                f"{facts.junk_inside} bytes of garbage lie between the MP3 frames; expect gaps or clicks there."
+            )
         if facts.declared is not None and expected is not None and facts.declared > expected + _TOLERANCE:
             found.append(
                 f"The file is cut off: it should be {duration(facts.declared / rate)} long, "

@@ -86,9 +86,7 @@ def write_flac(
     return result
 
 
-def _encode(
-    path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int, gain: float
-) -> str:
+def _encode(path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int, gain: float) -> str:
     """Encode and give the SHA-256 of the samples as written. Raises _Overload with the peak."""
     import soundfile
 
@@ -100,15 +98,15 @@ def _encode(
         with soundfile.SoundFile(
             path, "w", rate, channels, "PCM_24", format="FLAC", compression_level=_HIGHEST_LEVEL
         ) as file:
-            for block in blocks:
-                for samples in _slices(block * np.float32(gain)):
-                    peak = max(peak, float(np.abs(samples).max()))
-                    if peak >= 1.0:
-                        continue  # measure on to the end
-                    integers = _quantise(samples, dither)
-                    digest.update(integers.tobytes())
-                    file.write(integers)
-                    count += len(samples)
+            for block in _of_one_size(blocks):
+                samples = block * np.float32(gain)
+                peak = max(peak, float(np.abs(samples).max()))
+                if peak >= 1.0:
+                    continue  # measure on to the end
+                integers = _quantise(samples, dither)
+                digest.update(integers.tobytes())
+                file.write(integers)
+                count += len(samples)
     except (soundfile.SoundFileError, AssertionError) as error:
         need_room(path.parent, _ROOM)
         raise OutputError(f"The result could not be encoded ({error}): check the disk it is written to.") from error
@@ -119,11 +117,22 @@ def _encode(
     return digest.hexdigest()
 
 
-def _slices(block: Audio) -> Iterator[Audio]:
-    if not np.isfinite(block).all():
-        raise OutputError("The result holds samples that are not numbers: please report this as a bug.")
-    for at in range(0, len(block), BLOCK):
-        yield block[at : at + BLOCK]
+def _of_one_size(blocks: Iterable[Audio]) -> Iterator[Audio]:
+    """The stream in blocks of BLOCK frames, so that the dither does not depend on how it was cut."""
+    held: list[Audio] = []
+    count = 0
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise OutputError("The result holds samples that are not numbers: please report this as a bug.")
+        held.append(block)
+        count += len(block)
+        if count >= BLOCK:
+            joined = np.concatenate(held)
+            whole = count // BLOCK * BLOCK
+            yield from np.split(joined[:whole], whole // BLOCK)
+            held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
 
 
 def _quantise(samples: Audio, dither: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:

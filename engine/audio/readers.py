@@ -43,8 +43,10 @@ class _Tail(io.RawIOBase):
         self._file, self._start = file, start
         file.seek(start)
 
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         origin = self._start if whence == io.SEEK_SET else 0
@@ -79,7 +81,7 @@ def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Aud
     try:
         if start:
             raw = path.open("rb")
-            file = soundfile.SoundFile(_Tail(raw, start))  # type: ignore[arg-type]
+            file = soundfile.SoundFile(_Tail(raw, start))
         else:
             file = soundfile.SoundFile(path)
     except OSError as error:
@@ -107,7 +109,7 @@ def _stream_ffmpeg(path: Path) -> tuple[StreamInfo, Iterator[Audio]]:
     av.logging.set_level(av.logging.PANIC)
     try:
         container = av.open(str(path), mode="r", metadata_errors="replace")
-        source = next((s for s in container.streams if s.type == "audio"), None)
+        source: Any = next((s for s in container.streams if s.type == "audio"), None)
         if source is None:
             container.close()
             raise DecodeError("it holds no audio stream.")

@@ -8,6 +8,7 @@ private frames) is left behind; ReplayGain too where the level may have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,16 @@ _APE_NAMES = {
     "TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "YEAR": "DATE", "ALBUM ARTIST": "ALBUMARTIST",
     "PUBLISHER": "LABEL", "RECORD DATE": "DATE",
 }  # fmt: skip
-_LEFT_BEHIND = ("ENCODER", "ENCODER_OPTIONS", "ENCODING", "ITUNNORM", "ITUNSMPB", "TOOL NAME", "TLEN", "MP3GAIN_")
+_LEFT_BEHIND = (
+    "ENCODER",
+    "ENCODER_OPTIONS",
+    "ENCODING",
+    "ITUNNORM",
+    "ITUNSMPB",
+    "TOOL NAME",
+    "TLEN",
+    "MP3GAIN_",
+)
 _MAX_VALUE = 1 << 20
 _MAX_PICTURE = (1 << 24) - 4096  # a FLAC block holds 16 MB
 
@@ -73,7 +83,10 @@ def read_tags(path: Path) -> tuple[Tags, str]:
     try:
         _read(path, tags)
     except Exception as error:  # hostile tags make mutagen fail in every way there is
-        return tags, f"Some of the song's tags could not be read ({type(error).__name__}); the audio is not affected."
+        return (
+            tags,
+            f"Some of the song's tags could not be read ({type(error).__name__}); the audio is not affected.",
+        )
     return tags, ""
 
 
@@ -84,14 +97,10 @@ def _read(path: Path, tags: Tags) -> None:
 
     is_mpeg = path.suffix.lower() in (".mp3", ".mp2", ".mpga")
     if is_mpeg:
-        try:
+        with suppress(ID3NoHeaderError):
             _from_id3(ID3(path), tags)
-        except ID3NoHeaderError:
-            pass
-        try:
+        with suppress(APENoHeaderError):
             _from_ape(APEv2(path), tags)
-        except APENoHeaderError:
-            pass
         return
     file = mutagen.File(path)
     if file is None or file.tags is None:
@@ -122,7 +131,10 @@ def _from_id3(id3: Any, tags: Tags) -> None:
             _add_number(tags, _ID3_NAMES[name], str(frame))
         elif name in ("TIPL", "TMCL"):
             for role, person in frame.people:
-                tags.add(role if name == "TIPL" else "PERFORMER", [person if name == "TIPL" else f"{person} ({role})"])
+                tags.add(
+                    role if name == "TIPL" else "PERFORMER",
+                    [person if name == "TIPL" else f"{person} ({role})"],
+                )
         elif name == "UFID" and frame.owner == "http://musicbrainz.org":
             tags.add("MUSICBRAINZ_TRACKID", [frame.data.decode("ascii", "replace")])
         elif name == "RVA2":

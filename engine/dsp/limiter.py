@@ -17,7 +17,7 @@ from scipy.signal import firwin, oaconvolve
 from engine.audio.readers import Audio
 
 _OVERSAMPLING = 4
-_PHASE_TAPS = 24  # per phase, on both sides of a sample together
+_PHASE_TAPS = 64  # per phase, on both sides of a sample together; fewer would be deaf to the top of the band
 _RELEASE_MEMORY = 1 << 14  # frames over which the release is computed at once
 
 
@@ -32,7 +32,7 @@ class Limiter:
         self._ceiling = ceiling
         self._reach = max(8, round(lookahead * rate))
         self._decay = float(np.exp(-1 / (release * rate)))
-        taps = firwin(_OVERSAMPLING * _PHASE_TAPS + 1, 0.92 / _OVERSAMPLING, window=("kaiser", 8.0))
+        taps = firwin(_OVERSAMPLING * _PHASE_TAPS + 1, 1 / _OVERSAMPLING, window=("kaiser", 8.0))
         self._phases = [_OVERSAMPLING * taps[p::_OVERSAMPLING] for p in range(_OVERSAMPLING)]
         window = np.hanning(self._reach + 2)[1:-1]
         self._smooth = window / window.sum()

@@ -105,7 +105,13 @@ def anchor_bins(cutoff: float, rate: int) -> tuple[int, int]:
 
 
 def replicate(
-    spectrum: Spectrum, powers: Power, noise: Spectrum, profile: BandProfile, rate: int, top: float, level: float
+    spectrum: Spectrum,
+    powers: Power,
+    noise: Spectrum,
+    profile: BandProfile,
+    rate: int,
+    top: float,
+    level: float,
 ) -> tuple[int, Spectrum]:
     """(first bin, spectra to add from there on) of the band above the cutoff.
 

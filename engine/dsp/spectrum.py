@@ -26,7 +26,8 @@ FLOOR = float((_WINDOW**2).sum() / 12 * (2 / 65536) ** 2)
 def stft(audio: Audio) -> Spectrum:
     """Spectra of ``(frames, channels)``; frames must be a multiple of HOP.
 
-    Time index ``t`` is centred on frame ``t * HOP``; beyond the ends is silence.
+    Time index ``t`` is centred on frame ``t * HOP``; beyond the ends is silence, so that only what lies FFT/2
+    frames from them comes back exactly.
     """
     padded = np.pad(audio, ((FFT // 2, FFT // 2), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT, axis=0)[::HOP]

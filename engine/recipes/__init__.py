@@ -147,9 +147,14 @@ def _step(item: object, where: str, defaults: dict[str, Any]) -> Step:
     if isinstance(item, str):
         item = {"stage": item}
     if not isinstance(item, dict) or not isinstance(item.get("stage"), str):
-        raise UsageError(f'{where} must be a stage\'s name or a table such as {{ stage = "lowpass", margin_hz = 500 }}.')
+        raise UsageError(
+            f'{where} must be a stage\'s name or a table such as {{ stage = "lowpass", margin_hz = 500 }}.'
+        )
     stage = _stage(item["stage"], where)
-    given = {**_table(defaults.get(stage, {}), f"defaults.{stage}"), **{k: v for k, v in item.items() if k != "stage"}}
+    given = {
+        **_table(defaults.get(stage, {}), f"defaults.{stage}"),
+        **{k: v for k, v in item.items() if k != "stage"},
+    }
     kind = STAGES[stage].Parameters
     _known_keys(given, [f.name for f in dataclasses.fields(kind)], f"{where} ({stage})")
     try:
@@ -169,7 +174,9 @@ def _check_sources(variants: dict[str, Variant]) -> None:
     for variant in variants.values():
         for source in variant.sources:
             if source not in variants:
-                raise UsageError(f"variants.{variant.name}.from: there is no variant '{source}'{_hint(source, variants)}.")
+                raise UsageError(
+                    f"variants.{variant.name}.from: there is no variant '{source}'{_hint(source, variants)}."
+                )
             if source not in done:
                 raise UsageError(f"variants.{variant.name}.from: '{source}' must stand above it in the file.")
         done.add(variant.name)

@@ -16,9 +16,7 @@ from engine.audio.readers import BLOCK, Audio
 from engine.errors import UsageError
 
 
-def parameter(
-    default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None
-) -> Any:
+def parameter(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
     """A field of a stage's parameters: its default, meaning, unit and range."""
     return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low, "high": high})
 
@@ -181,9 +179,9 @@ class ChunkedStage(Stage):
             reused = context.load_chunk(index, (end - start, channels)) is not None
             if not reused:
                 context.checkpoint()
-                window = read_window(
-                    signal.path, start - geometry.context, end + geometry.context, signal.frames
-                )[:, :channels]
+                window = read_window(signal.path, start - geometry.context, end + geometry.context, signal.frames)[
+                    :, :channels
+                ]
                 context.save_chunk(index, np.ascontiguousarray(processor(window, start), np.float32))
             context.progress(index + 1, count, reused=reused)
 

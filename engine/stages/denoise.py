@@ -20,7 +20,11 @@ _MASK_SMOOTH = 1e-9
 @dataclass(frozen=True)
 class DenoiseParams(Params):
     attenuation_limit_db: float = parameter(
-        12.0, "the most that anything is turned down; higher removes more, music too", unit="dB", low=1.0, high=100.0
+        12.0,
+        "the most that anything is turned down; higher removes more, music too",
+        unit="dB",
+        low=1.0,
+        high=100.0,
     )
 
 

@@ -23,7 +23,11 @@ class MasterParams(Params):
     loudness_lufs: float = parameter(-14.0, "integrated loudness (BS.1770)", unit="LUFS", low=-40.0, high=-5.0)
     ceiling_dbtp: float = parameter(-1.0, "highest true peak", unit="dBTP", low=-20.0, high=0.0)
     tilt_db: float = parameter(
-        0.0, "tilt of the spectrum around 1 kHz; positive is brighter", unit="dB per octave", low=-2.0, high=2.0
+        0.0,
+        "tilt of the spectrum around 1 kHz; positive is brighter",
+        unit="dB per octave",
+        low=-2.0,
+        high=2.0,
     )
     width: float = parameter(1.0, "level of the side signal; 0 is mono, 1 leaves it as it is", low=0.0, high=2.0)
     release_ms: float = parameter(80.0, "how fast the limiter lets go", unit="ms", low=10.0, high=1000.0)
@@ -43,7 +47,9 @@ class Master(Stage):
         loudness, peak = _measure(shaped.blocks(), signal)
         if loudness <= SILENCE_DB:
             context.warn("The song is too quiet or too short for its loudness to be measured: it was not mastered.")
-            return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note="not mastered")
+            return Rendered(
+                signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note="not mastered"
+            )
         ceiling = params.ceiling_dbtp - _METER_MARGIN
         gain = params.loudness_lufs - loudness
         if decibels(peak) + gain <= ceiling:
@@ -100,9 +106,7 @@ def _limiter(signal: Signal, params: MasterParams, ceiling: float) -> Limiter:
     return Limiter(signal.rate, 10 ** (ceiling / 20), release=params.release_ms / 1000)
 
 
-def _settle(
-    shaped: _Shaped, signal: Signal, params: MasterParams, gain: float, ceiling: float
-) -> tuple[float, float]:
+def _settle(shaped: _Shaped, signal: Signal, params: MasterParams, gain: float, ceiling: float) -> tuple[float, float]:
     """(gain in dB, limiter ceiling in dBTP) with which loudness and true peak come out as asked.
 
     The limiter takes loudness away, so the gain is raised until the result is right (secant method).

@@ -37,7 +37,11 @@ class RestoreParams(Params):
     )
     extend: bool = parameter(True, "rebuild the band above the cutoff")
     extend_level_db: float = parameter(
-        -1.0, "level of the new band against what the song's own slope promises", unit="dB", low=-24.0, high=6.0
+        -1.0,
+        "level of the new band against what the song's own slope promises",
+        unit="dB",
+        low=-24.0,
+        high=6.0,
     )
     top_hz: float = parameter(21500.0, "where the new band ends", unit="Hz", low=4000.0, high=24000.0)
 
@@ -105,9 +109,7 @@ class _Restorer:
         padded = np.pad(window, ((0, -frames % HOP), (0, 0)))
         spectrum = stft(padded)
         powers = power(spectrum)
-        noise = stft(
-            white_noise(start - _CONTEXT, len(padded), window.shape[1], self.seed, self.profile.correlation)
-        )
+        noise = stft(white_noise(start - _CONTEXT, len(padded), window.shape[1], self.seed, self.profile.correlation))
         made = np.zeros_like(spectrum)
         if self.params.fill_holes:
             top = bin_of(self.profile.cutoff - replicate.LEAD, self.rate)
@@ -116,7 +118,13 @@ class _Restorer:
             made[:, :, :top] = fill_gains(powers, top, how) * noise[:, :, :top] * scale
         if self.extend:
             first, band = replicate.replicate(
-                spectrum, powers, noise, self.profile, self.rate, self.params.top_hz, self.params.extend_level_db
+                spectrum,
+                powers,
+                noise,
+                self.profile,
+                self.rate,
+                self.params.top_hz,
+                self.params.extend_level_db,
             )
             made[:, :, first : first + band.shape[2]] += band
         song = window[_CONTEXT : frames - _CONTEXT]

@@ -1,0 +1,43 @@
+# Linux and macOS. Needs nothing but Python 3.11 or newer (and make).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SONG ?=
+
+.PHONY: install run test lint bench clean
+
+install: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mp3restore needs Python 3.11 or newer: set PYTHON=/path/to/it')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	touch $@
+
+# Restores SONG (a file or a folder); without one it makes a song of its own and restores that.
+run: install
+ifeq ($(SONG),)
+	$(BIN)/mp3restore demo demo
+	$(BIN)/mp3restore --no-tui --out demo/AI_Restored_Variants "demo/Demo Song.mp3"
+else
+	$(BIN)/mp3restore --no-tui "$(SONG)"
+endif
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: install
+	$(BIN)/python -m benchmarks.stages
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

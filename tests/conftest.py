@@ -1,0 +1,78 @@
+"""Shared material: real songs where they are at hand, else a piece of our own; encoders; a run in one call."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine.demo import RATE, compose, write_demo
+from engine.events import Event
+from engine.session import Session
+
+MUSIC = Path(__file__).resolve().parents[2] / "shared" / "music"
+
+
+@pytest.fixture(scope="session")
+def music() -> Path:
+    """The folder of real songs and encodings; tests that need it are skipped without it."""
+    if not MUSIC.is_dir():
+        pytest.skip("needs the folder of real songs (shared/music beside the checkout)")
+    return MUSIC
+
+
+@pytest.fixture(scope="session")
+def piece() -> np.ndarray:
+    """Six seconds of stereo music at 44.1 kHz, full bandwidth."""
+    return compose(6.0)
+
+
+@pytest.fixture(scope="session")
+def demo_mp3(tmp_path_factory) -> Path:
+    """A short tagged MP3 of our own."""
+    return write_demo(tmp_path_factory.mktemp("demo"), 6.0)
+
+
+@pytest.fixture
+def songs(tmp_path, demo_mp3) -> Path:
+    """A library with two songs in folders."""
+    (tmp_path / "lib" / "Artist").mkdir(parents=True)
+    shutil.copy(demo_mp3, tmp_path / "lib" / "Artist" / "One.mp3")
+    shutil.copy(demo_mp3, tmp_path / "lib" / "Two.mp3")
+    return tmp_path / "lib"
+
+
+def write_mp3(path: Path, audio: np.ndarray, rate: int = RATE, mode: str = "CONSTANT", level: float = 0.7) -> Path:
+    """Encode with the LAME that libsndfile carries."""
+    soundfile.write(path, audio, rate, format="MP3", bitrate_mode=mode, compression_level=level)
+    return path
+
+
+def frame_bytes(path: Path) -> bytes:
+    """An MP3 without its ID3v2 tag."""
+    data = path.read_bytes()
+    size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
+    return data[10 + size :]
+
+
+def execute(session: Session, **options) -> list[Event]:
+    """Run to the end and give all events."""
+    events: list[Event] = []
+    session.subscribe(events.append)
+    with session.store.lock():
+        session.start(jobs=options.pop("jobs", 1), **options).join()
+    return events
+
+
+def mp3restore(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    """The program as a user starts it."""
+    command = [sys.executable, "-m", "engine", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False,
+        cwd=Path(__file__).resolve().parents[1], **options,
+    )  # fmt: skip

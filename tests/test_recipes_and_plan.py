@@ -1,0 +1,109 @@
+"""Recipes are explained when they are wrong; plans share what is alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine import recipes
+from engine.errors import UsageError
+from engine.plan import build
+
+GOOD = """
+format = 1
+[defaults.restore]
+top_hz = 18000
+[variants.01_baseline]
+chain = ["decode"]
+suffix = ""
+[variants.20_low]
+chain = ["decode", { stage = "lowpass", margin_hz = 500 }]
+[variants.21_low_restored]
+chain = ["decode", { stage = "lowpass", margin_hz = 500 }, "restore"]
+[variants.22_other]
+chain = ["decode", "lowpass", { stage = "restore", top_hz = 19000 }]
+enabled = false
+[variants.07_mastered]
+from = ["22_other", "21_low_restored", "01_baseline"]
+chain = ["master"]
+"""
+
+
+def test_every_shipped_recipe_is_valid():
+    assert "offline" in recipes.shipped()
+    for name in recipes.shipped():
+        assert build(recipes.load(name))
+
+
+def test_shared_beginnings_are_one_task():
+    tasks = {t.id: t for t in build(recipes.parse(GOOD, "r", "r"))}
+    assert list(tasks) == ["01_baseline", "20_low", "21_low_restored", "07_mastered"]
+    assert tasks["21_low_restored"].parent is tasks["20_low"] and tasks["20_low"].parent is tasks["01_baseline"]
+    assert tasks["07_mastered"].parent is tasks["21_low_restored"]
+    assert tasks["21_low_restored"].params.top_hz == 18000.0
+
+
+def test_steps_on_the_way_are_tasks_without_a_variant():
+    tasks = build(recipes.parse(GOOD, "r", "r"), ["22"])
+    assert [t.is_final for t in tasks] == [True, False, True]
+    assert tasks[1].stage.name == "lowpass" and tasks[1].id.startswith("step-")
+
+
+def test_wanted_variants_bring_what_they_start_from():
+    recipe = recipes.load("offline")
+    assert [t.id for t in build(recipe, ["mastered"])] == ["01_baseline", "11_offline", "07_mastered"]
+    with pytest.raises(UsageError, match=r"no variant '99'; it has: 01_baseline"):
+        build(recipe, ["99"])
+
+
+def test_fingerprints_follow_the_source_and_all_parameters_before():
+    def fingerprint(text, source="x"):
+        return {t.id: t.fingerprint(source) for t in build(recipes.parse(text, "r", "r"))}
+
+    plain = fingerprint(GOOD)
+    changed = fingerprint(GOOD.replace("margin_hz = 500", "margin_hz = 600"))
+    assert plain["01_baseline"] == changed["01_baseline"]
+    assert all(plain[k] != changed[k] for k in ("20_low", "21_low_restored", "07_mastered"))
+    assert plain != fingerprint(GOOD, "y") and plain == fingerprint(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("format = 1", "format = 2", "format must be 1"),
+        ("format = 1", "format = = 1", r"not valid TOML.*line 2"),
+        (
+            '"restore"]',
+            '"restor"]',
+            r"variants.21_low_restored.chain\[2\]: there is no stage 'restor' \(did you mean 'restore'\?\)",
+        ),
+        (
+            "margin_hz = 500",
+            "margin = 500",
+            r"chain\[1\] \(lowpass\) has no setting 'margin' \(did you mean 'margin_hz'",
+        ),
+        ("margin_hz = 500", 'margin_hz = "x"', "margin_hz must be a number, not 'x'"),
+        ("margin_hz = 500", "margin_hz = 50000", "margin_hz must be between 0.0 and 8000.0 Hz, not 50000"),
+        ("enabled = false", "enabled = 0", "enabled must be true or false"),
+        ('"01_baseline"]', '"1_baseline"]', r"no variant '1_baseline' \(did you mean '01_baseline'"),
+        ('chain = ["master"]', 'chain = ["decode"]', "a chain starts with decode, or else needs 'from'"),
+        ('["decode", "lowpass",', '["lowpass", "decode",', "a chain starts with decode"),
+        ("[variants.20_low]", '[variants."../x"]', "a variant's name is a folder"),
+        ('suffix = ""', 'suffix = "../x"', "suffix must be"),
+        ("[defaults.restore]", "[default.restore]", r"has no setting 'default' \(did you mean 'defaults'"),
+        ("top_hz = 18000", "top_hz = nan", "top_hz must be between"),
+    ],
+)
+def test_what_is_wrong_is_explained(old, new, message):
+    assert old in GOOD
+    with pytest.raises(UsageError, match=message):
+        recipes.parse(GOOD.replace(old, new), "r", "my.toml")
+
+
+def test_missing_and_unreadable_recipes_are_told(tmp_path):
+    with pytest.raises(UsageError, match=r"no recipe 'ofline' \(did you mean 'offline'\?\)"):
+        recipes.load("ofline")
+    with pytest.raises(UsageError, match="is not there"):
+        recipes.load(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="UTF-8"):
+        recipes.load(str(tmp_path / "bad.toml"))
