@@ -31,7 +31,7 @@ class Decode(Stage):
     name = "decode"
     title = "Plain decode"
     version = 1
-    cost = 0.01
+    cost = 0.02
     Parameters = DecodeParams
 
     def fingerprint(self) -> dict[str, int]:

@@ -33,7 +33,7 @@ class Denoise(ChunkedStage):
 
     name = "denoise"
     title = "DeepFilterNet denoiser"
-    cost = 0.4
+    cost = 0.22
     Parameters = DenoiseParams
 
     def why_not_possible(self) -> str:

@@ -38,7 +38,7 @@ class Master(Stage):
 
     name = "master"
     title = "Master"
-    cost = 0.15
+    cost = 0.08
     Parameters = MasterParams
 
     def run(self, context: Context, params: MasterParams) -> Rendered:

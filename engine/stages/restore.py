@@ -51,7 +51,7 @@ class Restore(ChunkedStage):
 
     name = "restore"
     title = "Offline restorer"
-    cost = 0.05
+    cost = 0.04
     Parameters = RestoreParams
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
