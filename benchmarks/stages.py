@@ -38,8 +38,7 @@ from engine.session import Session
 session = Session([Path(sys.argv[1])], Path(sys.argv[2]), sys.argv[3], [sys.argv[4]])
 times = {}
 session.subscribe(lambda e: times.update({e.stage: e.seconds}) if isinstance(e, TaskDone) else None)
-with session.store.lock():
-    session.start(jobs=1).join()
+session.start(jobs=1).join()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 print(json.dumps({"times": times, "peak": peak}))
 """

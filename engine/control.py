@@ -18,15 +18,19 @@ class SkipVariant(Exception):
 
 
 class Control:
-    """The wishes of the user. Thread-safe."""
+    """The wishes of the user for one run. Thread-safe.
 
-    def __init__(self) -> None:
+    ``off`` holds (song, variant) pairs that are switched off; it may be shared and changed while running.
+    """
+
+    def __init__(self, off: set[tuple[str, str]] | None = None) -> None:
         self._running = threading.Event()
         self._running.set()
         self._lock = threading.Lock()
         self._stopped = False
         self._songs: set[str] = set()
         self._variants: set[tuple[str, str]] = set()
+        self._off = off if off is not None else set()
 
     @property
     def paused(self) -> bool:
@@ -58,6 +62,10 @@ class Control:
         """Leave a variant of a song out, and what builds on it."""
         with self._lock:
             self._variants.add((song, variant))
+
+    def is_off(self, song: str, variant: str) -> bool:
+        """Whether the variant is switched off for the song."""
+        return (song, variant) in self._off
 
     def checkpoint(self, song: str, variant: str) -> None:
         """Wait while paused; then raise StopRun, SkipSong or SkipVariant where that is wished."""

@@ -48,17 +48,16 @@ class View(Protocol):
 
 def run(session: Session, *, jobs: int, force: bool, device: str, as_json: bool) -> int:
     """Work to the end, or until the user stops it. Gives the exit code."""
+    return follow(session, lambda: session.start(jobs=jobs, force=force, device=device), as_json=as_json)
+
+
+def follow(session: Session, start: Callable[[], threading.Thread], *, as_json: bool = False) -> int:
+    """Show the run that ``start`` begins (or gives, where it is under way) to its end. Gives the exit code."""
     inbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
     session.subscribe(inbox.put)
-    view: View
-    if as_json:
-        view = _JsonView(session)
-    elif sys.stdout.isatty():
-        view = _TerminalView(session)
-    else:
-        view = _LineView(session)
-    with session.store.lock(), _Interrupts(session, view):
-        thread = session.start(jobs=jobs, force=force, device=device)
+    thread = start()
+    view = _view(session, as_json)
+    with _Interrupts(session, view):
         try:
             outcome = _follow(inbox, thread, view)
         finally:
@@ -67,6 +66,12 @@ def run(session: Session, *, jobs: int, force: bool, device: str, as_json: bool)
         view.say(f"Stopped. Nothing finished is lost; go on with:  {_same_command()}")
         return EXIT_STOPPED
     return EXIT_FAILED if outcome.failed else EXIT_DONE
+
+
+def _view(session: Session, as_json: bool) -> View:
+    if as_json:
+        return _JsonView(session)
+    return _TerminalView(session) if sys.stdout.isatty() else _LineView(session)
 
 
 def _follow(inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View) -> events.BatchDone:
@@ -270,7 +275,7 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
     if as_json:
         for item in plans:
             states = {task: state.value for task, state in item.states.items()}
-            print(json.dumps({"song": item.song.id, "duration": item.duration, "tasks": states}))
+            print(json.dumps({"song": item.song.id, "duration": _duration(item), "tasks": states}))
         return EXIT_DONE
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -280,12 +285,16 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
     for task in variants:
         table.add_column(task.id, no_wrap=True)
     for item in plans:
-        length = "?" if item.duration is None else duration(item.duration)
+        length = "?" if item.analysis is None else duration(item.analysis.duration)
         cells = [Text(_GLYPHS[item.states[t.id]], _STYLES[item.states[t.id]]) for t in variants]
         table.add_row(Text(printable(item.song.id)), length, *cells)
     console.print(table)
     console.print(Text(_count(plans)))
     return EXIT_DONE
+
+
+def _duration(plan: SongPlan) -> float | None:
+    return None if plan.analysis is None else round(plan.analysis.duration, 3)
 
 
 def _count(plans: list[SongPlan]) -> str:

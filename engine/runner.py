@@ -46,9 +46,9 @@ _BYTES_PER_SECOND = 24000  # of an MP3 of unknown length (192 kbit/s)
 
 @dataclass
 class Runner:
-    """Works off ``songs`` x ``tasks`` in threads of its own.
+    """Works off ``songs`` x ``tasks``, ``jobs`` songs at a time; :class:`BatchDone` is the last event.
 
-    ``emit`` is called from those threads. ``force`` does again what is done.
+    ``emit`` is called from the working threads. ``force`` does again what is done.
     """
 
     store: Store
@@ -60,12 +60,6 @@ class Runner:
     force: bool = False
     device: str = "cpu"
     estimate: Estimate = field(default_factory=Estimate)
-
-    def start(self) -> threading.Thread:
-        """Begin in the background; the thread ends with the run, and :class:`BatchDone` is its last event."""
-        thread = threading.Thread(target=self.run, name="engine", daemon=True)
-        thread.start()
-        return thread
 
     def run(self) -> None:
         """Work until all is done or stopped."""
@@ -201,6 +195,10 @@ class _SongRun:
                 self._skip(task, f"{task.parent.variant} is missing")
             return
         if not self._is_todo(task, record.sha256):
+            return
+        if self._control.is_off(self._song.id, task.variant):
+            self._unusable[task.id] = "switched off"
+            self._skip(task, "switched off")
             return
         try:
             self._do(task, record)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import plan, recipes
+from engine.analysis.song import SongAnalysis
 from engine.control import Control
 from engine.errors import UsageError
 from engine.estimate import Estimate
@@ -24,11 +25,11 @@ _MOST_JOBS = 4
 
 @dataclass(frozen=True)
 class SongPlan:
-    """How every task stands for a song; ``duration`` in seconds where it is known."""
+    """How every task stands for a song, and what was found in it where it has been analysed."""
 
     song: Song
     states: dict[str, State]
-    duration: float | None
+    analysis: SongAnalysis | None
 
 
 class Session:
@@ -49,7 +50,8 @@ class Session:
         if not found:
             raise UsageError(f"There are no songs in {', '.join(printable(str(p)) for p in paths)}.")
         self.songs: list[Song] = [self.store.claim(item) for item in found]
-        self.control = Control()
+        self.off: set[tuple[str, str]] = set()
+        self.control = Control(self.off)
         self.estimate = Estimate()
         self._subscribers: list[Callable[[Event], None]] = []
         self._thread: threading.Thread | None = None
@@ -64,25 +66,50 @@ class Session:
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
-        return [self._song_plan(song, force) for song in self.songs]
+        return [self.song_plan(song, force=force) for song in self.songs]
 
-    def _song_plan(self, song: Song, force: bool) -> SongPlan:
+    def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
+        """The same for one song."""
         record = self.store.record(song)
         source_hash = record.sha256 if record is not None else None
         states = {task.id: self.store.state(song, task, source_hash) for task in self.tasks}
         if force:
             states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
-        known = record is not None and record.analysis is not None
-        return SongPlan(song, states, record.analysis.duration if known and record and record.analysis else None)
+        return SongPlan(song, states, record.analysis if record is not None else None)
 
-    def start(self, *, jobs: int = 0, force: bool = False, device: str = "cpu") -> threading.Thread:
-        """Begin work in the background. ``jobs`` songs at a time (0: as the machine has cores, at most four)."""
+    @property
+    def running(self) -> bool:
+        """Whether work is under way (or paused)."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(
+        self, *, jobs: int = 0, force: bool = False, device: str = "cpu", songs: Sequence[Song] | None = None,
+    ) -> threading.Thread:  # fmt: skip
+        """Begin work in the background on ``songs`` (None: all); the output folder is held until it ends.
+
+        ``jobs`` songs are worked on at a time (0: as the machine has cores, at most four).
+
+        Raises:
+            UsageError: another process works in the output folder, or it cannot be written to.
+        """
+        chosen = self.songs if songs is None else list(songs)
+        self.control = Control(self.off)
+        self.estimate = Estimate()
         runner = Runner(
-            store=self.store, songs=self.songs, tasks=self.tasks, emit=self._emit, control=self.control,
-            jobs=max(1, min(jobs or default_jobs(), len(self.songs))), force=force, device=device,
+            store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
+            jobs=max(1, min(jobs or default_jobs(), len(chosen))), force=force, device=device,
             estimate=self.estimate,
         )  # fmt: skip
-        self._thread = runner.start()
+        lock = self.store.lock()
+
+        def work() -> None:
+            try:
+                runner.run()
+            finally:
+                lock.release()
+
+        self._thread = threading.Thread(target=work, name="engine", daemon=True)
+        self._thread.start()
         return self._thread
 
     def pause(self) -> None:

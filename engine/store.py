@@ -11,13 +11,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -95,16 +94,15 @@ class Store:
         self.out = Path(os.path.abspath(out))
         self._claimed: dict[str, Path] = {}
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the output folder for this process.
+    def lock(self) -> FileLock:
+        """Hold the output folder for this process until the lock is released.
 
         Raises:
             UsageError: another process holds it, or it cannot be written to.
         """
         try:
             (self.out / "_done").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.out / "_done" / ".lock", timeout=0)
+            lock = FileLock(self.out / "_done" / ".lock", timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise UsageError(
@@ -113,10 +111,7 @@ class Store:
             ) from error
         except OSError as error:
             raise UsageError(explain_os_error(error, f"the output folder {printable(str(self.out))}")) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock
 
     # --- songs -------------------------------------------------------------------------------------------
 

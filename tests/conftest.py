@@ -64,8 +64,7 @@ def execute(session: Session, **options) -> list[Event]:
     """Run to the end and give all events."""
     events: list[Event] = []
     session.subscribe(events.append)
-    with session.store.lock():
-        session.start(jobs=options.pop("jobs", 1), **options).join()
+    session.start(jobs=options.pop("jobs", 1), **options).join()
     return events
 
 

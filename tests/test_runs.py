@@ -12,10 +12,9 @@ import soundfile
 
 from engine import stages
 from engine.errors import UsageError
-from engine.events import BatchDone, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
+from engine.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
 from engine.plan import State
 from engine.session import Session
-from engine.store import Store
 from tests.conftest import execute
 
 VARIANTS = ("01", "11", "07")
@@ -180,23 +179,31 @@ def test_pause_holds_work_until_resumed(long_song):
             paused.set()
 
     session.subscribe(watch)
-    with session.store.lock():
-        thread = session.start(jobs=1)
-        assert paused.wait(60)
-        time.sleep(1.0)
-        assert max(e.chunk for e in of(events, Progress)) == 1 and thread.is_alive()
-        session.resume()
-        thread.join()
+    thread = session.start(jobs=1)
+    assert paused.wait(60)
+    time.sleep(1.0)
+    assert max(e.chunk for e in of(events, Progress)) == 1 and session.running
+    session.resume()
+    thread.join()
     assert max(e.chunk for e in of(events, Progress)) == 3
 
 
-def test_skipping_a_variant_and_a_song(songs):
+def test_skipping_a_song_and_switching_a_variant_off(songs):
     session = session_of(songs)
-    session.control.skip_variant("Artist/One.mp3", "11_offline")
-    session.control.skip_song("Two.mp3")
+    session.off.add(("Artist/One.mp3", "11_offline"))
+    session.subscribe(lambda e: session.control.skip_song("Two.mp3") if isinstance(e, BatchStarted) else None)
     ends = {e.song: e for e in of(execute(session), SongDone)}
     assert ends["Artist/One.mp3"].made == ("01_baseline",) and not ends["Artist/One.mp3"].failed
     assert ends["Two.mp3"].made == ()
+
+
+def test_skipping_a_variant_while_it_is_made(long_song):
+    session = session_of(long_song)
+    session.subscribe(
+        lambda e: session.control.skip_variant(e.song, e.variant) if isinstance(e, Progress) and e.chunk == 1 else None
+    )
+    ends = of(execute(session), SongDone)
+    assert ends[0].made == ("01_baseline",) and not ends[0].failed
 
 
 def test_same_names_never_collide(songs, demo_mp3, piece):
@@ -219,14 +226,11 @@ def test_same_names_never_collide(songs, demo_mp3, piece):
 
 def test_two_processes_on_one_folder(songs):
     session = session_of(songs)
-    with (
-        session.store.lock(),
-        pytest.raises(UsageError, match="Another mp3restore"),
-        Store(session.store.out).lock(),
-    ):
-        pass
-    with session.store.lock():
-        pass
+    lock = session.store.lock()
+    with pytest.raises(UsageError, match="Another mp3restore"):
+        session_of(songs).start()
+    lock.release()
+    session.start().join()
 
 
 def test_names_that_are_long_or_strange_work(tmp_path, demo_mp3):
