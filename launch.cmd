@@ -20,7 +20,7 @@ if errorlevel 1 goto failed
 echo ready>"%HERE%.venv\.ready"
 
 :start
-"%PY%" -m engine %*
+"%PY%" -m tui %*
 exit /b %errorlevel%
 
 :nopython

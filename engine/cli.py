@@ -1,9 +1,13 @@
-"""The command line. ``mp3restore PATH...`` restores; ``analyze``, ``doctor`` and ``demo`` are commands of their own."""
+"""The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
+
+``analyze``, ``doctor`` and ``demo`` are commands of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +19,8 @@ from engine import __version__
 from engine.errors import RestoreError, UsageError
 from engine.text import printable, strip_ansi
 
+Dashboard = Callable[[list[Path], Path | None, str, int], int]
+_open_dashboard: Dashboard | None = None
 _OPTIONS_OF_THE_GROUP = ("--help", "--version")
 
 
@@ -22,7 +28,7 @@ class _DefaultToRun(TyperGroup):
     """What is not a command's name is something to restore."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in _OPTIONS_OF_THE_GROUP:
+        if not args or (args[0] not in self.commands and args[0] not in _OPTIONS_OF_THE_GROUP):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -30,11 +36,10 @@ class _DefaultToRun(TyperGroup):
 app = typer.Typer(
     cls=_DefaultToRun,
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Rebuilds plausible approximations of what MP3 threw away, and lets your ear decide.\n\n"
-    "mp3restore --no-tui PATH... restores songs and folders of songs (see: mp3restore run --help).",
+    "mp3restore [PATH...] opens the dashboard; with --no-tui it works without (see: mp3restore run --help).",
 )
 
 
@@ -62,11 +67,11 @@ def _group(
 @app.command()
 def run(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")
-    ],
+        list[str] | None, typer.Argument(metavar="[PATH...]", help="Songs, and folders with all that is below them.")
+    ] = None,
     no_tui: Annotated[bool, typer.Option("--no-tui", help="Work without the dashboard.")] = False,
     out: Annotated[str, typer.Option(help="Output folder [default: AI_Restored_Variants beside the first PATH].")] = "",
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file.")] = "offline",
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file [default: offline].")] = "",
     variants: Annotated[str, typer.Option(help="Only these variants, such as 01,11_offline.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
     dry_run: Annotated[
@@ -77,17 +82,30 @@ def run(
     jobs: Annotated[int, typer.Option(min=0, max=64, help="Songs at a time [0: by the machine].")] = 0,
 ) -> None:
     """Restore songs (also without the word 'run': mp3restore --no-tui PATH...)."""
+    names = [name.strip() for name in variants.split(",") if name.strip()]
+    given = [Path(p) for p in paths or []]
+    if not (no_tui or dry_run or as_json):
+        _dashboard(given, Path(out) if out else None, recipe, jobs)
     from engine import headless
     from engine.session import Session
 
-    names = [name.strip() for name in variants.split(",") if name.strip()]
-    session = Session([Path(p) for p in paths], Path(out) if out else None, recipe, names)
+    if not given:
+        raise UsageError("Give the songs or folders to restore.")
     chosen = headless.choose_device(device.value)
+    session = Session(given, Path(out) if out else None, recipe or "offline", names)
     if dry_run:
         raise typer.Exit(headless.dry_run(session, force=force, as_json=as_json))
-    if not no_tui and not as_json:
-        print("This version has no dashboard yet: working without it, as with --no-tui.", file=sys.stderr)
     raise typer.Exit(headless.run(session, jobs=jobs, force=force, device=chosen, as_json=as_json))
+
+
+def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> None:
+    """Hand over to the dashboard that :func:`main` was given."""
+    if _open_dashboard is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("The dashboard needs a terminal: add --no-tui to work without it.")
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
+    raise typer.Exit(_open_dashboard(paths, out, recipe, jobs))
 
 
 @app.command()
@@ -152,8 +170,13 @@ def clean_arguments(arguments: list[str]) -> list[str]:
     return [c for c, a in zip(cleaned, arguments, strict=True) if c or not a]
 
 
-def main() -> None:
-    """Entry point of the ``mp3restore`` script; exit codes: 0 done, 1 songs failed, 2 wrong usage, 130 stopped."""
+def main(dashboard: Dashboard | None = None) -> None:
+    """Run the command line; exit codes: 0 done, 1 songs failed, 2 wrong usage, 130 stopped.
+
+    ``dashboard`` opens the user interface: the engine does not know it, whoever starts the program brings it.
+    """
+    global _open_dashboard  # noqa: PLW0603  (typer calls run() itself and passes nothing on)
+    _open_dashboard = dashboard
     _speak_utf8()
     sys.argv[1:] = clean_arguments(sys.argv[1:])
     try:

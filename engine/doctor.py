@@ -78,11 +78,12 @@ def _deepfilternet() -> Finding:
 
 
 def _gpu() -> Finding:
-    found = monitor.gpus()
+    machine = monitor.Machine(Path())
+    found = machine.gpus()
     if not found:
         return Finding("GPU", "ok", "no NVIDIA GPU; everything in this version runs on the processor")
     names = [f"{g.name} ({size(g.memory_total)})" if g.memory_total else g.name for g in found]
-    return Finding("GPU", "ok", f"{', '.join(names)}, driver {found[0].driver}")
+    return Finding("GPU", "ok", f"{', '.join(names)}, driver {machine.driver()}")
 
 
 def _torch() -> Finding:

@@ -78,6 +78,13 @@ class Session:
         return SongPlan(song, states, record.analysis if record is not None else None)
 
     @property
+    def thread(self) -> threading.Thread:
+        """The thread of the latest run. Raises RuntimeError where there was none."""
+        if self._thread is None:
+            raise RuntimeError("nothing was started")
+        return self._thread
+
+    @property
     def running(self) -> bool:
         """Whether work is under way (or paused)."""
         return self._thread is not None and self._thread.is_alive()

@@ -51,6 +51,13 @@ class SongAnalysis:
     def duration(self) -> float:
         return self.frames / self.rate
 
+    @property
+    def damage(self) -> int:
+        """How much was lost at a glance: 0 (next to nothing) to 4 (nearly all of the top, or a broken file)."""
+        cutoff = self.cutoff.hz or 22050.0
+        lost = sum(cutoff < limit for limit in (19500, 17200, 15500, 12000))
+        return min(4, lost + (1 if self.clipped_runs > self.duration else 0))
+
     def to_json(self) -> dict[str, Any]:
         """Plain types only; :func:`analysis_from_json` reads it back."""
         return dataclasses.asdict(self)

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -93,3 +94,14 @@ class DeepFilterNet:
                 self._state, ctypes.cast(source + offset, pointer), ctypes.cast(target + offset, pointer)
             )
         return out[DELAY : DELAY + len(channel)]
+
+
+def verify() -> Literal["verified", "damaged", "missing"]:
+    """Whether the weights are here and are what they should be, by their SHA-256."""
+    try:
+        assets = _assets()
+        with open(assets.model_path, "rb") as file:  # noqa: PTH123  (may be a path of any kind)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (NotPossibleError, OSError):
+        return "missing"
+    return "verified" if digest == assets.model_sha256 else "damaged"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ def shipped() -> list[str]:
     return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
+def available() -> list[str]:
+    """Names of all recipes, the user's own included."""
+    own = [path.stem for path in user_folder().glob("*.toml")]
+    return sorted({*shipped(), *own})
+
+
 def user_folder() -> Path:
     """Where the user's own recipes lie."""
     return user_config_path("mp3restore", appauthor=False) / "recipes"
@@ -78,7 +85,7 @@ def load(name: str) -> Recipe:
     if name in shipped():
         text = resources.files("engine.recipes").joinpath(f"{name}.toml").read_text("utf-8")
         return parse(text, name, f"recipe '{name}'")
-    raise UsageError(f"There is no recipe '{name}'{_hint(name, shipped())}; there are: {', '.join(shipped())}.")
+    raise UsageError(f"There is no recipe '{name}'{_hint(name, available())}; there are: {', '.join(available())}.")
 
 
 def _read(path: Path) -> str:
@@ -199,3 +206,58 @@ def _known_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> N
 def _hint(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), 1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as TOML text; :func:`parse` reads it back. Only what differs from the defaults is written."""
+    lines = [f"format = {FORMAT}", f"title = {_quoted(recipe.title)}", f"description = {_quoted(recipe.description)}"]
+    for variant in recipe.variants.values():
+        lines += ["", f"[variants.{variant.name}]"]
+        if variant.sources:
+            lines.append(f"from = [{', '.join(_quoted(s) for s in variant.sources)}]")
+        lines.append(f"chain = [{', '.join(_dump_step(step) for step in variant.chain)}]")
+        lines.append(f"suffix = {_quoted(variant.suffix)}")
+        if not variant.enabled:
+            lines.append("enabled = false")
+    return "\n".join(lines) + "\n"
+
+
+def _dump_step(step: Step) -> str:
+    changed = []
+    for item in dataclasses.fields(step.params):
+        value = getattr(step.params, item.name)
+        if value != item.default:
+            changed.append(f"{item.name} = {_value(value)}")
+    name = _quoted(step.stage)
+    return f"{{ stage = {name}, {', '.join(changed)} }}" if changed else name
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def save(recipe: Recipe, name: str) -> Path:
+    """Write the recipe under ``name`` into the user's folder.
+
+    Raises:
+        UsageError: the name cannot be a file's, or the folder cannot be written to.
+    """
+    if not name or not all(c.isalnum() or c in "-_ " for c in name) or name != name.strip():
+        raise UsageError("A recipe's name may hold letters, digits, spaces, - and _.")
+    text = dump(recipe)
+    parse(text, name, f"the recipe '{name}'")
+    path = user_folder() / f"{name}.toml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(explain_os_error(error, f"the recipe {path}")) from error
+    return path

@@ -1,0 +1,112 @@
+"""Makes the pictures in this folder: ``python -m docs.screenshots`` (SVG, from the real dashboard on real work).
+
+It restores a small library of the program's own demo song in a temporary folder, with settings of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = (
+    "Nina Vale/Harbour Lights/01 Low Tide", "Nina Vale/Harbour Lights/02 Lanterns", "Nina Vale/Harbour Lights/03 Undertow",
+    "Kōji Arai/夜の散歩/05 雨のあと", "The Amber Room/Live 1997/11 [encore] Slow Burn", "Old Tapes/side B (64k)",
+    "Old Tapes/broken download", "Various/Ünïcode & more/été – 100%",
+)  # fmt: skip
+
+
+def make_library(folder: Path) -> Path:
+    """Songs of all kinds, and one that is broken."""
+    import numpy as np
+    import soundfile
+    import soxr
+
+    from engine.demo import RATE, compose
+
+    piece = compose(24.0)
+    for number, name in enumerate(NAMES):
+        path = folder / f"{name}.mp3"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if "broken" in name:
+            path.write_text("<html>404 not found</html>")
+        elif "64k" in name:
+            low = soxr.resample(piece, RATE, 24000)
+            soundfile.write(path, low, 24000, format="MP3", bitrate_mode="CONSTANT", compression_level=0.6)
+        else:
+            audio = np.tile(piece, (1 + number % 3, 1))
+            soundfile.write(
+                path, audio, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.3 + number * 0.06
+            )
+    return folder
+
+
+async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[str, str]) -> None:
+    """Walk through the screens in ``theme`` and save each that is named."""
+    from tui.app import RestoreApp
+
+    app = RestoreApp([], jobs=2)
+    app.theme = theme
+
+    def save(screen: str) -> None:
+        if screen in names:
+            (HERE / names[screen]).write_text(app.export_screenshot(title="mp3restore"), "utf-8")
+
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause(0.3)
+        save("welcome")
+        app.open_path(str(library))
+        await pilot.pause(1.0)
+        if "library" in names:
+            await pilot.press("down", "down", "s")
+            for _ in range(600):
+                await pilot.pause(0.1)
+                done = app.library.counts()["done"] if app.library is not None else 0
+                if done >= 3:
+                    break
+            await pilot.pause(3.0)
+            save("library")
+            await pilot.press("t")
+            while app.session is not None and app.session.running:
+                await pilot.pause(0.2)
+            app.clear_notifications()
+        for key, screen in (
+            ("enter", "details"),
+            ("e", "recipe"),
+            ("M", "models"),
+            ("D", "doctor"),
+            ("question_mark", "help"),
+            ("o", "open"),
+        ):
+            if screen in names:
+                await pilot.press(key)
+                await pilot.pause(1.0)
+                if screen == "recipe":
+                    await pilot.press("down", "down")
+                    await pilot.pause(0.5)
+                save(screen)
+                await pilot.press("escape")
+                await pilot.pause(0.3)
+        await app.action_quit()
+
+
+def main() -> None:
+    """All pictures."""
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name) / "you"
+        home.mkdir()
+        os.environ.update(HOME=str(home), XDG_CONFIG_HOME=str(home / "config"), XDG_STATE_HOME=str(home / "state"))
+        (home / "config").mkdir()
+        library = make_library(home / "Music")
+        screens = ("welcome", "library", "details", "recipe", "models", "doctor", "help", "open")
+        for theme in ("ember", "paper"):
+            asyncio.run(shoot(library, theme, (120, 36), {s: f"{s}-{theme}.svg" for s in screens}))
+            shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)
+        asyncio.run(shoot(library, "ember", (80, 24), {"library": "library-80x24.svg"}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,432 @@
+"""The app: screens, themes, keys, and the bridge from the engine's events to what is painted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from engine import recipes
+from engine.errors import RestoreError
+from engine.monitor import Machine, Poller, Sample
+from engine.scan import default_output
+from engine.session import Session
+from engine.store import Song
+from engine.text import printable
+from tui.model import Library, SongView
+from tui.screens.dialogs import Choice, OpenDialog
+from tui.screens.library import LibraryScreen
+from tui.screens.pages import DoctorPage, HelpPage, ModelsPage, Page
+from tui.screens.recipe import RecipeScreen
+from tui.settings import Settings, load_settings, log_folder
+from tui.theming import load_themes
+from tui.widgets.song_table import SongTable
+from tui.widgets.stage_checklist import StageChecklist
+
+_FRAMES_PER_SECOND = 15
+_LOAD_AT_ONCE = 200
+
+
+class RestoreApp(App[str]):
+    """The dashboard. Its result says what becomes of a run under way: ``headless``, ``hangup`` or empty."""
+
+    TITLE = "mp3restore"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "open", "Open"),
+        Binding("e", "recipe", "Recipe"),
+        Binding("M", "models", "Models", show=False),
+        Binding("D", "doctor", "Doctor", show=False),
+        Binding("n", "demo", "Make a demo song", show=False),
+        Binding("question_mark,f1", "help", "Help"),
+        Binding("q", "quit_app", "Quit"),
+        Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
+    ]
+
+    def __init__(self, paths: list[Path], out: Path | None = None, recipe: str = "", jobs: int = 0) -> None:
+        super().__init__()
+        self.settings: Settings = load_settings()
+        self.library: Library | None = None
+        self.session: Session | None = None
+        self._paths, self._out, self._jobs = paths, out, jobs
+        self._recipe = recipe or self.settings.recipe
+        self._poller: Poller | None = None
+        self._problems: list[str] = []
+        themes, self._problems = load_themes()
+        for theme in themes:
+            self.register_theme(theme)
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else "ember"
+
+    # --- life --------------------------------------------------------------------------------------------
+
+    def get_default_screen(self) -> Screen[None]:
+        """Home."""
+        return LibraryScreen()
+
+    def on_mount(self) -> None:
+        """Open what was given, watch the machine, and keep time."""
+        for problem in self._problems:
+            self.notify(problem, severity="warning", timeout=10, markup=False)
+        self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
+        self._poller = Poller(Machine(Path.cwd()), self._sampled)
+        self._poller.start()
+        if hasattr(signal, "SIGHUP"):
+            with suppress(ValueError):  # only the main thread may set handlers; tests run elsewhere
+                signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
+        if self._paths:
+            self.open_paths(self._paths)
+
+    def on_unmount(self) -> None:
+        """Stop watching."""
+        if self._poller is not None:
+            self._poller.stop()
+
+    def _remember_theme(self, theme: Any) -> None:
+        self.settings.theme = theme.name
+        self.settings.save()
+
+    def _hung_up(self) -> None:
+        """The terminal is gone."""
+        if self.session is not None and self.session.running and not self.settings.keep_going_on_hangup:
+            self.session.stop()
+        self.exit("hangup")
+
+    def _sampled(self, sample: Sample) -> None:
+        """Called on the monitor's thread."""
+        if self.is_running:
+            with suppress(RuntimeError):
+                self.call_from_thread(self._show_sample, sample)
+
+    def _show_sample(self, sample: Sample) -> None:
+        if isinstance(self.screen_stack[0], LibraryScreen) and self.screen_stack[0].is_mounted:
+            self.screen_stack[0].show_sample(sample)
+
+    @property
+    def home(self) -> LibraryScreen:
+        """The library screen."""
+        screen = self.screen_stack[0]
+        assert isinstance(screen, LibraryScreen)
+        return screen
+
+    def _frame(self) -> None:
+        """Paint what the engine told since the last frame, all at once."""
+        if self.library is None or not self.is_running or not self.home.is_mounted:
+            return
+        changed = self.library.drain()
+        if changed or self.library.new_lines:
+            self.home.show_changes(changed)
+
+    # --- opening -----------------------------------------------------------------------------------------
+
+    def open_path(self, text: str) -> None:
+        """Open a folder or a song."""
+        self.open_paths([Path(text).expanduser()])
+
+    def open_paths(self, paths: list[Path]) -> None:
+        """Open what is below ``paths``; refused while a run is under way."""
+        if self.session is not None and self.session.running:
+            self.notify("A run is under way: stop it first (t).", severity="warning")
+            return
+        self._paths = paths
+        self._open(paths)
+
+    @work(thread=True, exclusive=True, group="open")
+    def _open(self, paths: list[Path]) -> None:
+        try:
+            session = Session(paths, self._out, self._recipe)
+        except RestoreError as error:
+            text = str(error)
+            self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))
+            return
+        library = Library(session)
+        self.call_from_thread(self._opened, session, library)
+        for start in range(0, len(session.songs), _LOAD_AT_ONCE):
+            if self.library is not library:
+                return
+            plans = [session.song_plan(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
+            self.call_from_thread(self._loaded, library, plans)
+
+    def _opened(self, session: Session, library: Library) -> None:
+        self.session, self.library = session, library
+        for path in self._paths:
+            self.settings.opened(str(Path(path).absolute()))
+        self.settings.recipe = self._recipe
+        self.settings.save()
+        self.home.show_library(library)
+
+    def _loaded(self, library: Library, plans: list[Any]) -> None:
+        if self.library is not library:
+            return
+        for plan in plans:
+            if not library.session.running or plan.song.id not in library.current:
+                library.load(plan)
+        table = self.home.query_one(SongTable)
+        table.update_songs({plan.song.id for plan in plans})
+        if table.current is not None:
+            self.home.query_one(StageChecklist).show(library, table.current)
+        self.home.show_state()
+
+    def action_open(self) -> None:
+        """Choose what to open."""
+        self.push_screen(OpenDialog(self.settings.recent), lambda path: self.open_path(path) if path else None)
+
+    def action_demo(self) -> None:
+        """Make a demo song in the home folder's music and open it."""
+        self._make_demo()
+
+    @work(thread=True, exclusive=True, group="demo")
+    def _make_demo(self) -> None:
+        from engine.demo import write_demo
+
+        folder = Path.home() / "mp3restore demo"
+        try:
+            write_demo(folder)
+        except OSError as error:
+            text = f"The demo song could not be written to {folder}: {error.strerror}."
+            self.call_from_thread(lambda: self.notify(text, severity="error", markup=False))
+            return
+        self.call_from_thread(self.open_path, str(folder))
+
+    # --- running -----------------------------------------------------------------------------------------
+
+    def _begin(self, views: Iterable[SongView], *, force: bool = False) -> None:
+        if self.library is None or self.session is None:
+            self.notify("Open a folder first (o).")
+            return
+        if self.session.running:
+            self.notify("A run is under way already.")
+            return
+        views = list(views)
+        if not views:
+            self.notify("There is nothing to do.")
+            return
+        songs: list[Song] = self.library.queue(views)
+        if force:
+            for view in views:
+                for task in view.tasks.values():
+                    task.state = "queued" if task.state == "done" else task.state
+        try:
+            self.session.start(jobs=self._jobs, force=force, songs=songs)
+        except RestoreError as error:
+            self.notify(str(error), severity="error", timeout=10, markup=False)
+            self.open_paths(self._paths)
+            return
+        self.home.query_one(SongTable).refresh()
+        self.home.show_state()
+
+    def action_start(self) -> None:
+        """Start with the marked songs, or with all."""
+        if self.session is not None and self.session.running and self.session.control.paused:
+            self.action_pause()
+            return
+        table = self.home.query_one(SongTable)
+        self._begin(table.marked or (self.library.songs if self.library is not None else []))
+
+    def action_pause(self) -> None:
+        """Pause at the next chunk boundary, or go on."""
+        if self.session is None or not self.session.running:
+            return
+        if self.session.control.paused:
+            self.session.resume()
+        else:
+            self.session.pause()
+            self.notify("Pausing when the chunk in work is finished.", timeout=3)
+        self.home.show_state()
+
+    def action_stop(self) -> None:
+        """Stop after the chunk in work."""
+        if self.session is not None and self.session.running:
+            self.session.stop()
+            self.notify("Stopping when the chunk in work is finished.", timeout=3)
+            self.home.show_state()
+
+    def action_skip_song(self) -> None:
+        """Leave the rest of the selected song out."""
+        current = self.home.query_one(SongTable).current
+        if self.session is not None and self.session.running and current is not None:
+            self.session.control.skip_song(current.song.id)
+            self.notify(f"{current.name} is left out at the next chunk", timeout=3, markup=False)
+
+    def action_retry(self) -> None:
+        """Start with the songs that failed."""
+        self._begin([v for v in self.library.songs if v.failed] if self.library is not None else [])
+
+    def action_force(self) -> None:
+        """Make the selected or marked songs anew, after asking."""
+        table = self.home.query_one(SongTable)
+        views = table.marked or ([table.current] if table.current is not None else [])
+        if not views or self.session is None:
+            return
+        whom = views[0].name if len(views) == 1 else f"{len(views)} songs"
+
+        def answered(answer: str | None) -> None:
+            if answer == "yes":
+                self._begin(views, force=True)
+
+        question = f"Make all variants of {whom} anew? What is there is replaced when the new one is finished."
+        self.push_screen(Choice(question, {"yes": "Make anew", "no": "Leave as it is"}, danger="yes"), answered)
+
+    # --- other screens -----------------------------------------------------------------------------------
+
+    def action_recipe(self) -> None:
+        """Look at the recipe and change it."""
+        if self.session is not None and self.session.running:
+            self.notify("A run is under way: stop it first (t).", severity="warning")
+            return
+        try:
+            recipe = self.session.recipe if self.session is not None else recipes.load(self._recipe)
+        except RestoreError as error:
+            self.notify(str(error), severity="error", markup=False)
+            self._recipe = recipes.DEFAULT
+            recipe = recipes.load(self._recipe)
+        self.push_screen(RecipeScreen(recipe), self._use_recipe)
+
+    def _use_recipe(self, name: str | None) -> None:
+        if name is None:
+            return
+        self._recipe = name
+        self.settings.recipe = name
+        self.settings.save()
+        self.notify(f"Using the recipe {name}", timeout=3, markup=False)
+        if self._paths:
+            self.open_paths(self._paths)
+
+    def action_models(self) -> None:
+        """The models."""
+        self.push_screen(ModelsPage())
+
+    def action_doctor(self) -> None:
+        """What this machine has."""
+        self.push_screen(DoctorPage(self._out or (default_output(self._paths) if self._paths else Path.cwd())))
+
+    def action_help(self) -> None:
+        """The keys."""
+        if isinstance(self.screen, Page):
+            return
+        groups = [
+            ("Everywhere", _keys(RestoreApp.BINDINGS)), ("Library", _keys(LibraryScreen.BINDINGS)),
+            ("Song table", _keys(SongTable.BINDINGS)), ("Stage checklist", _keys(StageChecklist.BINDINGS)),
+            ("Recipe", _keys(RecipeScreen.BINDINGS)),
+        ]  # fmt: skip
+        self.push_screen(HelpPage(groups))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """All actions in the command palette, from their bindings."""
+        for bindings in (LibraryScreen.BINDINGS, RestoreApp.BINDINGS):
+            for binding in bindings:
+                if isinstance(binding, Binding) and binding.action != "suspend_process" and not binding.priority:
+                    action = binding.action.removeprefix("app.")
+                    owner = self if hasattr(self, f"action_{action}") else self.home
+                    yield SystemCommand(binding.description, f"key {binding.key.split(',')[0]}", _caller(owner, action))
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        for name in recipes.available():
+            yield SystemCommand(f"Recipe: {name}", "Use this recipe", lambda name=name: self._use_recipe(name))
+
+    def action_quit_app(self) -> None:
+        """Leave; while work is under way, ask what becomes of it."""
+        if self.session is None or not self.session.running:
+            self.exit("")
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "headless":
+                self.exit("headless")
+            elif answer == "stop" and self.session is not None:
+                self.session.stop()
+                self.exit("stop")
+
+        question = "Work is under way. What shall become of it?"
+        answers = {"headless": "Keep going here without the dashboard", "stop": "Stop after this chunk", "stay": "Stay"}
+        self.push_screen(Choice(question, answers), answered)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Keep the report of a crash in a file before the terminal is given back."""
+        self.crash_report = _write_crash(error)
+        super()._handle_exception(error)
+
+    crash_report: Path | None = None
+
+
+def _keys(bindings: list[Any]) -> list[tuple[str, str]]:
+    names = {"slash": "/", "question_mark": "?", "asterisk": "*"}
+    shown = []
+    for binding in bindings:
+        keys = [names.get(k, k) for k in binding.key.split(",")]
+        shown.append((", ".join(keys), binding.description))
+    return shown
+
+
+def _caller(owner: Any, action: str) -> Callable[[], Any]:
+    call: Callable[[], Any] = getattr(owner, f"action_{action}")
+    return call
+
+
+def _write_crash(error: Exception) -> Path | None:
+    path = log_folder() / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
+    except OSError:
+        return None
+    return path
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send what C libraries print to the program's log file; the screen belongs to the dashboard."""
+    try:
+        log_folder().mkdir(parents=True, exist_ok=True)
+        log = os.open(log_folder() / "stderr.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError:
+        yield
+        return
+    screen = os.dup(2)
+    before = sys.__stderr__
+    sys.__stderr__ = os.fdopen(screen, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # type: ignore[misc]
+    os.dup2(log, 2)
+    try:
+        yield
+    finally:
+        sys.__stderr__.flush()
+        os.dup2(screen, 2)
+        sys.__stderr__ = before  # type: ignore[misc]
+        os.close(screen)
+        os.close(log)
+
+
+def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:
+    """Show the dashboard until the user leaves it. Gives the exit code."""
+    app = RestoreApp(paths, out, recipe, jobs)
+    with quiet_stderr():
+        result = app.run()
+    if app.crash_report is not None:
+        print(f"The dashboard crashed; the report is in {printable(str(app.crash_report))}", file=sys.stderr)
+    session = app.session
+    if session is None or not session.running:
+        return app.return_code or 0
+    return _after(session, "hangup" if app.crash_report is not None and not sys.stdout.isatty() else result or "stop")
+
+
+def _after(session: Session, wish: str) -> int:
+    """What becomes of the run that is under way when the dashboard is gone."""
+    from engine import headless
+
+    thread = session.thread
+    if wish == "hangup":
+        thread.join()
+        return 0
+    return headless.follow(session, lambda: thread)

@@ -1,0 +1,112 @@
+"""Small questions on top of a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, DirectoryTree, Input, Label, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.scan import SUFFIXES
+from engine.text import printable
+
+
+class Choice(ModalScreen[str | None]):
+    """A question with a few answers; gives the chosen answer's key, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("left,up", "app.focus_previous", show=False),
+        Binding("right,down", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, question: str, answers: dict[str, str], *, danger: str = "") -> None:
+        super().__init__()
+        self._question, self._answers, self._danger = question, answers, danger
+
+    def compose(self) -> ComposeResult:
+        """Question above, answers below."""
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._question), classes="question")
+            with Horizontal(classes="answers"):
+                for key, text in self._answers.items():
+                    variant = "error" if key == self._danger else "default"
+                    yield Button(Text(text), id=f"answer-{key}", variant=variant)  # type: ignore[arg-type]
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Answer."""
+        self.dismiss((event.button.id or "").removeprefix("answer-"))
+
+
+class _MusicTree(DirectoryTree):
+    """Folders, and the files that are songs."""
+
+    def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
+        """Leave out what is hidden and what is no song."""
+        return [p for p in paths if not p.name.startswith(".") and (p.is_dir() or p.suffix.lower() in SUFFIXES)]
+
+
+class OpenDialog(ModalScreen[str | None]):
+    """Choose a folder or a song: type or drop a path, pick a recent one, or walk the tree."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("ctrl+o", "here", "Open the folder under the cursor"),
+    ]
+
+    def __init__(self, recent: list[str]) -> None:
+        super().__init__()
+        self._recent = recent
+
+    def compose(self) -> ComposeResult:
+        """Path, recent ones, tree."""
+        with Vertical(classes="dialog wide"):
+            yield Label("Open a folder or a song", classes="title")
+            yield Input(placeholder="Type, paste or drop a path here, then Enter", id="path")
+            if self._recent:
+                yield OptionList(*(Option(Text(f"↺ {printable(p)}")) for p in self._recent[:5]), id="recent")
+            yield _MusicTree(Path.home(), id="tree")
+            yield Label(
+                "Enter opens what is typed, a recent folder or a song; Ctrl+O the folder in the tree", classes="hint"
+            )
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """What is typed or dropped; terminals put quotes around dropped paths."""
+        text = event.value.strip()
+        for quote in ("'", '"'):
+            if len(text) > 1 and text[0] == text[-1] == quote:
+                text = text[1:-1]
+        if text.startswith("file://"):
+            from urllib.parse import unquote, urlparse
+
+            text = unquote(urlparse(text).path)
+        if not text:
+            return
+        path = Path(text).expanduser()
+        if not path.exists() and Path(text.replace("\\ ", " ")).exists():
+            path = Path(text.replace("\\ ", " "))
+        if path.exists():
+            self.dismiss(str(path))
+        else:
+            self.notify(f"{printable(text)} does not exist.", severity="error", markup=False)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A recent folder."""
+        self.dismiss(self._recent[event.option_index])
+
+    def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
+        """A song."""
+        self.dismiss(str(event.path))
+
+    def action_here(self) -> None:
+        """The folder under the tree's cursor."""
+        node = self.query_one("#tree", DirectoryTree).cursor_node
+        if node is not None and node.data is not None:
+            self.dismiss(str(node.data.path))

@@ -1,0 +1,237 @@
+"""Pages to read: details of a song, models, doctor, help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Label, Static
+
+from engine.models.cards import cards
+from engine.report import describe
+from engine.text import duration, printable, size
+from tui.model import GLYPHS, MEANINGS, Library, SongView
+
+_LOG_LINES = 200
+
+
+class Page(Screen[None]):
+    """A page with a title that scrolls; Escape leaves it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "app.pop_screen", "Back"),
+        Binding("down,j", "scroll(1)", "Scroll", show=False),
+        Binding("up,k", "scroll(-1)", "Scroll", show=False),
+    ]
+    TITLE = ""
+
+    def compose(self) -> ComposeResult:
+        """Title, body, keys."""
+        yield Label(Text(self.heading()), classes="page-title")
+        with VerticalScroll(classes="page"):
+            yield Static("…", id="body")
+        yield Footer()
+
+    def heading(self) -> str:
+        """The page's title."""
+        return self.TITLE or ""
+
+    def on_mount(self) -> None:
+        """Read in the background: nothing here may hold up the keys."""
+        self.read()
+
+    @work(thread=True, exclusive=True)
+    def read(self) -> None:
+        """Make the page and show it."""
+        body = self.body()
+        if self.is_running:
+            self.app.call_from_thread(self._show, body)
+
+    def _show(self, body: RenderableType) -> None:
+        if self.is_mounted:
+            self.query_one("#body", Static).update(body)
+
+    def body(self) -> RenderableType:
+        """What the page says; called on a thread of its own."""
+        raise NotImplementedError
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll by lines."""
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+
+def _rows() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _section(title: str) -> Text:
+    return Text(f"\n{title}", "bold underline")
+
+
+class DetailPage(Page):
+    """All that is known of one song."""
+
+    def __init__(self, library: Library, view: SongView) -> None:
+        super().__init__()
+        self._library, self._view = library, view
+
+    def heading(self) -> str:
+        """The song's name."""
+        return self._view.name
+
+    def body(self) -> RenderableType:
+        """Tags, facts, variants, log."""
+        parts: list[RenderableType] = []
+        if self._view.problem:
+            parts.append(Text(self._view.problem, "bold red"))
+        parts += [
+            _section("Variants"),
+            self._variants(),
+            _section("Source"),
+            self._facts(),
+            _section("Tags"),
+            self._tags(),
+        ]
+        parts += [_section("Log"), self._log()]
+        return Group(*parts)
+
+    def _variants(self) -> Table:
+        table = _rows()
+        session = self._library.session
+        for task in self._library.final:
+            shown = self._view.tasks[task.id]
+            lines = [MEANINGS[shown.state]]
+            marker = session.store.marker(self._view.song, task)
+            if marker is not None and shown.state == "done":
+                lines[0] += f" in {duration(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
+                lines += [marker.note, str(session.store.out / marker.outputs[0].path)]
+            lines += [shown.text] if shown.text else []
+            table.add_row(
+                f"{GLYPHS[shown.state]} {task.id}", Text(printable("\x00".join(lines)).replace("\\x00", "\n"))
+            )
+        return table
+
+    def _facts(self) -> Table:
+        table = _rows()
+        table.add_row("file", Text(printable(str(self._view.song.path))))
+        if self._view.analysis is None:
+            table.add_row("", Text("not analysed yet: that happens when it is restored", "dim"))
+            return table
+        for name, text in describe(self._view.analysis):
+            table.add_row(name, Text(printable(text)))
+        for warning in self._view.warnings:
+            table.add_row("note", Text(printable(warning), "yellow"))
+        return table
+
+    def _tags(self) -> Table:
+        from engine.audio.tags import read_tags
+
+        table = _rows()
+        tags, problem = read_tags(self._view.song.path)
+        for name, values in tags.comments.items():
+            shown = printable("; ".join(values))
+            table.add_row(printable(name.lower()), Text(shown if len(shown) < 400 else shown[:400] + "…"))
+        if tags.pictures:
+            table.add_row("covers", ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures))
+        if problem:
+            table.add_row("note", Text(problem, "yellow"))
+        return table
+
+    def _log(self) -> RenderableType:
+        try:
+            text = self._library.session.store.log_path(self._view.song).read_text("utf-8", "replace")
+        except OSError:
+            return Text("no log yet", "dim")
+        return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "dim")
+
+
+class ModelsPage(Page):
+    """The neural networks: what they are, and whether they are here."""
+
+    TITLE = "Models"
+
+    def body(self) -> RenderableType:
+        """A card each."""
+        parts: list[RenderableType] = []
+        for card in cards():
+            state = card.state()
+            table = _rows()
+            verified = {
+                "verified": "installed, hash verified",
+                "damaged": "damaged: its hash is wrong",
+                "missing": "not installed",
+            }
+            table.add_row(
+                "state", Text(verified[state], {"verified": "green", "damaged": "bold red"}.get(state, "yellow"))
+            )
+            for name, text in (
+                ("does", card.task), ("trained on", card.trained_on), ("licence", card.licence), ("size", size(card.size)),
+                ("from", card.source), ("needed for", ", ".join(card.stages)),
+            ):  # fmt: skip
+                table.add_row(name, Text(text))
+            if state != "verified":
+                table.add_row("to do", Text(card.advice))
+            parts += [_section(card.name), table]
+        return Group(*parts)
+
+
+class DoctorPage(Page):
+    """What this machine has, and what to do about what is missing."""
+
+    TITLE = "Doctor"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def body(self) -> RenderableType:
+        """A line per finding."""
+        from engine.doctor import examine
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        marks = {"ok": Text("●", "green"), "note": Text("◐", "yellow"), "problem": Text("✗", "bold red")}
+        for finding in examine(self._folder):
+            text = Text(printable(finding.text))
+            if finding.advice:
+                text.append(f"\n{finding.advice}", "italic")
+            table.add_row(marks[finding.verdict], Text(finding.topic, "bold"), text)
+        return table
+
+
+class HelpPage(Page):
+    """The keys, from the bindings themselves, and what the glyphs mean."""
+
+    TITLE = "Help"
+
+    def __init__(self, groups: list[tuple[str, list[tuple[str, str]]]]) -> None:
+        super().__init__()
+        self._groups = groups
+
+    def body(self) -> RenderableType:
+        """A table per place, then the glyphs."""
+        parts: list[RenderableType] = []
+        for title, keys in self._groups:
+            table = _rows()
+            for key, text in keys:
+                table.add_row(key, text)
+            parts += [_section(title), table]
+        glyphs = _rows()
+        for state, glyph in GLYPHS.items():
+            glyphs.add_row(glyph, MEANINGS[state])
+        glyphs.add_row("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top")
+        parts += [_section("Signs in the table"), glyphs]
+        parts.append(
+            Text("\nFind: words of the name; is:failed, is:done and is:open show songs by how they stand.", "dim")
+        )
+        return Group(*parts)

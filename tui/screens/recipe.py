@@ -1,0 +1,213 @@
+"""The recipe: which variants are made, and every parameter with its meaning, unit, range and default."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Label, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine import recipes
+from engine.errors import UsageError
+from engine.recipes import Recipe, Step, Variant
+from engine.stages import STAGES
+from engine.stages.base import Params
+
+
+class ParameterRow(Vertical):
+    """One parameter: its name, value, and what it means; tells at once when a value does not fit."""
+
+    def __init__(self, position: int, step: Step, item: dataclasses.Field[Any]) -> None:
+        super().__init__()
+        self.position, self._step, self.item = position, step, item
+
+    def compose(self) -> ComposeResult:
+        """Name and value, then the meaning."""
+        with Horizontal():
+            yield Label(Text(self.item.name), classes="parameter-name")
+            value = getattr(self._step.params, self.item.name)
+            yield Input(_shown(value), compact=True, classes="parameter-value")
+            yield Static(Text(self._limits()), classes="parameter-limits")
+        yield Static(Text(self.item.metadata["help"]), classes="parameter-help")
+        yield Static("", classes="parameter-problem")
+
+    def _limits(self) -> str:
+        low, high, unit = (self.item.metadata[k] for k in ("low", "high", "unit"))
+        if isinstance(self.item.default, bool):
+            return f"true or false (default {_shown(self.item.default)})"
+        return f"{unit} {_shown(low)} … {_shown(high)} (default {_shown(self.item.default)})".strip()
+
+    def read(self, text: str) -> object:
+        """The value that ``text`` stands for. Raises UsageError where it does not fit."""
+        default = self.item.default
+        try:
+            value: object = text.strip()
+            if isinstance(default, bool):
+                value = {"true": True, "false": False}[text.strip().lower()]
+            elif isinstance(default, int):
+                value = int(text)
+            elif isinstance(default, float):
+                value = float(text)
+        except (KeyError, ValueError) as error:
+            kind = "true or false" if isinstance(default, bool) else "a number"
+            raise UsageError(f"{self.item.name} must be {kind}.") from error
+        dataclasses.replace(STAGES[self._step.stage].Parameters(), **{self.item.name: value})
+        return value
+
+    def tell(self, problem: str) -> None:
+        """Show what is wrong; empty where all is well."""
+        self.set_class(bool(problem), "-wrong")
+        self.query_one(".parameter-problem", Static).update(Text(problem))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class RecipeScreen(Screen[str | None]):
+    """Edit a recipe; gives the name that it was saved under, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back"),
+        Binding("ctrl+s", "save", "Save and use", priority=True),
+    ]
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self._recipe = recipe
+        self._variants = dict(recipe.variants)
+        self._wrong: set[tuple[str, int, str]] = set()
+        self._changed = False
+
+    def compose(self) -> ComposeResult:
+        """Variants at the left, parameters at the right, the name below."""
+        yield Label(Text(f"Recipe: {self._recipe.title}"), classes="page-title")
+        with Horizontal(id="recipe-body"):
+            yield OptionList(id="variants")
+            yield VerticalScroll(id="parameters")
+        with Horizontal(id="recipe-name"):
+            yield Label("Save as ")
+            name = self._recipe.name if self._recipe.name not in recipes.shipped() else f"my {self._recipe.name}"
+            yield Input(name, compact=True, id="name")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Show the first variant."""
+        listing = self.query_one("#variants", OptionList)
+        listing.border_title = "Variants (space: on/off)"
+        listing.focus()
+        self._list()
+        listing.highlighted = 0
+
+    def _list(self) -> None:
+        listing = self.query_one("#variants", OptionList)
+        at = listing.highlighted
+        listing.clear_options()
+        for variant in self._variants.values():
+            chain = " > ".join(step.stage for step in variant.chain)
+            line = Text.assemble(
+                ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "dim"),
+                no_wrap=True, overflow="ellipsis",
+            )  # fmt: skip
+            listing.add_option(Option(line, id=variant.name))
+        listing.highlighted = at
+
+    def _current(self) -> Variant | None:
+        listing = self.query_one("#variants", OptionList)
+        if listing.highlighted is None:
+            return None
+        return self._variants[str(listing.get_option_at_index(listing.highlighted).id)]
+
+    @on(OptionList.OptionHighlighted, "#variants")
+    async def _show_parameters(self, event: OptionList.OptionHighlighted) -> None:
+        variant = self._variants[str(event.option.id)]
+        box = self.query_one("#parameters", VerticalScroll)
+        box.border_title = f"Parameters of {variant.name}"
+        if getattr(box, "shown", None) == variant.name:
+            return
+        box.shown = variant.name  # type: ignore[attr-defined]
+        await box.remove_children()
+        for position, step in enumerate(variant.chain):
+            rows = [ParameterRow(position, step, item) for item in dataclasses.fields(step.params)]
+            await box.mount(Label(Text(STAGES[step.stage].title), classes="stage-title"), *rows)
+
+    def on_key(self, event: Any) -> None:
+        """Space switches the variant under the cursor."""
+        listing = self.query_one("#variants", OptionList)
+        variant = self._current()
+        if event.key == "space" and listing.has_focus and variant is not None:
+            self._variants[variant.name] = dataclasses.replace(variant, enabled=not variant.enabled)
+            self._changed = True
+            self._list()
+            event.stop()
+
+    @on(Input.Changed, ".parameter-value")
+    def _check(self, event: Input.Changed) -> None:
+        row = next((a for a in event.input.ancestors if isinstance(a, ParameterRow)), None)
+        variant = self._current()
+        if row is None or variant is None:
+            return
+        key = (variant.name, row.position, row.item.name)
+        try:
+            value = row.read(event.value)
+        except UsageError as error:
+            self._wrong.add(key)
+            row.tell(str(error))
+            return
+        self._wrong.discard(key)
+        row.tell("")
+        step = variant.chain[row.position]
+        if getattr(step.params, row.item.name) != value:
+            self._changed = True
+            self._set(variant, row.position, dataclasses.replace(step.params, **{row.item.name: value}))
+
+    def _set(self, variant: Variant, position: int, params: Params) -> None:
+        chain = list(variant.chain)
+        chain[position] = Step(chain[position].stage, params)
+        self._variants[variant.name] = dataclasses.replace(variant, chain=tuple(chain))
+
+    def action_save(self) -> None:
+        """Save under the name and use it."""
+        if self._wrong:
+            variant, _, name = sorted(self._wrong)[0]
+            self.notify(f"{variant}: {name} does not fit yet.", severity="error", markup=False)
+            return
+        name = self.query_one("#name", Input).value
+        if name in recipes.shipped():
+            self.notify(
+                "That name is taken by a recipe of the program: choose another.", severity="error", markup=False
+            )
+            return
+        try:
+            recipe = dataclasses.replace(self._recipe, name=name, title=name, variants=self._variants)
+            recipes.save(recipe, name)
+        except UsageError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.dismiss(name)
+
+    def action_leave(self) -> None:
+        """Leave; ask first where something was changed."""
+        if not self._changed:
+            self.dismiss(None)
+            return
+        from tui.screens.dialogs import Choice
+
+        def answered(answer: str | None) -> None:
+            if answer == "drop":
+                self.dismiss(None)
+            elif answer == "save":
+                self.action_save()
+
+        question = "The recipe was changed. Keep the changes?"
+        answers = {"save": "Save and use", "drop": "Throw away", "stay": "Stay here"}
+        self.app.push_screen(Choice(question, answers, danger="drop"), answered)

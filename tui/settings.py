@@ -1,0 +1,60 @@
+"""What the dashboard remembers: theme, recent folders, the last recipe. A broken file is as good as none."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from platformdirs import user_config_path, user_log_path
+
+_MOST_RECENT = 9
+
+
+def config_folder() -> Path:
+    """Where settings, the user's own themes and recipes lie."""
+    return user_config_path("mp3restore", appauthor=False)
+
+
+def log_folder() -> Path:
+    """Where the program's own log and crash reports lie."""
+    return user_log_path("mp3restore", appauthor=False)
+
+
+@dataclass
+class Settings:
+    """``keep_going_on_hangup``: a lost terminal does not end the run."""
+
+    theme: str = "ember"
+    recipe: str = "offline"
+    recent: list[str] = field(default_factory=list)
+    keep_going_on_hangup: bool = True
+
+    def opened(self, path: str) -> None:
+        """Put ``path`` on top of the recent ones."""
+        self.recent = [path, *(p for p in self.recent if p != path)][:_MOST_RECENT]
+
+    def save(self) -> None:
+        """Write the settings; a disk that does not take them is no reason to stop."""
+        folder = config_folder()
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / ".settings.json.tmp"
+            temporary.write_text(json.dumps(asdict(self), indent=1), "utf-8")
+            temporary.replace(folder / "settings.json")
+
+
+def load_settings() -> Settings:
+    """The remembered settings; defaults for whatever is missing or of the wrong kind."""
+    settings = Settings()
+    try:
+        data = json.loads((config_folder() / "settings.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return settings
+    if isinstance(data, dict):
+        for item in fields(Settings):
+            if type(data.get(item.name)) is type(getattr(settings, item.name)):
+                setattr(settings, item.name, data[item.name])
+    settings.recent = [p for p in settings.recent if isinstance(p, str)]
+    return settings

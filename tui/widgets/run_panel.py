@@ -1,0 +1,47 @@
+"""What is in work: songs, stages, chunks, speed, time left."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from engine.text import duration, printable
+from tui.model import Library
+from tui.widgets.cells import bar, fit
+
+
+class RunPanel(Static):
+    """Progress of the run, and of each song in work."""
+
+    def __init__(self, **options: str) -> None:
+        super().__init__("", **options)  # type: ignore[arg-type]
+        self.border_title = "Run"
+
+    def show(self, library: Library | None) -> None:
+        """Show how ``library`` stands."""
+        self.update(self._text(library, max(16, self.content_size.width)))
+
+    def _text(self, library: Library | None, width: int) -> Text:
+        if library is None:
+            return Text("nothing is open", "dim")
+        session = library.session
+        if not session.running:
+            counts = library.counts()
+            text = f"{counts['done']} of {len(library.songs)} songs done"
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            hint = "\npress s to start" if counts["open"] else ""
+            return Text.assemble(text, failed, (hint, "dim"))
+        fraction, left = session.estimate.fraction(), session.estimate.time_left()
+        state = "paused" if session.control.paused else "stopping…" if session.control.stopped else "all"
+        lines = [
+            Text.assemble(
+                (fit(state, 9), "bold"), f"{bar(fraction, max(6, width - 24))} {fraction:4.0%} {duration(left):>8}"
+            )
+        ]
+        for current in list(library.current.values())[:4]:
+            chunk = f"chunk {current.chunk}/{current.chunks}" if current.chunks else ""
+            speed = f"{current.realtime:.1f}x" if current.realtime else ""
+            lines.append(Text(fit(printable(current.song), width).rstrip(), no_wrap=True))
+            shown = f"{bar(current.fraction, max(4, width - 30))} {current.fraction:4.0%} {chunk} {speed}"
+            lines.append(Text(f"  {fit(current.stage, 8)} {shown}".rstrip(), "dim", no_wrap=True))
+        return Text("\n").join(lines)

@@ -1,0 +1,299 @@
+"""The song table: thousands of rows on Textual's line API, of which only those that changed are painted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from engine.text import duration
+from tui.model import GLYPHS, Library, SongView
+from tui.widgets.cells import fit
+
+_DAMAGE = ("▁", "▂", "▄", "▆", "█")
+_SORTS: dict[str, Callable[[SongView], object]] = {
+    "name": lambda v: v.name.casefold(),
+    "progress": lambda v: -v.progress,
+    "damage": lambda v: -(v.analysis.damage if v.analysis else -1),
+    "length": lambda v: -(v.analysis.duration if v.analysis else -1.0),
+}
+_HEADER_LINES = 1
+
+
+class SongTable(ScrollView, can_focus=True):
+    """Shows the songs of a library; filtered, sorted, with a cursor and marks."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "song-table--header", "song-table--cursor", "song-table--marked", "song-table--dim", "song-table--done",
+        "song-table--working", "song-table--failed", "song-table--stale", "song-table--damage",
+    }  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "jump(0)", "First song", show=False),
+        Binding("end,G", "jump(-1)", "Last song", show=False),
+        Binding("space,m", "mark", "Mark"),
+        Binding("asterisk", "mark_all", "Mark all", show=False),
+        Binding("enter", "open", "Details"),
+        Binding("c", "next_sort", "Sort", show=False),
+    ]
+
+    cursor: reactive[int] = reactive(0)
+
+    class Highlighted(Message):
+        """The cursor is on another song (None: there is none)."""
+
+        def __init__(self, view: SongView | None) -> None:
+            super().__init__()
+            self.view = view
+
+    class Opened(Message):
+        """The user wants the details of a song."""
+
+        def __init__(self, view: SongView) -> None:
+            super().__init__()
+            self.view = view
+
+    def __init__(self, **options: str) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._library: Library | None = None
+        self._rows: list[SongView] = []
+        self._place: dict[str, int] = {}
+        self._filter = ""
+        self.sort_name = "name"
+        self.show_horizontal_scrollbar = False
+
+    # --- content -----------------------------------------------------------------------------------------
+
+    def show_library(self, library: Library | None) -> None:
+        """Show another library, from its top."""
+        self._library = library
+        self._filter = ""
+        self.cursor = 0
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Filter and sort anew; the cursor stays on its song."""
+        current = self.current
+        songs = self._library.songs if self._library is not None else []
+        words = self._filter.casefold().split()
+        self._rows = [v for v in songs if all(self._matches(v, word) for word in words)]
+        self._rows.sort(key=_SORTS[self.sort_name])  # type: ignore[arg-type]
+        self._place = {view.song.id: row for row, view in enumerate(self._rows)}
+        self._resize()
+        row = self._place.get(current.song.id, 0) if current is not None else 0
+        self.cursor = row
+        self.refresh()
+        self.post_message(self.Highlighted(self.current))
+
+    @staticmethod
+    def _matches(view: SongView, word: str) -> bool:
+        if word.startswith("is:"):
+            return {"failed": view.failed, "done": view.progress >= 1, "open": view.progress < 1}.get(word[3:], False)
+        return word in view.name.casefold()
+
+    def filter(self, text: str) -> None:
+        """Show only songs whose name holds all words of ``text``; ``is:failed``, ``is:done``, ``is:open`` too."""
+        self._filter = text
+        self.rebuild()
+
+    @property
+    def current(self) -> SongView | None:
+        """The song under the cursor."""
+        return self._rows[self.cursor] if 0 <= self.cursor < len(self._rows) else None
+
+    @property
+    def rows(self) -> list[SongView]:
+        """The songs shown, in order."""
+        return self._rows
+
+    @property
+    def marked(self) -> list[SongView]:
+        """The marked songs, in order of the library."""
+        return [v for v in self._library.songs if v.marked] if self._library is not None else []
+
+    def update_songs(self, ids: set[str]) -> None:
+        """Paint again what changed."""
+        for song in ids:
+            row = self._place.get(song)
+            if row is not None:
+                self._refresh_row(row)
+
+    def _refresh_row(self, row: int) -> None:
+        y = row - round(self.scroll_y) + _HEADER_LINES
+        if _HEADER_LINES <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def _resize(self) -> None:
+        self.virtual_size = Size(max(1, self.size.width), len(self._rows) + _HEADER_LINES)
+
+    def on_resize(self) -> None:
+        """Columns depend on the width."""
+        self._resize()
+        self._scroll_to_cursor()
+
+    # --- moving ------------------------------------------------------------------------------------------
+
+    def validate_cursor(self, cursor: int) -> int:
+        """Keep the cursor on a row."""
+        return max(0, min(cursor, len(self._rows) - 1))
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        """Paint the two rows and tell."""
+        self._refresh_row(old)
+        self._refresh_row(new)
+        self._scroll_to_cursor()
+        if old != new:
+            self.post_message(self.Highlighted(self.current))
+
+    def _scroll_to_cursor(self) -> None:
+        room = max(1, self.size.height - _HEADER_LINES)
+        top = round(self.scroll_y)
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False)
+        elif self.cursor >= top + room:
+            self.scroll_to(y=self.cursor - room + 1, animate=False)
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor by ``rows``."""
+        self.cursor += rows
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by pages."""
+        self.cursor += pages * max(1, self.size.height - _HEADER_LINES - 1)
+
+    def action_jump(self, row: int) -> None:
+        """Move the cursor to a row; -1 is the last."""
+        self.cursor = row if row >= 0 else len(self._rows) - 1
+
+    def action_mark(self) -> None:
+        """Mark the song or take the mark off, and go on to the next."""
+        if self.current is not None:
+            self.current.marked = not self.current.marked
+            self._refresh_row(self.cursor)
+            self.cursor += 1
+
+    def action_mark_all(self) -> None:
+        """Mark all songs shown, or none where all are."""
+        marked = not all(v.marked for v in self._rows)
+        for view in self._rows:
+            view.marked = marked
+        self.refresh()
+
+    def action_open(self) -> None:
+        """Ask for the details."""
+        if self.current is not None:
+            self.post_message(self.Opened(self.current))
+
+    def action_next_sort(self) -> None:
+        """Sort by the next criterion."""
+        names = list(_SORTS)
+        self.sort_name = names[(names.index(self.sort_name) + 1) % len(names)]
+        self.rebuild()
+        self.notify(f"Sorted by {self.sort_name}", timeout=2)
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the clicked song; a second click opens it."""
+        row = event.y - _HEADER_LINES + round(self.scroll_y)
+        if event.y >= _HEADER_LINES and 0 <= row < len(self._rows):
+            if row == self.cursor and event.chain == 2:
+                self.action_open()
+            self.cursor = row
+
+    # --- painting ----------------------------------------------------------------------------------------
+
+    def _columns(self, width: int) -> list[tuple[str, int]]:
+        """(name, cells) of the columns that fit; the name takes what is left."""
+        variants = self._library.final if self._library is not None else []
+        fixed = [("length", 7), ("cutoff", 7), ("lost", 5), *((t.id, 5) for t in variants)]
+        if width >= 92:
+            fixed = [("length", 7), ("source", 15), ("cutoff", 7), ("lost", 5), *((t.id, 5) for t in variants)]
+        if width >= 130:
+            fixed[1] = ("source", 24)
+            fixed.append(("done", 7))
+        if width < 56:
+            fixed = [(t.id, 5) for t in variants]
+        left = width - 2 - sum(cells for _, cells in fixed)
+        return [("mark", 2), ("song", max(8, left)), *fixed]
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the table."""
+        width = self.size.width
+        if y < _HEADER_LINES:
+            return self._header(width)
+        row = y - _HEADER_LINES + round(self.scroll_y)
+        if row >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        return self._row(self._rows[row], row == self.cursor, width)
+
+    def _header(self, width: int) -> Strip:
+        style = self.get_component_rich_style("song-table--header")
+        segments = []
+        for name, cells in self._columns(width):
+            text = {"mark": "", "song": "Song"}.get(name, name.split("_")[0])
+            right = name in ("length", "cutoff", "done")
+            segments.append(Segment(fit(text, cells - 1, right=right) + " ", style))
+        return Strip(segments).adjust_cell_length(width, style)
+
+    def _row(self, view: SongView, is_cursor: bool, width: int) -> Strip:
+        base = self.rich_style
+        if is_cursor:
+            base = base + self.get_component_rich_style("song-table--cursor", partial=not self.has_focus)
+        elif view.marked:
+            base = base + self.get_component_rich_style("song-table--marked")
+        segments = []
+        for name, cells in self._columns(width):
+            text, kind = self._cell(view, name)
+            style = base
+            if kind and not (is_cursor and self.has_focus):
+                style = base + Style(color=self.get_component_rich_style(f"song-table--{kind}").color)
+            right = name in ("length", "cutoff", "done")
+            segments.append(Segment(fit(text, cells - 1, right=right) + " ", style))
+        return Strip(segments).adjust_cell_length(width, base)
+
+    def _cell(self, view: SongView, name: str) -> tuple[str, str]:
+        """(text, kind of colour) of a cell."""
+        if name in view.tasks:
+            task = view.tasks[name]
+            if task.state == "working":
+                return f"{task.fraction:3.0%}"[-4:], "working"
+            kinds = {"done": "done", "failed": "failed", "stale": "stale", "queued": "working"}
+            return f" {GLYPHS[task.state]}", kinds.get(task.state, "dim")
+        analysis = view.analysis
+        match name:
+            case "mark":
+                return ("▌" if view.marked else " "), "working"
+            case "song":
+                return view.name, "failed" if view.failed else ""
+            case "done":
+                return f"{view.progress:.0%}", "dim"
+        if analysis is None:
+            return "", ""
+        match name:
+            case "length":
+                return duration(analysis.duration), "dim"
+            case "source":
+                return _source(view), "dim"
+            case "cutoff":
+                return f"{analysis.cutoff.hz / 1000:.1f}k" if analysis.cutoff.hz else "full", "dim"
+            case _:
+                return f" {_DAMAGE[analysis.damage]}", "damage"
+
+
+def _source(view: SongView) -> str:
+    mpeg = view.analysis.mpeg if view.analysis is not None else None
+    if mpeg is None:
+        return view.analysis.container.split()[0] if view.analysis is not None else ""
+    encoder = f" {mpeg.lame.encoder}" if mpeg.lame is not None else ""
+    return f"{mpeg.bitrate / 1000:.0f} {mpeg.bitrate_mode}{encoder}"

@@ -1,0 +1,107 @@
+"""The stage checklist: every variant of the selected song, and the stages that lead to it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from engine.plan import Task
+from engine.text import duration
+from tui.model import GLYPHS, MEANINGS, Library, SongView, TaskView
+from tui.widgets.cells import bar
+
+_COLORS = {"done": "$success", "working": "$primary", "queued": "$primary", "failed": "$error", "stale": "$warning"}
+
+
+class StageChecklist(OptionList):
+    """Space switches the variant under the cursor off or on for the song (or the marked ones), ``a`` for all."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "switch", "On/off"),
+        Binding("a", "switch_all", "On/off for all"),
+        Binding("v", "skip", "Skip variant", show=False),
+    ]
+
+    class Toggled(Message):
+        """The user wants a variant switched off or on."""
+
+        def __init__(self, variant: str, for_all: bool) -> None:
+            super().__init__()
+            self.variant, self.for_all = variant, for_all
+
+    class Skipped(Message):
+        """The user wants the variant left out in this run."""
+
+        def __init__(self, variant: str) -> None:
+            super().__init__()
+            self.variant = variant
+
+    def show(self, library: Library | None, view: SongView | None) -> None:
+        """Show the tasks of a song; the cursor stays where it was."""
+        at = self.highlighted
+        options = []
+        if library is not None and view is not None:
+            for task in library.final:
+                options.append(Option(self._variant_line(task, view.tasks[task.id]), id=task.id))
+                options += [Option(line, disabled=True) for line in self._stage_lines(task, view)]
+        self.clear_options()
+        self.add_options(options)
+        if options:
+            self.highlighted = at if at is not None and at < len(options) else 0
+        self.border_title = "Stages"
+
+    def _style(self, state: str) -> str:
+        variable = _COLORS.get(state, "")
+        return self.app.theme_variables.get(variable[1:], "") if variable and not self.app.current_theme.ansi else ""
+
+    def _variant_line(self, task: Task, shown: TaskView) -> Text:
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"{GLYPHS[shown.state]} ", self._style(shown.state))
+        line.append(task.id, "bold" if shown.state not in ("off", "impossible", "skipped") else "dim")
+        if shown.state == "working":
+            line.append(f"  {bar(shown.fraction, 8)} {shown.fraction:.0%}", self._style("working"))
+        elif shown.seconds is not None and shown.state == "done":
+            line.append(f"  {duration(shown.seconds)} {shown.device}", "dim")
+        else:
+            line.append(f"  {MEANINGS[shown.state]}", "dim")
+        return line
+
+    def _stage_lines(self, task: Task, view: SongView) -> list[Text]:
+        lines = []
+        own = task.lineage()
+        for step in own:
+            state = view.tasks[step.id].state
+            tree = "└" if step is own[-1] else "├"
+            line = Text(no_wrap=True, overflow="ellipsis")
+            line.append(f"  {tree} ", "dim")
+            line.append(f"{GLYPHS[state]} ", self._style(state))
+            line.append(step.stage.title, "dim")
+            lines.append(line)
+        text = view.tasks[task.id].text
+        if text:
+            lines.append(Text(f"    {text}", "italic", no_wrap=True, overflow="ellipsis"))
+        return lines
+
+    def _variant(self) -> str | None:
+        """The variant that the cursor is at."""
+        return self.get_option_at_index(self.highlighted).id if self.highlighted is not None else None
+
+    def action_switch(self) -> None:
+        """Switch the variant for the selected or the marked songs."""
+        if (variant := self._variant()) is not None:
+            self.post_message(self.Toggled(variant, for_all=False))
+
+    def action_switch_all(self) -> None:
+        """Switch the variant for all songs."""
+        if (variant := self._variant()) is not None:
+            self.post_message(self.Toggled(variant, for_all=True))
+
+    def action_skip(self) -> None:
+        """Leave the variant out in this run."""
+        if (variant := self._variant()) is not None:
+            self.post_message(self.Skipped(variant))
