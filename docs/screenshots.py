@@ -13,9 +13,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = (
-    "Nina Vale/Harbour Lights/01 Low Tide", "Nina Vale/Harbour Lights/02 Lanterns", "Nina Vale/Harbour Lights/03 Undertow",
-    "Kōji Arai/夜の散歩/05 雨のあと", "The Amber Room/Live 1997/11 [encore] Slow Burn", "Old Tapes/side B (64k)",
-    "Old Tapes/broken download", "Various/Ünïcode & more/été – 100%",
+    "Nina Vale/Harbour Lights/01 Low Tide", "Nina Vale/Harbour Lights/02 Lanterns",
+    "Nina Vale/Harbour Lights/03 Undertow", "Kōji Arai/夜の散歩/05 雨のあと",
+    "The Amber Room/Live 1997/11 [encore] Slow Burn", "Old Tapes/side B (64k)", "Old Tapes/broken download",
+    "Various/Ünïcode & more/été – 100%",
 )  # fmt: skip
 
 

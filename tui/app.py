@@ -39,7 +39,7 @@ _LOAD_AT_ONCE = 200
 
 
 class RestoreApp(App[str]):
-    """The dashboard. Its result says what becomes of a run under way: ``headless``, ``hangup`` or empty."""
+    """The dashboard. A run that is under way when it ends goes on in the engine's thread."""
 
     TITLE = "mp3restore"
     CSS_PATH = "app.tcss"
@@ -69,6 +69,12 @@ class RestoreApp(App[str]):
         for theme in themes:
             self.register_theme(theme)
         self.theme = self.settings.theme if self.settings.theme in self.available_themes else "ember"
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Other screens are reached from the library alone."""
+        if action in ("open", "recipe", "models", "doctor", "demo"):
+            return isinstance(self.screen, LibraryScreen)
+        return True
 
     # --- life --------------------------------------------------------------------------------------------
 
@@ -101,6 +107,7 @@ class RestoreApp(App[str]):
 
     def _hung_up(self) -> None:
         """The terminal is gone."""
+        self.hung_up = True
         if self.session is not None and self.session.running and not self.settings.keep_going_on_hangup:
             self.session.stop()
         self.exit("hangup")
@@ -359,6 +366,7 @@ class RestoreApp(App[str]):
         super()._handle_exception(error)
 
     crash_report: Path | None = None
+    hung_up = False
 
 
 def _keys(bindings: list[Any]) -> list[tuple[str, str]]:
@@ -412,21 +420,25 @@ def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -
     """Show the dashboard until the user leaves it. Gives the exit code."""
     app = RestoreApp(paths, out, recipe, jobs)
     with quiet_stderr():
-        result = app.run()
-    if app.crash_report is not None:
+        try:
+            app.run()
+        except OSError:  # the terminal is gone and cannot be given back
+            if not app.hung_up:
+                raise
+    if app.crash_report is not None and not app.hung_up:
         print(f"The dashboard crashed; the report is in {printable(str(app.crash_report))}", file=sys.stderr)
     session = app.session
     if session is None or not session.running:
         return app.return_code or 0
-    return _after(session, "hangup" if app.crash_report is not None and not sys.stdout.isatty() else result or "stop")
+    return _after(session, hung_up=app.hung_up)
 
 
-def _after(session: Session, wish: str) -> int:
-    """What becomes of the run that is under way when the dashboard is gone."""
+def _after(session: Session, *, hung_up: bool) -> int:
+    """What becomes of the run that is under way when the dashboard is gone: it goes on, seen or unseen."""
     from engine import headless
 
     thread = session.thread
-    if wish == "hangup":
+    if hung_up:
         thread.join()
         return 0
     return headless.follow(session, lambda: thread)

@@ -133,6 +133,10 @@ class Library:
                 self._task(event).state = "working"
                 self._task(event).fraction = 0.0
                 self._task(event).device = event.device
+                view = self.by_id.get(event.song)
+                if view is not None and view.analysis is None:
+                    record = self.session.store.record(view.song)
+                    view.analysis = record.analysis if record is not None else None
                 self.current[event.song] = Current(event.song, event.variant, event.stage)
             case events.Progress():
                 self._task(event).fraction = event.fraction

@@ -36,6 +36,7 @@ class LibraryScreen(Screen[None]):
     """Table, checklist, machine, run and log; home of all actions on songs."""
 
     app: RestoreApp
+    AUTO_FOCUS = "#table"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "app.start", "Start"),
         Binding("p", "app.pause", "Pause"),
@@ -47,8 +48,8 @@ class LibraryScreen(Screen[None]):
         Binding("l", "toggle_log", "Log", show=False),
         Binding("escape", "clear", "Clear the search", show=False),
     ]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (170, "-huge")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (170, "-huge")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
 
     def compose(self) -> ComposeResult:
         """Status, table and panels, log, keys."""
@@ -122,7 +123,7 @@ class LibraryScreen(Screen[None]):
         styles = {"info": "dim", "note": "", "error": "bold"}
         marks = {"info": " ", "note": "◐", "error": "✗"}
         for line in library.new_lines:
-            log.write(Text(f"{marks[line.level]} {line.text}", styles[line.level]))
+            log.write(Text(f"{marks[line.level]} {line.text}", styles[line.level]), expand=True)
             if line.level == "error":
                 self.notify(line.text, severity="error", timeout=8, markup=False)
         library.new_lines.clear()

@@ -175,10 +175,11 @@ class ModelsPage(Page):
             table.add_row(
                 "state", Text(verified[state], {"verified": "green", "damaged": "bold red"}.get(state, "yellow"))
             )
-            for name, text in (
-                ("does", card.task), ("trained on", card.trained_on), ("licence", card.licence), ("size", size(card.size)),
-                ("from", card.source), ("needed for", ", ".join(card.stages)),
-            ):  # fmt: skip
+            facts = {
+                "does": card.task, "trained on": card.trained_on, "licence": card.licence, "size": size(card.size),
+                "from": card.source, "needed for": ", ".join(card.stages),
+            }  # fmt: skip
+            for name, text in facts.items():
                 table.add_row(name, Text(text))
             if state != "verified":
                 table.add_row("to do", Text(card.advice))
@@ -231,7 +232,5 @@ class HelpPage(Page):
             glyphs.add_row(glyph, MEANINGS[state])
         glyphs.add_row("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top")
         parts += [_section("Signs in the table"), glyphs]
-        parts.append(
-            Text("\nFind: words of the name; is:failed, is:done and is:open show songs by how they stand.", "dim")
-        )
+        parts.append(Text("\nFind: words of the name; is:failed, is:done, is:open for songs that stand so.", "dim"))
         return Group(*parts)

@@ -7,13 +7,18 @@ from rich.cells import cell_len, set_cell_size
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def fit(text: str, width: int, *, right: bool = False) -> str:
-    """``text`` in exactly ``width`` cells, with … where something was cut off."""
+def fit(text: str, width: int, *, right: bool = False, keep_end: bool = False) -> str:
+    """``text`` in exactly ``width`` cells, with … where something was cut off: at the end, or at the start."""
     if width <= 0:
         return ""
     length = cell_len(text)
     if length > width:
-        return set_cell_size(text, width - 1) + "…"
+        if not keep_end:
+            return set_cell_size(text, width - 1) + "…"
+        tail = text
+        while cell_len(tail) > width - 1:
+            tail = tail[1:]
+        return fit("…" + tail, width)
     padding = " " * (width - length)
     return padding + text if right else text + padding
 

@@ -216,16 +216,15 @@ class SongTable(ScrollView, can_focus=True):
     def _columns(self, width: int) -> list[tuple[str, int]]:
         """(name, cells) of the columns that fit; the name takes what is left."""
         variants = self._library.final if self._library is not None else []
-        fixed = [("length", 7), ("cutoff", 7), ("lost", 5), *((t.id, 5) for t in variants)]
-        if width >= 92:
-            fixed = [("length", 7), ("source", 15), ("cutoff", 7), ("lost", 5), *((t.id, 5) for t in variants)]
+        shown = [(t.id, 5) for t in variants]
+        if width >= 56:
+            shown = [("length", 7), ("cutoff", 7), ("lost", 5), *shown]
+        if width >= 74:
+            shown.insert(1, ("source", 8 if width < 100 else 18 if width < 130 else 26))
         if width >= 130:
-            fixed[1] = ("source", 24)
-            fixed.append(("done", 7))
-        if width < 56:
-            fixed = [(t.id, 5) for t in variants]
-        left = width - 2 - sum(cells for _, cells in fixed)
-        return [("mark", 2), ("song", max(8, left)), *fixed]
+            shown.append(("done", 7))
+        left = width - 2 - sum(cells for _, cells in shown)
+        return [("mark", 2), ("song", max(8, left)), *shown]
 
     def render_line(self, y: int) -> Strip:
         """One line of the table."""
@@ -259,7 +258,8 @@ class SongTable(ScrollView, can_focus=True):
             if kind and not (is_cursor and self.has_focus):
                 style = base + Style(color=self.get_component_rich_style(f"song-table--{kind}").color)
             right = name in ("length", "cutoff", "done")
-            segments.append(Segment(fit(text, cells - 1, right=right) + " ", style))
+            cell = fit(text, cells - 1, right=right, keep_end=name == "song")
+            segments.append(Segment(cell + " ", style))
         return Strip(segments).adjust_cell_length(width, base)
 
     def _cell(self, view: SongView, name: str) -> tuple[str, str]:

@@ -1,0 +1,146 @@
+"""The real program in a pseudo-terminal: open, run, pause, go on, quit, open again."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pty = pytest.importorskip("pty")
+pyte = pytest.importorskip("pyte")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Terminal:
+    """A program in a terminal of 110 x 34, and what is on its screen."""
+
+    def __init__(self, arguments, home):
+        self.screen = pyte.Screen(110, 34)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        environment = {
+            **os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "HOME": str(home), "COLUMNS": "110", "LINES": "34",
+            "XDG_CONFIG_HOME": str(home / "c"), "XDG_STATE_HOME": str(home / "s"), "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        environment.pop("NO_COLOR", None)
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(sys.executable, [sys.executable, "-m", "tui", *map(str, arguments)], environment)
+        import fcntl
+        import struct
+        import termios
+
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 34, 110, 0, 0))
+
+    def read(self, seconds=0.1):
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and select.select([self.fd], [], [], left)[0]:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            self.raw += data
+            self._stream.feed(data)
+
+    @property
+    def text(self):
+        return "\n".join(self.screen.display)
+
+    def wait_for(self, *words, seconds=90.0):
+        end = time.monotonic() + seconds
+        while not all(word in self.text for word in words):
+            assert time.monotonic() < end, f"{words} did not appear:\n{self.text}"
+            self.read()
+
+    def press(self, keys):
+        os.write(self.fd, keys.encode())
+
+    def exit_code(self, seconds=90.0):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.read(0.5)
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"it did not end:\n{self.text}")
+
+
+@pytest.fixture
+def library(tmp_path, piece):
+    folder = tmp_path / "Music"
+    folder.mkdir()
+    soundfile.write(folder / "Long song.mp3", np.tile(piece, (20, 1)), 44100, format="MP3")
+    (tmp_path / "r.toml").write_text(
+        'format = 1\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\n'
+    )
+    return folder
+
+
+def test_a_whole_evening(library, tmp_path):
+    arguments = [library, "--recipe", tmp_path / "r.toml", "--jobs", "1"]
+    terminal = Terminal(arguments, tmp_path)
+    terminal.wait_for("Long song.mp3", "press s to start")
+    terminal.press("s")
+    terminal.wait_for("running", "chunk 1/")
+    terminal.press("p")
+    terminal.wait_for("paused")
+    terminal.press("p")
+    terminal.wait_for("running")
+    terminal.press("q")
+    terminal.wait_for("What shall become of it?")
+    terminal.press("\t\r")
+    code = terminal.exit_code()
+    assert code == 130 and b"Stopped. Nothing finished is lost" in terminal.raw
+    assert terminal.raw.rstrip().endswith(b"1") or b"\x1b[?1049l" in terminal.raw  # the screen was given back
+    assert not (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").exists()
+
+    terminal = Terminal(arguments, tmp_path)
+    terminal.wait_for("Long song.mp3", "0/1 done")
+    terminal.press("s")
+    terminal.wait_for("1/1 done")
+    terminal.press("q")
+    assert terminal.exit_code() == 0
+    assert (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").is_file()
+
+    terminal = Terminal(arguments, tmp_path)
+    terminal.wait_for("Long song.mp3", "1/1 done")
+    terminal.press("q")
+    assert terminal.exit_code() == 0
+
+
+def test_keep_going_without_the_dashboard(library, tmp_path):
+    terminal = Terminal([library, "--recipe", tmp_path / "r.toml"], tmp_path)
+    terminal.wait_for("press s to start")
+    terminal.press("s")
+    terminal.wait_for("running")
+    terminal.press("q")
+    terminal.wait_for("Keep going here")
+    terminal.press("\r")
+    assert terminal.exit_code() == 0
+    assert (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").is_file()
+
+
+def test_a_lost_terminal_does_not_end_the_run(library, tmp_path):
+    import signal
+
+    terminal = Terminal([library, "--recipe", tmp_path / "r.toml"], tmp_path)
+    terminal.wait_for("press s to start")
+    terminal.press("s")
+    terminal.wait_for("running")
+    os.kill(terminal.pid, signal.SIGHUP)
+    os.close(terminal.fd)
+    end = time.monotonic() + 90
+    while not os.waitpid(terminal.pid, os.WNOHANG)[0]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").is_file()
