@@ -285,7 +285,7 @@ class RestoreApp(App[str]):
                 self._begin(views, force=True)
 
         question = f"Make all variants of {whom} anew? What is there is replaced when the new one is finished."
-        self.push_screen(Choice(question, {"yes": "Make anew", "no": "Leave as it is"}, danger="yes"), answered)
+        self.push_screen(Choice(question, {"yes": "Make anew", "no": "Leave as it is"}), answered)
 
     # --- other screens -----------------------------------------------------------------------------------
 
@@ -353,11 +353,16 @@ class RestoreApp(App[str]):
             if answer == "headless":
                 self.exit("headless")
             elif answer == "stop" and self.session is not None:
+                self.leaving = True
                 self.session.stop()
                 self.exit("stop")
 
         question = "Work is under way. What shall become of it?"
-        answers = {"headless": "Keep going here without the dashboard", "stop": "Stop after this chunk", "stay": "Stay"}
+        answers = {
+            "headless": "Keep going here without the dashboard",
+            "stop": "Stop after this chunk",
+            "stay": "Stay here",
+        }
         self.push_screen(Choice(question, answers), answered)
 
     def _handle_exception(self, error: Exception) -> None:
@@ -367,6 +372,7 @@ class RestoreApp(App[str]):
 
     crash_report: Path | None = None
     hung_up = False
+    leaving = False
 
 
 def _keys(bindings: list[Any]) -> list[tuple[str, str]]:
@@ -429,6 +435,9 @@ def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -
         print(f"The dashboard crashed; the report is in {printable(str(app.crash_report))}", file=sys.stderr)
     session = app.session
     if session is None or not session.running:
+        if session is not None and session.control.stopped and app.leaving:
+            print("Stopped. Nothing finished is lost; open the folder again to go on.")
+            return 130
         return app.return_code or 0
     return _after(session, hung_up=app.hung_up)
 

@@ -195,7 +195,7 @@ def test_marks_choose_what_is_started_and_recompute_asks(drive, songs, quick):
         assert not app.session.running
         await pilot.press("f")
         await until(pilot, lambda: isinstance(app.screen, Choice))
-        await pilot.click("#answer-yes")
+        await pilot.press("1")
         await until(pilot, lambda: app.library.finished is not None)
         assert state(app, "Two.mp3", "11_offline") == "done"
 
@@ -287,7 +287,7 @@ def test_leaving_a_changed_recipe_asks(drive):
         await until(pilot, lambda: isinstance(app.screen, RecipeScreen))
         await pilot.press("space", "escape")
         await until(pilot, lambda: isinstance(app.screen, Choice))
-        await pilot.click("#answer-drop")
+        await pilot.press("2")
         await until(pilot, lambda: app.screen is app.home)
 
     drive(app, script)
@@ -331,7 +331,7 @@ def test_quitting_while_working_asks(drive, long_song, quick):
         await until(pilot, lambda: isinstance(app.screen, Choice))
         text = screen_text(app)
         assert "Keep going here" in text and "Stop after this chunk" in text
-        await pilot.click("#answer-stay")
+        await pilot.press("down", "down", "enter")
         await until(pilot, lambda: app.screen is app.home)
         assert app.session.running
 

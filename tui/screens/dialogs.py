@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, DirectoryTree, Input, Label, OptionList, Static
+from textual.widgets import DirectoryTree, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.scan import SUFFIXES
@@ -19,30 +20,31 @@ from engine.text import printable
 
 
 class Choice(ModalScreen[str | None]):
-    """A question with a few answers; gives the chosen answer's key, or None."""
+    """A question with a few answers, to be chosen by number or arrow; gives the answer's key, or None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel"),
-        Binding("left,up", "app.focus_previous", show=False),
-        Binding("right,down", "app.focus_next", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
-    def __init__(self, question: str, answers: dict[str, str], *, danger: str = "") -> None:
+    def __init__(self, question: str, answers: dict[str, str]) -> None:
         super().__init__()
-        self._question, self._answers, self._danger = question, answers, danger
+        self._question, self._answers = question, answers
 
     def compose(self) -> ComposeResult:
         """Question above, answers below."""
         with Vertical(classes="dialog"):
             yield Static(Text(self._question), classes="question")
-            with Horizontal(classes="answers"):
-                for key, text in self._answers.items():
-                    variant = "error" if key == self._danger else "default"
-                    yield Button(Text(text), id=f"answer-{key}", variant=variant)  # type: ignore[arg-type]
+            lines = [Text.assemble((f" {n}  ", "bold"), text) for n, text in enumerate(self._answers.values(), 1)]
+            yield OptionList(*(Option(line, id=key) for key, line in zip(self._answers, lines, strict=True)))
 
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Answer."""
-        self.dismiss((event.button.id or "").removeprefix("answer-"))
+    def on_key(self, event: events.Key) -> None:
+        """An answer's number."""
+        keys = list(self._answers)
+        if event.character and event.character.isdigit() and 0 < int(event.character) <= len(keys):
+            event.stop()
+            self.dismiss(keys[int(event.character) - 1])
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """The answer under the cursor."""
+        self.dismiss(event.option.id)
 
 
 class _MusicTree(DirectoryTree):

@@ -210,4 +210,4 @@ class RecipeScreen(Screen[str | None]):
 
         question = "The recipe was changed. Keep the changes?"
         answers = {"save": "Save and use", "drop": "Throw away", "stay": "Stay here"}
-        self.app.push_screen(Choice(question, answers, danger="drop"), answered)
+        self.app.push_screen(Choice(question, answers), answered)
