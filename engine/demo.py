@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import butter, lfilter, sosfilt
 
 RATE = 44100
 _BEAT = 0.375
@@ -39,6 +38,8 @@ def _add(mix: npt.NDArray[np.float64], at: int, sound: _Mono, level: float, pan:
 
 def _pluck(note: int, seconds: float, rng: np.random.Generator) -> _Mono:
     """A plucked string (Karplus and Strong 1983)."""
+    from scipy.signal import lfilter
+
     period = round(RATE / (440 * 2 ** ((note - 69) / 12)))
     burst = np.zeros(int(seconds * RATE))
     burst[:period] = rng.uniform(-1, 1, period)
@@ -49,6 +50,8 @@ def _pluck(note: int, seconds: float, rng: np.random.Generator) -> _Mono:
 
 
 def _hat(rng: np.random.Generator, decay: float) -> _Mono:
+    from scipy.signal import butter, sosfilt
+
     time = np.arange(int(decay * 3 * RATE)) / RATE
     noise = sosfilt(butter(4, 6000, "high", fs=RATE, output="sos"), rng.standard_normal(len(time)))
     return np.asarray(noise * np.exp(-time / decay * 3))

@@ -36,6 +36,7 @@ from engine.events import (
     TaskStarted,
 )
 from engine.plan import State, Task
+from engine.priority import work_in_background
 from engine.stages.base import Rendered, Signal
 from engine.store import FORMAT, ChunkCache, Marker, Song, SongRecord, Store
 from engine.text import printable
@@ -74,6 +75,7 @@ class Runner:
         lock = threading.Lock()
 
         def work() -> None:
+            work_in_background()
             while not self.control.stopped:
                 try:
                     index, song = waiting.get_nowait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -106,8 +107,13 @@ class RestoreApp(App[str]):
         self.settings.save()
 
     def _hung_up(self) -> None:
-        """The terminal is gone."""
+        """The terminal is gone: nothing may be read from it or written to it any more."""
         self.hung_up = True
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+            if stream is not None:
+                with suppress(OSError, ValueError):
+                    os.dup2(nowhere, stream.fileno())
         if self.session is not None and self.session.running and not self.settings.keep_going_on_hangup:
             self.session.stop()
         self.exit("hangup")
@@ -134,7 +140,7 @@ class RestoreApp(App[str]):
         if self.library is None or not self.is_running or not self.home.is_mounted:
             return
         changed = self.library.drain()
-        if changed or self.library.new_lines:
+        if changed or self.library.new_lines or self.home.waiting:
             self.home.show_changes(changed)
 
     # --- opening -----------------------------------------------------------------------------------------
@@ -181,6 +187,7 @@ class RestoreApp(App[str]):
         for plan in plans:
             if not library.session.running or plan.song.id not in library.current:
                 library.load(plan)
+        gc.freeze()  # thousands of songs stay as long as the library: looking through them again and again stutters
         table = self.home.query_one(SongTable)
         table.update_songs({plan.song.id for plan in plans})
         if table.current is not None:

@@ -108,6 +108,8 @@ class Library:
             view = SongView(song, printable(song.id), {t.id: TaskView() for t in self.tasks})
             self.songs.append(view)
             self.by_id[song.id] = view
+        self._place = {view.song.id: place for place, view in enumerate(self.songs)}
+        self._standing = bytearray(b"o" * len(self.songs))
         session.subscribe(self.receive)
 
     # --- from the engine ---------------------------------------------------------------------------------
@@ -125,7 +127,9 @@ class Library:
         with self._lock:
             waiting = list(self._inbox)
             self._inbox.clear()
-        return {song for event in waiting if (song := self._apply(event))}
+        changed = {song for event in waiting if (song := self._apply(event))}
+        self.recount(self.by_id if self.finished in waiting else changed)
+        return changed
 
     def _apply(self, event: events.Event) -> str:
         match event:
@@ -225,6 +229,7 @@ class Library:
                 shown.seconds, shown.device, shown.text = marker.seconds, marker.device, " ".join(marker.warnings)
             if self.is_off(view, task):
                 shown.state = "off"
+        self.recount([plan.song.id])
 
     def queue(self, songs: Iterable[SongView]) -> list[Song]:
         """Show what is to be done of ``songs`` as queued; gives the songs to start with."""
@@ -236,6 +241,7 @@ class Library:
                 if task.state in ("todo", "stale", "failed", "skipped"):
                     task.state, task.text = "queued", ""
             chosen.append(view.song)
+        self.recount(song.id for song in chosen)
         return chosen
 
     def is_off(self, view: SongView, task: Task) -> bool:
@@ -260,10 +266,17 @@ class Library:
                 elif shown.state == "off":
                     state = self.session.song_plan(view.song).states[task.id]
                     shown.state = _OF_PLAN[state]
+        self.recount(view.song.id for view in views)
         return turn_on
 
     def counts(self) -> dict[str, int]:
         """Songs by how they stand: done, failed, open."""
-        done = sum(1 for v in self.songs if v.progress >= 1.0 and not v.failed)
-        failed = sum(1 for v in self.songs if v.failed)
+        done, failed = self._standing.count(b"d"), self._standing.count(b"f")
         return {"done": done, "failed": failed, "open": len(self.songs) - done - failed}
+
+    def recount(self, ids: Iterable[str]) -> None:
+        """Look again at how some songs stand; with thousands of them, not all at every frame."""
+        for song in ids:
+            view = self.by_id.get(song)
+            if view is not None:
+                self._standing[self._place[song]] = ord("f" if view.failed else "d" if view.progress >= 1.0 else "o")

@@ -6,9 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import pyloudnorm
 import soxr
-from scipy.signal import sosfilt
 
 from engine.audio.readers import Audio
 
@@ -32,6 +30,8 @@ class LoudnessMeter:
     """
 
     def __init__(self, rate: int, channels: int) -> None:
+        import pyloudnorm  # brings all of scipy.signal, a second of start-up
+
         filters = pyloudnorm.Meter(rate)._filters
         self._sos = np.array([np.concatenate([f.b, f.a]) for f in filters.values()])
         self._state = np.zeros((len(self._sos), 2, channels))
@@ -45,6 +45,8 @@ class LoudnessMeter:
 
     def process(self, block: Audio) -> None:
         """Take the next ``(frames, channels)``."""
+        from scipy.signal import sosfilt
+
         weighted, self._state = sosfilt(self._sos, block, axis=0, zi=self._state)
         power = (weighted * weighted) @ self._weights
         cumulative = np.concatenate([[0.0], np.cumsum(power)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy.signal import firwin, firwin2, kaiserord, oaconvolve
 
 from engine.audio.readers import Audio
 
@@ -20,12 +19,16 @@ def lowpass(cutoff: float, transition: float, rate: int) -> Audio:
 
     The passband ends ``transition`` Hz below.
     """
+    from scipy.signal import firwin, kaiserord
+
     count, beta = kaiserord(_STOPBAND, transition / (rate / 2))
     return np.asarray(firwin(count | 1, cutoff - transition / 2, window=("kaiser", beta), fs=rate), np.float32)
 
 
 def tilt(decibels_per_octave: float, rate: int) -> Audio:
     """FIR that tilts the spectrum around 1 kHz."""
+    from scipy.signal import firwin2
+
     frequencies = np.concatenate([[0.0], np.geomspace(_TILT_LOWEST, rate / 2, 200)])
     octaves = np.log2(np.maximum(frequencies, _TILT_LOWEST) / _TILT_PIVOT)
     return np.asarray(firwin2(_TILT_TAPS, frequencies, 10 ** (decibels_per_octave * octaves / 20), fs=rate), np.float32)
@@ -33,6 +36,8 @@ def tilt(decibels_per_octave: float, rate: int) -> Audio:
 
 def apply_fir(blocks: Iterable[Audio], taps: Audio) -> Iterator[Audio]:
     """The stream through an odd-length linear-phase FIR, its delay taken out; the length stays."""
+    from scipy.signal import oaconvolve
+
     half = len(taps) // 2
     held: Audio | None = None
     for block in blocks:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import minimum_filter1d
-from scipy.signal import fftconvolve
 
 from engine.audio.readers import Audio
 
@@ -19,6 +17,9 @@ def duck_addition(song: Audio, added: Audio) -> Audio:
     minimum filter followed by a Hann window of the same width), so there are no clicks, and the level of the
     song never moves.
     """
+    from scipy.ndimage import minimum_filter1d
+    from scipy.signal import fftconvolve
+
     total = np.abs(song + added)
     if total.max(initial=0.0) <= CEILING:
         return added

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter, uniform_filter1d
 
 from engine.dsp.spectrum import FLOOR, Power
 
@@ -36,6 +35,8 @@ def fill_gains(powers: Power, top: int, how: HoleFill) -> Power:
     Before a loud attack the time average of the surroundings is too high: it is scaled down to what the whole
     spectrum of the moment allows, so that no noise is heard ahead of the attack.
     """
+    from scipy.ndimage import uniform_filter, uniform_filter1d
+
     below = powers[:, :, :top]
     around = uniform_filter(below, size=(_TIME, 1, _NEAR), mode="nearest")
     moment = uniform_filter1d(below, _WIDE, axis=2, mode="nearest")

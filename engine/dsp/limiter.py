@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter1d
-from scipy.signal import firwin, oaconvolve
 
 from engine.audio.readers import Audio
 
@@ -29,6 +27,8 @@ class Limiter:
     """
 
     def __init__(self, rate: int, ceiling: float, lookahead: float = 0.003, release: float = 0.08) -> None:
+        from scipy.signal import firwin
+
         self._ceiling = ceiling
         self._reach = max(8, round(lookahead * rate))
         self._decay = float(np.exp(-1 / (release * rate)))
@@ -58,6 +58,8 @@ class Limiter:
 
     def _needed(self, audio: Audio) -> npt.NDArray[np.float64]:
         """Gain reduction in nepers that each frame needs by its true peak, over all channels."""
+        from scipy.signal import oaconvolve
+
         peak = np.abs(audio).max(axis=1).astype(np.float64)
         if peak.max() > self._ceiling / 2:  # otherwise not even the space between samples can be too high
             for taps in self._phases:
@@ -69,6 +71,8 @@ class Limiter:
         self, need: npt.NDArray[np.float64], before: float, count: int
     ) -> tuple[npt.NDArray[np.float32], float]:
         """Gain for the ``count`` frames in the middle, and the state of the release at their end."""
+        from scipy.ndimage import maximum_filter1d
+
         margin = self._reach + _PHASE_TAPS
         half = self._reach // 2 + 1
         # Held so long that the smoothing window always lies within the hold of a peak.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter1d
 
 from engine.dsp.spectrum import BINS, FLOOR, Power, Spectrum, bin_of, noise_power
 
@@ -154,6 +153,8 @@ def _envelope(
 
 def _copy_up(spectrum: Spectrum, powers: Power, cutoff: float, rate: int, first: int, last: int) -> Spectrum:
     """The whitened band below the cutoff, repeated upwards over ``[first, last)``."""
+    from scipy.ndimage import uniform_filter1d
+
     spread = np.sqrt(np.maximum(uniform_filter1d(powers, _SMOOTH, axis=2), 0) + 1e-14)
     end = bin_of(cutoff - _SOURCE_MARGIN, rate)
     width = max(_SHIFT_GRID, int(_SOURCE_SHARE * end) // _SHIFT_GRID * _SHIFT_GRID)

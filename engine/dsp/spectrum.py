@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from engine.audio.readers import Audio
 
@@ -29,6 +28,8 @@ def stft(audio: Audio) -> Spectrum:
     Time index ``t`` is centred on frame ``t * HOP``; beyond the ends is silence, so that only what lies FFT/2
     frames from them comes back exactly.
     """
+    from scipy import fft
+
     padded = np.pad(audio, ((FFT // 2, FFT // 2), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT, axis=0)[::HOP]
     return np.asarray(fft.rfft(windows * _WINDOW, axis=-1), np.complex64)
@@ -36,6 +37,8 @@ def stft(audio: Audio) -> Spectrum:
 
 def istft(spectrum: Spectrum, frames: int) -> Audio:
     """The signal of ``frames`` whose :func:`stft` is nearest to ``spectrum`` (Griffin and Lim 1984)."""
+    from scipy import fft
+
     pieces = fft.irfft(spectrum, FFT, axis=-1).astype(np.float32) * (_WINDOW / _OVERLAP_SUM)
     times, channels, _ = pieces.shape
     out = np.zeros((times + FFT // HOP - 1, HOP, channels), np.float32)

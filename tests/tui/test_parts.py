@@ -155,10 +155,10 @@ def test_the_machine_panel_shows_it(nvml, drive, tmp_path):
         await pilot.pause(0.1)
         panel = app.home.query_one(MachinePanel)
         panel.show(Machine(tmp_path).sample())
-        shown.append(panel._text().plain)
+        shown.append(panel.describe().plain)
         nvml.lost = True
         panel.show(Machine(tmp_path).sample())
-        shown.append(panel._text().plain)
+        shown.append(panel.describe().plain)
 
     drive(app, script)
     assert all(w in shown[0] for w in ("RTX 3080", "71 °C", "115 W", "too hot", "6.0 GB / 16.0 GB", "93 %"))

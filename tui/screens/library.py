@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -18,6 +19,7 @@ from engine.text import duration, printable
 from tui.model import Library
 from tui.screens.pages import DetailPage
 from tui.widgets.machine_panel import MachinePanel
+from tui.widgets.panel import Panel
 from tui.widgets.run_panel import RunPanel
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
@@ -25,6 +27,7 @@ from tui.widgets.stage_checklist import StageChecklist
 if TYPE_CHECKING:
     from tui.app import RestoreApp
 
+_PANEL_INTERVAL = 0.25  # seconds between paints of the panels; the table follows every frame
 _WELCOME = (
     "\n\nmp3restore\n\n"
     "rebuilds plausible approximations of what MP3 threw away,\nand lets your ear decide\n\n\n"
@@ -53,7 +56,7 @@ class LibraryScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Status, table and panels, log, keys."""
-        yield Static("", id="status")
+        yield Panel(id="status")
         yield Static(Text(_WELCOME, justify="center"), id="welcome")
         with Horizontal(id="main"):
             with Vertical(id="songs"):
@@ -68,6 +71,8 @@ class LibraryScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Start empty."""
+        self._stale: set[str] = set()
+        self._shown = 0.0
         self.query_one("#search", Input).display = False
         self.query_one("#log", RichLog).border_title = "Log"
         self.query_one("#log", RichLog).can_focus = False
@@ -88,7 +93,7 @@ class LibraryScreen(Screen[None]):
         """Paint what belongs to the run as a whole."""
         library = self.app.library
         self.query_one(RunPanel).show(library)
-        self.query_one("#status", Static).update(self._status(library))
+        self.query_one("#status", Panel).show_text(self._status(library))
 
     def _status(self, library: Library | None) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -109,6 +114,11 @@ class LibraryScreen(Screen[None]):
         text.append(f"  → {out}", "dim")
         return text
 
+    @property
+    def waiting(self) -> bool:
+        """Whether panels have something newer to show than they do."""
+        return bool(self._stale)
+
     def show_changes(self, ids: set[str]) -> None:
         """Paint the songs that changed."""
         library = self.app.library
@@ -116,9 +126,14 @@ class LibraryScreen(Screen[None]):
             return
         table = self.query_one(SongTable)
         table.update_songs(ids)
+        self._stale |= ids
+        if time.monotonic() - self._shown < _PANEL_INTERVAL and not library.new_lines:
+            return
+        self._shown = time.monotonic()
         current = table.current
-        if current is not None and current.song.id in ids:
+        if current is not None and current.song.id in self._stale:
             self.query_one(StageChecklist).show(library, current)
+        self._stale.clear()
         log = self.query_one(RichLog)
         styles = {"info": "dim", "note": "", "error": "bold"}
         marks = {"info": " ", "note": "◐", "error": "✗"}

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections import deque
 
 from rich.text import Text
-from textual.widgets import Static
 
 from engine.monitor import Gpu, Sample
 from engine.text import size
 from tui.widgets.cells import bar, fit, sparkline
+from tui.widgets.panel import Panel
 
 _HISTORY = 60
 _HOT = 87
 
 
-class MachinePanel(Static):
+class MachinePanel(Panel):
     """Shows the latest sample."""
 
     def __init__(self, **options: str) -> None:
-        super().__init__("", **options)  # type: ignore[arg-type]
+        super().__init__(**options)
         self._cpu: deque[float] = deque(maxlen=_HISTORY)
         self._gpu: deque[float] = deque(maxlen=_HISTORY)
         self._sample: Sample | None = None
+
+    def on_mount(self) -> None:
+        """Name the panel."""
         self.border_title = "Machine"
 
     def show(self, sample: Sample) -> None:
@@ -30,14 +33,15 @@ class MachinePanel(Static):
         self._sample = sample
         self._cpu.append(sample.cpu)
         self._gpu.append(float(sample.gpus[0].load or 0) if sample.gpus else 0.0)
-        self.update(self._text())
+        self.show_text(self.describe())
 
     def on_resize(self) -> None:
         """The histories take what width there is."""
         if self._sample is not None:
-            self.update(self._text())
+            self.show_text(self.describe())
 
-    def _text(self) -> Text:
+    def describe(self) -> Text:
+        """The latest sample in words and bars."""
         sample = self._sample
         assert sample is not None
         width = max(20, self.content_size.width)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import Static
 
 from engine.text import duration, printable
 from tui.model import Library
 from tui.widgets.cells import bar, fit
+from tui.widgets.panel import Panel
 
 
-class RunPanel(Static):
+class RunPanel(Panel):
     """Progress of the run, and of each song in work."""
 
-    def __init__(self, **options: str) -> None:
-        super().__init__("", **options)  # type: ignore[arg-type]
+    def on_mount(self) -> None:
+        """Name the panel."""
         self.border_title = "Run"
 
     def show(self, library: Library | None) -> None:
         """Show how ``library`` stands."""
-        self.update(self._text(library, max(16, self.content_size.width)))
+        self.show_text(self._describe(library, max(16, self.content_size.width)))
 
-    def _text(self, library: Library | None, width: int) -> Text:
+    def _describe(self, library: Library | None, width: int) -> Text:
         if library is None:
             return Text("nothing is open", "dim")
         session = library.session

@@ -41,19 +41,29 @@ class StageChecklist(OptionList):
             super().__init__()
             self.variant = variant
 
+    def on_mount(self) -> None:
+        """Name the panel."""
+        self.border_title = "Stages"
+        self._painted: list[tuple[str | None, Text]] = []
+
     def show(self, library: Library | None, view: SongView | None) -> None:
         """Show the tasks of a song; the cursor stays where it was."""
-        at = self.highlighted
-        options = []
+        lines: list[tuple[str | None, Text]] = []
         if library is not None and view is not None:
             for task in library.final:
-                options.append(Option(self._variant_line(task, view.tasks[task.id]), id=task.id))
-                options += [Option(line, disabled=True) for line in self._stage_lines(task, view)]
-        self.clear_options()
-        self.add_options(options)
-        if options:
-            self.highlighted = at if at is not None and at < len(options) else 0
-        self.border_title = "Stages"
+                lines.append((task.id, self._variant_line(task, view.tasks[task.id])))
+                lines += [(None, line) for line in self._stage_lines(task, view)]
+        if [key for key, _ in lines] == [key for key, _ in self._painted]:
+            for place, ((_, new), (_, old)) in enumerate(zip(lines, self._painted, strict=True)):
+                if new != old or new.spans != old.spans:
+                    self.replace_option_prompt_at_index(place, new)
+        else:
+            at = self.highlighted
+            self.clear_options()
+            self.add_options(Option(line, id=key, disabled=key is None) for key, line in lines)
+            if lines:
+                self.highlighted = at if at is not None and at < len(lines) else 0
+        self._painted = lines
 
     def _style(self, state: str) -> str:
         variable = _COLORS.get(state, "")
