@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SONG ?=
 
-.PHONY: install run test lint bench clean
+.PHONY: install run tui test lint bench clean
 
 install: $(VENV)/.ready
 
@@ -28,6 +28,10 @@ else
 	$(BIN)/mp3restore --no-tui "$(SONG)"
 endif
 
+# The dashboard, on SONG where one is given.
+tui: install
+	$(BIN)/mp3restore $(if $(SONG),"$(SONG)")
+
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest
 
@@ -38,6 +42,7 @@ lint: $(VENV)/.ready-dev
 
 bench: install
 	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.dashboard
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

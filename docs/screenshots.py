@@ -96,9 +96,10 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
 
 def main() -> None:
     """All pictures."""
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name) / "you"
-        home.mkdir()
+    home = Path(tempfile.gettempdir()) / "you"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    try:
         os.environ.update(HOME=str(home), XDG_CONFIG_HOME=str(home / "config"), XDG_STATE_HOME=str(home / "state"))
         (home / "config").mkdir()
         library = make_library(home / "Music")
@@ -107,6 +108,8 @@ def main() -> None:
             asyncio.run(shoot(library, theme, (120, 36), {s: f"{s}-{theme}.svg" for s in screens}))
             shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)
         asyncio.run(shoot(library, "ember", (80, 24), {"library": "library-80x24.svg"}))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
+from pathlib import Path
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -25,6 +27,13 @@ def _is_unsafe(c: str) -> bool:
 def _escape(c: str) -> str:
     code = ord(c)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def short_path(path: Path) -> str:
+    """The path as shown: safe to print, and with ``~`` for the user's own folder."""
+    with suppress(ValueError, RuntimeError):
+        return printable(str("~" / path.relative_to(Path.home())))
+    return printable(str(path))
 
 
 def strip_ansi(argument: str) -> str:

@@ -80,7 +80,7 @@ class Terminal:
 def library(tmp_path, piece):
     folder = tmp_path / "Music"
     folder.mkdir()
-    soundfile.write(folder / "Long song.mp3", np.tile(piece, (20, 1)), 44100, format="MP3")
+    soundfile.write(folder / "Long song.mp3", np.tile(piece, (60, 1)), 44100, format="MP3")
     (tmp_path / "r.toml").write_text(
         'format = 1\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\n'
     )

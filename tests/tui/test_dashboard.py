@@ -429,3 +429,48 @@ def test_the_palette_knows_all_actions():
     import asyncio
 
     asyncio.run(main())
+
+
+def test_the_mouse_works_too(drive, songs, quick):
+    app = RestoreApp([songs], recipe=quick)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.click(SongTable, offset=(10, 2))
+        await pilot.pause(0.1)
+        assert table(app).current.song.id == "Two.mp3"
+        await pilot.click(SongTable, offset=(10, 2), times=2)
+        await until(pilot, lambda: isinstance(app.screen, DetailPage))
+
+    drive(app, script)
+
+
+def test_a_dropped_path_is_opened(drive, songs, quick):
+    from textual.events import Paste
+
+    app = RestoreApp([], recipe=quick)
+
+    async def script(pilot):
+        await pilot.pause(0.2)
+        app.screen.post_message(Paste(f"'{songs}' "))
+        await opened(pilot, 2)
+
+    drive(app, script)
+
+
+def test_no_color_is_respected(drive, monkeypatch):
+    from textual.color import Color
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = RestoreApp([])
+
+    async def script(pilot):
+        await pilot.pause(0.2)
+        for strip in app.screen._compositor.render_strips():
+            for line_filter in app.get_line_filters():
+                strip = strip.apply_filter(line_filter, Color.parse("black"))  # noqa: PLW2901
+            for segment in strip:
+                color = segment.style.color.triplet if segment.style and segment.style.color else None
+                assert color is None or color.red == color.green == color.blue
+
+    drive(app, script)

@@ -16,7 +16,7 @@ from textual.widgets import DirectoryTree, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.scan import SUFFIXES
-from engine.text import printable
+from engine.text import printable, short_path
 
 
 class Choice(ModalScreen[str | None]):
@@ -73,7 +73,7 @@ class OpenDialog(ModalScreen[str | None]):
             yield Label("Open a folder or a song", classes="title")
             yield Input(placeholder="Type, paste or drop a path here, then Enter", id="path")
             if self._recent:
-                yield OptionList(*(Option(Text(f"↺ {printable(p)}")) for p in self._recent[:5]), id="recent")
+                yield OptionList(*(Option(Text(f"↺ {short_path(Path(p))}")) for p in self._recent[:5]), id="recent")
             yield _MusicTree(Path.home(), id="tree")
             yield Label(
                 "Enter opens what is typed, a recent folder or a song; Ctrl+O the folder in the tree", classes="hint"

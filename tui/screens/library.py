@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, RichLog, Static
 
 from engine.monitor import Sample
-from engine.text import duration, printable
+from engine.text import duration, short_path
 from tui.model import Library
 from tui.screens.pages import DetailPage
 from tui.widgets.machine_panel import MachinePanel
@@ -102,7 +102,7 @@ class LibraryScreen(Screen[None]):
             return text
         session = library.session
         counts = library.counts()
-        out = printable(str(session.store.out))
+        out = short_path(session.store.out)
         text.append(f"  {session.recipe.title}  ", "bold")
         text.append(f"{counts['done']}/{len(library.songs)} done")
         if counts["failed"]:

@@ -17,7 +17,7 @@ from textual.widgets import Footer, Label, Static
 
 from engine.models.cards import cards
 from engine.report import describe
-from engine.text import duration, printable, size
+from engine.text import duration, printable, short_path, size
 from tui.model import GLYPHS, MEANINGS, Library, SongView
 
 _LOG_LINES = 200
@@ -115,16 +115,14 @@ class DetailPage(Page):
             marker = session.store.marker(self._view.song, task)
             if marker is not None and shown.state == "done":
                 lines[0] += f" in {duration(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
-                lines += [marker.note, str(session.store.out / marker.outputs[0].path)]
+                lines += [marker.note, short_path(session.store.out / marker.outputs[0].path)]
             lines += [shown.text] if shown.text else []
-            table.add_row(
-                f"{GLYPHS[shown.state]} {task.id}", Text(printable("\x00".join(lines)).replace("\\x00", "\n"))
-            )
+            table.add_row(f"{GLYPHS[shown.state]} {task.id}", Text("\n".join(printable(line) for line in lines)))
         return table
 
     def _facts(self) -> Table:
         table = _rows()
-        table.add_row("file", Text(printable(str(self._view.song.path))))
+        table.add_row("file", Text(short_path(self._view.song.path)))
         if self._view.analysis is None:
             table.add_row("", Text("not analysed yet: that happens when it is restored", "dim"))
             return table

@@ -51,7 +51,9 @@ class MachinePanel(Panel):
         if not sample.gpus:
             lines.append(Text("no NVIDIA GPU", "dim"))
         spark = max(6, width - 11)
-        lines.append(Text.assemble(("CPU ", "dim"), f"{sample.cpu:4.0f} % ", sparkline(list(self._cpu), spark)))
+        lines.append(
+            Text.assemble(("CPU ", "dim"), f"{sample.cpu:4.0f} % ", (sparkline(list(self._cpu), spark), self.bar_style))
+        )
         used = f"{size(sample.memory_used)} / {size(sample.memory_total)}"
         lines.append(self._bar_line("RAM ", sample.memory_used / max(1, sample.memory_total), used, width))
         lines.append(Text.assemble(("Disk ", "dim"), f"{size(sample.disk_free)} free"))
@@ -72,10 +74,9 @@ class MachinePanel(Panel):
             lines.append(self._bar_line("VRAM", gpu.memory_used / gpu.memory_total, used, width))
         if gpu.load is not None:
             spark = sparkline(list(self._gpu), max(6, width - 11))
-            lines.append(Text.assemble(("GPU ", "dim"), f"{gpu.load:4.0f} % ", spark))
+            lines.append(Text.assemble(("GPU ", "dim"), f"{gpu.load:4.0f} % ", (spark, self.bar_style)))
         return lines
 
-    @staticmethod
-    def _bar_line(name: str, fraction: float, text: str, width: int) -> Text:
+    def _bar_line(self, name: str, fraction: float, text: str, width: int) -> Text:
         room = max(4, width - len(name) - len(text) - 3)
-        return Text.assemble((f"{name} ", "dim"), bar(fraction, room), f" {text}")
+        return Text.assemble((f"{name} ", "dim"), (bar(fraction, room), self.bar_style), f" {text}")

@@ -33,15 +33,13 @@ class RunPanel(Panel):
             return Text.assemble(text, failed, (hint, "dim"))
         fraction, left = session.estimate.fraction(), session.estimate.time_left()
         state = "paused" if session.control.paused else "stopping…" if session.control.stopped else "all"
-        lines = [
-            Text.assemble(
-                (fit(state, 9), "bold"), f"{bar(fraction, max(6, width - 24))} {fraction:4.0%} {duration(left):>8}"
-            )
-        ]
+        whole = (bar(fraction, max(6, width - 24)), self.bar_style)
+        lines = [Text.assemble((fit(state, 9), "bold"), whole, f" {fraction:4.0%} {duration(left):>8}")]
         for current in list(library.current.values())[:4]:
             chunk = f"chunk {current.chunk}/{current.chunks}" if current.chunks else ""
             speed = f"{current.realtime:.1f}x" if current.realtime else ""
             lines.append(Text(fit(printable(current.song), width).rstrip(), no_wrap=True))
-            shown = f"{bar(current.fraction, max(4, width - 30))} {current.fraction:4.0%} {chunk} {speed}"
-            lines.append(Text(f"  {fit(current.stage, 8)} {shown}".rstrip(), "dim", no_wrap=True))
+            own = (bar(current.fraction, max(4, width - 30)), self.bar_style)
+            told = f" {current.fraction:4.0%} {chunk} {speed}".rstrip()
+            lines.append(Text.assemble((f"  {fit(current.stage, 8)} ", "dim"), own, (told, "dim"), no_wrap=True))
         return Text("\n").join(lines)

@@ -220,7 +220,7 @@ class SongTable(ScrollView, can_focus=True):
         if width >= 56:
             shown = [("length", 7), ("cutoff", 7), ("lost", 5), *shown]
         if width >= 74:
-            shown.insert(1, ("source", 8 if width < 100 else 18 if width < 130 else 26))
+            shown.insert(1, ("source", 9 if width < 100 else 18 if width < 130 else 26))
         if width >= 130:
             shown.append(("done", 7))
         left = width - 2 - sum(cells for _, cells in shown)
@@ -284,16 +284,16 @@ class SongTable(ScrollView, can_focus=True):
             case "length":
                 return duration(analysis.duration), "dim"
             case "source":
-                return _source(view), "dim"
+                return _source(view, with_encoder=self.size.width >= 100), "dim"
             case "cutoff":
                 return f"{analysis.cutoff.hz / 1000:.1f}k" if analysis.cutoff.hz else "full", "dim"
             case _:
                 return f" {_DAMAGE[analysis.damage]}", "damage"
 
 
-def _source(view: SongView) -> str:
+def _source(view: SongView, *, with_encoder: bool) -> str:
     mpeg = view.analysis.mpeg if view.analysis is not None else None
     if mpeg is None:
         return view.analysis.container.split()[0] if view.analysis is not None else ""
-    encoder = f" {mpeg.lame.encoder}" if mpeg.lame is not None else ""
+    encoder = f" {mpeg.lame.encoder}" if mpeg.lame is not None and with_encoder else ""
     return f"{mpeg.bitrate / 1000:.0f} {mpeg.bitrate_mode}{encoder}"
