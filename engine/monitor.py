@@ -149,7 +149,8 @@ class Poller:
 
 def system() -> str:
     """Operating system and processor in one phrase."""
-    return f"{platform.system()} {platform.release()}, {platform.machine()}, {psutil.cpu_count()} cores"
+    version = "" if platform.system() == "Linux" else f" {platform.release()}"
+    return f"{platform.system()}{version}, {platform.machine()}, {psutil.cpu_count()} cores"
 
 
 def memory() -> tuple[int, int]:
