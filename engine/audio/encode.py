@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.audio.readers import BLOCK, Audio
+from engine.audio.soundfiles import open_sound
 from engine.errors import OutputError, explain_os_error
 
 _BITS = 24
@@ -95,9 +96,7 @@ def _encode(path: Path, blocks: Iterable[Audio], rate: int, channels: int, frame
     digest = hashlib.sha256()
     count, peak = 0, 0.0
     try:
-        with soundfile.SoundFile(
-            path, "w", rate, channels, "PCM_24", format="FLAC", compression_level=_HIGHEST_LEVEL
-        ) as file:
+        with open_sound(path, "w", rate, channels, "PCM_24", format="FLAC", compression_level=_HIGHEST_LEVEL) as file:
             for block in _of_one_size(blocks):
                 samples = block * np.float32(gain)
                 peak = max(peak, float(np.abs(samples).max()))
@@ -152,7 +151,7 @@ def _verify(path: Path, written: str, rate: int, channels: int, frames: int) -> 
 
     digest = hashlib.sha256()
     try:
-        with soundfile.SoundFile(path) as file:
+        with open_sound(path) as file:
             same = (file.samplerate, file.channels, file.frames) == (rate, channels, frames)
             while len(block := file.read(BLOCK, dtype="int32", always_2d=True)):
                 digest.update(block.tobytes())

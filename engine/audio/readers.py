@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.mpeg import DECODER_DELAY, read_facts
+from engine.audio.soundfiles import open_sound
 from engine.errors import DecodeError, explain_os_error
 
 Audio = npt.NDArray[np.float32]
@@ -83,7 +84,7 @@ def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Aud
             raw = path.open("rb")
             file = soundfile.SoundFile(_Tail(raw, start))
         else:
-            file = soundfile.SoundFile(path)
+            file = open_sound(path)
     except OSError as error:
         raise DecodeError(explain_os_error(error, "the song")) from error
     except (soundfile.SoundFileError, RuntimeError) as error:

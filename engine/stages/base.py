@@ -13,6 +13,7 @@ import numpy as np
 from engine.analysis.song import SongAnalysis
 from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
+from engine.audio.soundfiles import open_sound
 from engine.errors import UsageError
 
 
@@ -203,8 +204,6 @@ class ChunkedStage(Stage):
 
 def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:
     """The blocks of a signal, float32 ``(<= size, channels)``."""
-    import soundfile
-
-    with soundfile.SoundFile(signal.path) as file:
+    with open_sound(signal.path) as file:
         while len(block := file.read(size, dtype="float32", always_2d=True)):
             yield block
