@@ -169,3 +169,16 @@ def test_the_dashboard_loads_nothing_heavy():
     code = "import sys; import tui.app; print([m for m in ('torch', 'audiosr', 'demucs', 'librosa', 'av') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_crash_is_written_to_a_file(drive):
+    app = RestoreApp([])
+
+    async def script(pilot):
+        await pilot.pause(0.1)
+        app.call_later(lambda: 1 // 0)
+        await pilot.pause(0.3)
+
+    with pytest.raises(ZeroDivisionError):
+        drive(app, script)
+    assert "ZeroDivisionError" in app.crash_report.read_text()
