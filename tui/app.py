@@ -39,7 +39,7 @@ _FRAMES_PER_SECOND = 15
 _LOAD_AT_ONCE = 200
 
 
-class RestoreApp(App[str]):
+class RestoreApp(App[None]):
     """The dashboard. A run that is under way when it ends goes on in the engine's thread."""
 
     TITLE = "mp3restore"
@@ -116,7 +116,7 @@ class RestoreApp(App[str]):
                     os.dup2(nowhere, stream.fileno())
         if self.session is not None and self.session.running and not self.settings.keep_going_on_hangup:
             self.session.stop()
-        self.exit("hangup")
+        self.exit()
 
     def _sampled(self, sample: Sample) -> None:
         """Called on the monitor's thread."""
@@ -228,11 +228,7 @@ class RestoreApp(App[str]):
         if not views:
             self.notify("There is nothing to do.")
             return
-        songs: list[Song] = self.library.queue(views)
-        if force:
-            for view in views:
-                for task in view.tasks.values():
-                    task.state = "queued" if task.state == "done" else task.state
+        songs: list[Song] = self.library.queue(views, force=force)
         try:
             self.session.start(jobs=self._jobs, force=force, songs=songs)
         except RestoreError as error:
@@ -353,16 +349,16 @@ class RestoreApp(App[str]):
     def action_quit_app(self) -> None:
         """Leave; while work is under way, ask what becomes of it."""
         if self.session is None or not self.session.running:
-            self.exit("")
+            self.exit()
             return
 
         def answered(answer: str | None) -> None:
             if answer == "headless":
-                self.exit("headless")
+                self.exit()
             elif answer == "stop" and self.session is not None:
                 self.leaving = True
                 self.session.stop()
-                self.exit("stop")
+                self.exit()
 
         question = "Work is under way. What shall become of it?"
         answers = {

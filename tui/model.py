@@ -231,8 +231,8 @@ class Library:
                 shown.state = "off"
         self.recount([plan.song.id])
 
-    def queue(self, songs: Iterable[SongView]) -> list[Song]:
-        """Show what is to be done of ``songs`` as queued; gives the songs to start with."""
+    def queue(self, songs: Iterable[SongView], *, force: bool = False) -> list[Song]:
+        """Show what is to be done of ``songs`` as queued (``force``: what is done, too); gives the songs to start."""
         self.finished = None
         chosen = []
         for view in songs:
@@ -240,6 +240,8 @@ class Library:
             for task in view.tasks.values():
                 if task.state in ("todo", "stale", "failed", "skipped"):
                     task.state, task.text = "queued", ""
+                elif force and task.state == "done":
+                    task.state = "queued"
             chosen.append(view.song)
         self.recount(song.id for song in chosen)
         return chosen

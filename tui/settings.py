@@ -9,6 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_config_path, user_log_path
 
+from engine.store import write_json
+
 _MOST_RECENT = 9
 
 
@@ -37,12 +39,8 @@ class Settings:
 
     def save(self) -> None:
         """Write the settings; a disk that does not take them is no reason to stop."""
-        folder = config_folder()
         with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / ".settings.json.tmp"
-            temporary.write_text(json.dumps(asdict(self), indent=1), "utf-8")
-            temporary.replace(folder / "settings.json")
+            write_json(config_folder() / "settings.json", asdict(self))
 
 
 def load_settings() -> Settings:

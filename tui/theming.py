@@ -31,7 +31,9 @@ def load_themes() -> tuple[list[Theme], list[str]]:
 def _files() -> list[tuple[str, str]]:
     shipped = resources.files("themes")
     found = [
-        (f.name, f.read_text("utf-8")) for f in sorted(shipped.iterdir(), key=lambda f: f.name) if _is_theme(f.name)
+        (f.name, f.read_text("utf-8"))
+        for f in sorted(shipped.iterdir(), key=lambda f: f.name)
+        if f.name.endswith(".toml")
     ]
     folder = config_folder() / "themes"
     if folder.is_dir():
@@ -41,10 +43,6 @@ def _files() -> list[tuple[str, str]]:
             except (OSError, UnicodeDecodeError) as error:
                 found.append((str(path), f"unreadable = {str(error)!r}"))
     return found
-
-
-def _is_theme(name: str) -> bool:
-    return name.endswith(".toml")
 
 
 def parse_theme(text: str, name: str) -> Theme:
