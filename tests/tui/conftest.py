@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
 
+from engine.events import Progress
 from tui.app import RestoreApp
 
 
@@ -61,3 +63,28 @@ def screen_text(app) -> str:
         lines.append(strip.text)
     assert len(lines) == height
     return "\n".join(line[:width] for line in lines)
+
+
+class Gate:
+    """Holds the engine's thread where it reports a chunk, so that no test races against the work.
+
+    A test that presses "skip" while the engine works would otherwise lose on a machine where one is slow
+    and the other is not.
+    """
+
+    def __init__(self, session, stage=""):
+        self.chunks = 0
+        self._open = threading.Event()
+        self._stage = stage
+        session.subscribe(self._receive)
+
+    def _receive(self, event):
+        if isinstance(event, Progress) and event.chunk and event.stage.startswith(self._stage):
+            self.chunks += 1
+            self._open.wait(60)
+
+    def open(self):
+        self._open.set()
+
+    def close(self):
+        self._open.clear()

@@ -11,8 +11,7 @@ from rich.cells import cell_len
 from textual.widgets import Input, OptionList
 
 from engine import recipes
-from engine.events import Progress
-from tests.tui.conftest import opened, screen_text, until
+from tests.tui.conftest import Gate, opened, screen_text, until
 from tui.app import RestoreApp
 from tui.screens.dialogs import Choice, OpenDialog
 from tui.screens.pages import DetailPage, DoctorPage, HelpPage, ModelsPage
@@ -98,22 +97,24 @@ def long_song(tmp_path, piece):
 
 def test_pause_resume_stop_and_go_on(drive, long_song, quick):
     app = RestoreApp([long_song], recipe=quick)
-    chunks = []
 
     async def script(pilot):
         await opened(pilot, 1)
-        app.session.subscribe(lambda e: chunks.append(e.chunk) if isinstance(e, Progress) and e.chunk else None)
+        gate = Gate(app.session, "restore")
         await pilot.press("s")
-        await until(pilot, lambda: chunks)
+        await until(pilot, lambda: gate.chunks == 1)
         await pilot.press("p")
         assert app.session.control.paused
-        await pilot.pause(1.5)
-        seen = len(chunks)
+        gate.open()
         await pilot.pause(1.0)
-        assert len(chunks) == seen and app.session.running and "paused" in screen_text(app)
+        seen = gate.chunks
+        await pilot.pause(1.0)
+        assert gate.chunks == seen == 1 and app.session.running and "paused" in screen_text(app)
+        gate.close()
         await pilot.press("p")
-        await until(pilot, lambda: len(chunks) > seen)
+        await until(pilot, lambda: gate.chunks == 2)
         await pilot.press("t")
+        gate.open()
         await until(pilot, lambda: app.library.finished is not None)
         assert app.library.finished.stopped and state(app, "Long.mp3", "11_offline") == "todo"
         await pilot.press("s")
@@ -128,10 +129,12 @@ def test_skipping_a_variant(drive, long_song, quick):
 
     async def script(pilot):
         await opened(pilot, 1)
+        gate = Gate(app.session, "restore")
         await pilot.press("s")
-        await until(pilot, lambda: state(app, "Long.mp3", "11_offline") == "working")
+        await until(pilot, lambda: gate.chunks == 1 and state(app, "Long.mp3", "11_offline") == "working")
         app.home.query_one(StageChecklist).focus()
         await pilot.press("home", "down", "v")
+        gate.open()
         await until(pilot, lambda: app.library.finished is not None)
         assert state(app, "Long.mp3", "11_offline") == "skipped" and state(app, "Long.mp3", "01_baseline") == "done"
 
@@ -143,9 +146,11 @@ def test_skipping_a_song(drive, long_song, quick):
 
     async def script(pilot):
         await opened(pilot, 1)
+        gate = Gate(app.session)
         await pilot.press("s")
-        await until(pilot, lambda: state(app, "Long.mp3", "01_baseline") in ("working", "done"))
+        await until(pilot, lambda: gate.chunks == 1)
         await pilot.press("x")
+        gate.open()
         await until(pilot, lambda: app.library.finished is not None)
         assert state(app, "Long.mp3", "11_offline") != "done"
         assert app.library.finished.failed == 0
@@ -325,8 +330,9 @@ def test_quitting_while_working_asks(drive, long_song, quick):
 
     async def script(pilot):
         await opened(pilot, 1)
+        gate = Gate(app.session)
         await pilot.press("s")
-        await until(pilot, lambda: app.session.running)
+        await until(pilot, lambda: gate.chunks == 1)
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, Choice))
         text = screen_text(app)
@@ -334,6 +340,7 @@ def test_quitting_while_working_asks(drive, long_song, quick):
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: app.screen is app.home)
         assert app.session.running
+        gate.open()
 
     drive(app, script)
 
