@@ -182,13 +182,32 @@ class Store:
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
-        data = self._read_json(self._marker_path(song, task))
+        return self._marker(self._marker_path(song, task))
+
+    def _marker(self, path: Path) -> Marker | None:
+        data = self._read_json(path)
         try:
             if data is None or data["format"] != FORMAT:
                 return None
             return Marker(**{**data, "outputs": [Output(**o) for o in data["outputs"]]})
         except (KeyError, TypeError):
             return None
+
+    def markers(self, song: Song) -> list[Marker]:
+        """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
+        found = []
+        with suppress(OSError):
+            for path in sorted(self._song_folder(song.key).glob("*.done.json")):
+                marker = self._marker(path)
+                if marker is not None:
+                    found.append(marker)
+        return found
+
+    def source_of(self, key: PurePath) -> Path | None:
+        """The file that the song with this place in the tree was made from, as far as it is remembered."""
+        record = self._read_json(self._song_folder(key) / "song.json")
+        source = record.get("source") if record else None
+        return Path(source) if isinstance(source, str) else None
 
     def write_marker(self, song: Song, task: Task, marker: Marker) -> None:
         """Declare the task done. Raises OSError."""

@@ -43,6 +43,29 @@ def resample_stream(blocks: Iterable[Audio], source: int, target: int, frames: i
     yield from exact_length(_converted(blocks, source, target), frames)
 
 
+def resample_all(blocks: Iterable[Audio], source: int, target: int) -> Iterator[Audio]:
+    """Blocks at another rate, as many as there are; in all :func:`resampled_length` of what came in."""
+    if source == target:
+        yield from blocks
+        return
+    taken = given = 0
+
+    def counted() -> Iterator[Audio]:
+        nonlocal taken
+        for block in blocks:
+            taken += len(block)
+            yield block
+
+    held: Audio | None = None
+    for block in _converted(counted(), source, target):
+        if held is not None:
+            yield held
+            given += len(held)
+        held = block
+    if held is not None:
+        yield _fit(held, max(0, resampled_length(taken, source, target) - given))
+
+
 def _converted(blocks: Iterable[Audio], source: int, target: int) -> Iterator[Audio]:
     converter: soxr.ResampleStream | None = None
     last = None
