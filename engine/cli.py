@@ -1,6 +1,6 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``analyze``, ``doctor`` and ``demo`` are commands of their own.
+``play``, ``abx``, ``export``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -19,8 +20,22 @@ from engine import __version__
 from engine.errors import RestoreError, UsageError
 from engine.text import printable, strip_ansi
 
-Dashboard = Callable[[list[Path], Path | None, str, int], int]
-_open_dashboard: Dashboard | None = None
+if TYPE_CHECKING:
+    from engine.player.tracks import Material
+
+
+@dataclass(frozen=True)
+class Screens:
+    """What opens the user interface; each gives the exit code.
+
+    ``dashboard(paths, out, recipe, jobs)`` and ``listening(materials, contenders of a blind test, trials)``.
+    """
+
+    dashboard: Callable[[list[Path], Path | None, str, int], int]
+    listening: Callable[[list[Material], tuple[str, ...] | None, int | None], int]
+
+
+_screens: Screens | None = None
 _OPTIONS_OF_THE_GROUP = ("--help", "--version")
 
 
@@ -100,12 +115,67 @@ def run(
 
 def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> None:
     """Hand over to the dashboard that :func:`main` was given."""
-    if _open_dashboard is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if _screens is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("The dashboard needs a terminal: add --no-tui to work without it.")
     for path in paths:
         if not path.exists():
             raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
-    raise typer.Exit(_open_dashboard(paths, out, recipe, jobs))
+    raise typer.Exit(_screens.dashboard(paths, out, recipe, jobs))
+
+
+@app.command()
+def play(
+    paths: Annotated[list[str], typer.Argument(metavar="FILE_OR_FOLDER...", help="A song, a library, or any files.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+) -> None:
+    """Listen: the variants of songs, or any audio files, on one transport with instant toggling."""
+    from engine.player.material import of_paths
+
+    materials = of_paths([Path(p) for p in paths], Path(out) if out else None)
+    raise typer.Exit(_listening()(materials, None, None))
+
+
+@app.command()
+def abx(
+    first: Annotated[str, typer.Argument(metavar="A", help="An audio file.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one, of the same music.")],
+    trials: Annotated[int, typer.Option(min=10, max=25, help="How often you are asked.")] = 16,
+) -> None:
+    """Test blindly whether you hear a difference between two files."""
+    from engine.player.material import of_files
+
+    material = of_files([Path(first), Path(second)])
+    keys = tuple(c.key for c in material.contenders[-2:])
+    if len(set(keys)) < 2:
+        raise UsageError("These are the same file: give two different ones.")
+    raise typer.Exit(_listening()([material], keys, trials))
+
+
+def _listening() -> Callable[[list[Material], tuple[str, ...] | None, int | None], int]:
+    if _screens is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("Listening needs a terminal.")
+    return _screens.listening
+
+
+@app.command()
+def export(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library whose favourites are wanted.")],
+    to: Annotated[str, typer.Option(help="The folder that they go to.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+    link: Annotated[bool, typer.Option("--link", help="Hard-link instead of copying, where the disk can.")] = False,
+) -> None:
+    """Collect the favourites that were chosen while listening in one clean folder."""
+    from engine import export as exporting
+    from engine.session import Session
+
+    session = Session([Path(p) for p in paths], Path(out) if out else None)
+    if not exporting.favourites(session.store, session.songs):
+        raise UsageError("No song has a favourite yet: choose them while listening (mp3restore, key l, then f).")
+    result = exporting.export(session.store, session.songs, Path(to), link=link)
+    print(f"{len(result.written)} written, {len(result.up_to_date)} up to date in {printable(to)}")
+    for problem in result.problems:
+        print(f"mp3restore: {problem}", file=sys.stderr)
+    raise typer.Exit(1 if result.problems else 0)
 
 
 @app.command()
@@ -170,13 +240,13 @@ def clean_arguments(arguments: list[str]) -> list[str]:
     return [c for c, a in zip(cleaned, arguments, strict=True) if c or not a]
 
 
-def main(dashboard: Dashboard | None = None) -> None:
+def main(screens: Screens | None = None) -> None:
     """Run the command line; exit codes: 0 done, 1 songs failed, 2 wrong usage, 130 stopped.
 
-    ``dashboard`` opens the user interface: the engine does not know it, whoever starts the program brings it.
+    ``screens`` open the user interface: the engine does not know it, whoever starts the program brings it.
     """
-    global _open_dashboard  # noqa: PLW0603  (typer calls run() itself and passes nothing on)
-    _open_dashboard = dashboard
+    global _screens  # noqa: PLW0603  (typer calls the commands itself and passes nothing on)
+    _screens = screens
     _speak_utf8()
     sys.argv[1:] = clean_arguments(sys.argv[1:])
     try:

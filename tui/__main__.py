@@ -1,22 +1,33 @@
-"""``python -m tui`` is the ``mp3restore`` script: the command line with the dashboard behind it."""
+"""``python -m tui`` is the ``mp3restore`` script: the command line with the screens behind it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import cli
+
+if TYPE_CHECKING:
+    from engine.player.tracks import Material
 
 
 def main() -> None:
     """Entry point."""
-    cli.main(_open)
+    cli.main(cli.Screens(_dashboard, _listening))
 
 
-def _open(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:
+def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:
     """Textual is loaded only when the dashboard is really wanted."""
     from tui.app import run_dashboard
 
     return run_dashboard(paths, out, recipe, jobs)
+
+
+def _listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:
+    """The same for the listen screen."""
+    from tui.app import run_listening
+
+    return run_listening(materials, blind, trials)
 
 
 if __name__ == "__main__":

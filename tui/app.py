@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,14 +21,19 @@ from textual.screen import Screen
 
 from engine import recipes
 from engine.errors import RestoreError
+from engine.export import export, favourites
 from engine.monitor import Machine, Poller, Sample
+from engine.player.material import of_song
+from engine.player.tracks import Material
 from engine.scan import default_output
 from engine.session import Session
 from engine.store import Song
 from engine.text import printable
 from tui.model import Library, SongView
-from tui.screens.dialogs import Choice, OpenDialog
+from tui.screens.blind import BlindScreen
+from tui.screens.dialogs import Choice, OpenDialog, TextDialog
 from tui.screens.library import LibraryScreen
+from tui.screens.listen import ListenScreen
 from tui.screens.pages import DoctorPage, HelpPage, ModelsPage, Page
 from tui.screens.recipe import RecipeScreen
 from tui.settings import Settings, load_settings, log_folder
@@ -51,14 +57,20 @@ class RestoreApp(App[None]):
         Binding("M", "models", "Models", show=False),
         Binding("D", "doctor", "Doctor", show=False),
         Binding("n", "demo", "Make a demo song", show=False),
+        Binding("l", "listen", "Listen"),
+        Binding("X", "export", "Export favourites", show=False),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
         Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
     ]
 
-    def __init__(self, paths: list[Path], out: Path | None = None, recipe: str = "", jobs: int = 0) -> None:
+    def __init__(
+        self, paths: list[Path], out: Path | None = None, recipe: str = "", jobs: int = 0, *,
+        listening: Listening | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._listening = listening
         self.settings: Settings = load_settings()
         self.library: Library | None = None
         self.session: Session | None = None
@@ -73,7 +85,7 @@ class RestoreApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Other screens are reached from the library alone."""
-        if action in ("open", "recipe", "models", "doctor", "demo"):
+        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "export"):
             return isinstance(self.screen, LibraryScreen)
         return True
 
@@ -94,7 +106,9 @@ class RestoreApp(App[None]):
         if hasattr(signal, "SIGHUP"):
             with suppress(ValueError):  # only the main thread may set handlers; tests run elsewhere
                 signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
-        if self._paths:
+        if self._listening is not None:
+            self._listen_only(self._listening)
+        elif self._paths:
             self.open_paths(self._paths)
 
     def on_unmount(self) -> None:
@@ -290,6 +304,67 @@ class RestoreApp(App[None]):
         question = f"Make all variants of {whom} anew? What is there is replaced when the new one is finished."
         self.push_screen(Choice(question, {"yes": "Make anew", "no": "Leave as it is"}), answered)
 
+    # --- listening ---------------------------------------------------------------------------------------
+
+    def _listen_only(self, listening: Listening) -> None:
+        """The program was started to listen: leaving the screen leaves the program."""
+        songs = [lambda material=material: material for material in listening.materials]
+        screen = ListenScreen(songs, blind=listening.blind, trials=listening.trials)
+        self.push_screen(screen, lambda _: self.exit())
+
+    def action_listen(self) -> None:
+        """Hear the variants of the selected song."""
+        table = self.home.query_one(SongTable)
+        session = self.session
+        if session is None or table.current is None:
+            self.notify("Open a folder first (o).")
+            return
+        store, tasks = session.store, session.tasks
+        rows = list(table.rows)
+        songs = [lambda song=view.song: of_song(store, song, tasks) for view in rows]
+        self.push_screen(ListenScreen(songs, rows.index(table.current)), lambda _: self._heard())
+
+    def _heard(self) -> None:
+        """Favourites may have changed."""
+        if self.library is not None:
+            self.library.look_at_favourites()
+            self.home.query_one(SongTable).refresh()
+
+    def action_export(self) -> None:
+        """Ask where to, and copy the favourites there."""
+        if self.session is None:
+            self.notify("Open a folder first (o).")
+            return
+        session = self.session
+        count = len(favourites(session.store, session.songs))
+        if not count:
+            self.notify("No song has a favourite yet: listen (l) and press f.")
+            return
+        suggestion = str(session.store.out.parent / "Favourites")
+        question = f"Copy {count} favourite{'s' if count > 1 else ''} into which folder?"
+
+        def answered(path: str | None) -> None:
+            if path:
+                self._export(path)
+
+        self.push_screen(TextDialog(question, suggestion), answered)
+
+    @work(thread=True, exclusive=True, group="export")
+    def _export(self, path: str) -> None:
+        session = self.session
+        if session is None:
+            return
+        try:
+            result = export(session.store, session.songs, Path(path).expanduser())
+        except RestoreError as error:
+            problem = str(error)
+            self.call_from_thread(lambda: self.notify(problem, severity="error", markup=False))
+            return
+        text = f"{len(result.written)} written, {len(result.up_to_date)} up to date in {printable(path)}"
+        self.call_from_thread(lambda: self.notify(text, markup=False, timeout=6))
+        for line in result.problems[:5]:
+            self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))
+
     # --- other screens -----------------------------------------------------------------------------------
 
     def action_recipe(self) -> None:
@@ -330,7 +405,8 @@ class RestoreApp(App[None]):
         groups = [
             ("Everywhere", _keys(RestoreApp.BINDINGS)), ("Library", _keys(LibraryScreen.BINDINGS)),
             ("Song table", _keys(SongTable.BINDINGS)), ("Stage checklist", _keys(StageChecklist.BINDINGS)),
-            ("Recipe", _keys(RecipeScreen.BINDINGS)),
+            ("Recipe", _keys(RecipeScreen.BINDINGS)), ("Listen", _keys(ListenScreen.BINDINGS)),
+            ("Blind test", _keys(BlindScreen.BINDINGS)),
         ]  # fmt: skip
         self.push_screen(HelpPage(groups))
 
@@ -379,10 +455,16 @@ class RestoreApp(App[None]):
 
 
 def _keys(bindings: list[Any]) -> list[tuple[str, str]]:
-    names = {"slash": "/", "question_mark": "?", "asterisk": "*"}
+    names = {
+        "slash": "/", "question_mark": "?", "asterisk": "*", "left_square_bracket": "[", "full_stop": ".",
+        "right_square_bracket": "]", "left_curly_bracket": "{", "right_curly_bracket": "}", "minus": "-", "plus": "+",
+        "equals_sign": "=", "comma": ",", "left": "←", "right": "→", "shift+left": "⇧←", "shift+right": "⇧→",
+    }  # fmt: skip
     shown = []
     for binding in bindings:
-        keys = [names.get(k, k) for k in binding.key.split(",")]
+        if not binding.description:
+            continue
+        keys = [names.get(k, k) for k in (binding.key_display or binding.key).split(",")]
         shown.append((", ".join(keys), binding.description))
     return shown
 
@@ -423,6 +505,25 @@ def quiet_stderr() -> Iterator[None]:
         sys.__stderr__ = before  # type: ignore[misc]
         os.close(screen)
         os.close(log)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What the program was started to listen to; ``blind`` are the contenders of a test to begin with."""
+
+    materials: list[Material]
+    blind: tuple[str, ...] | None = None
+    trials: int | None = None
+
+
+def run_listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:
+    """Show the listen screen alone until the user leaves it. Gives the exit code."""
+    app = RestoreApp([], listening=Listening(materials, blind, trials))
+    with quiet_stderr():
+        app.run()
+    if app.crash_report is not None:
+        print(f"The dashboard crashed; the report is in {printable(str(app.crash_report))}", file=sys.stderr)
+    return app.return_code or 0
 
 
 def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from engine import events
 from engine.analysis.song import SongAnalysis
+from engine.export import favourites
 from engine.plan import State, Task
 from engine.session import Session, SongPlan
 from engine.store import Song
@@ -52,6 +53,7 @@ class SongView:
     analysis: SongAnalysis | None = None
     marked: bool = False
     problem: str = ""
+    favourite: str = ""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -215,9 +217,16 @@ class Library:
 
     # --- from the screen ---------------------------------------------------------------------------------
 
+    def look_at_favourites(self) -> None:
+        """Read again which variants the listener likes best."""
+        known = {song.id: favourite for song, favourite in favourites(self.session.store, self.session.songs)}
+        for view in self.songs:
+            view.favourite = known.get(view.song.id, "")
+
     def load(self, plan: SongPlan) -> None:
         """Take over how a song stands on disk."""
         view = self.by_id[plan.song.id]
+        view.favourite = next((f for _, f in favourites(self.session.store, [plan.song])), "")
         view.analysis = plan.analysis
         if plan.analysis is not None:
             view.warnings = list(plan.analysis.warnings)

@@ -26,7 +26,9 @@ from engine.player.renderer import CHANNELS, Renderer
 #: float64 values in the status file: frame, 1 while playing, underruns, callbacks, monotonic time of the latest
 #: callback, seconds until its block is heard, frame at which the latest mix began.
 FIELDS = ("position", "playing", "underruns", "callbacks", "time", "latency", "switched_at")
-_LATENCY = 0.025  # seconds asked of the device
+_LATENCY = 0.05  # seconds asked of the device; at 0.025 a busy machine now and then runs dry
+_MOST_LATENCY = 0.25
+_PATIENCE = 3  # underruns after which the device is opened anew with more latency
 _RETRY = 2.0
 _STALLED = 1.5  # seconds without a callback after which the device is taken for lost
 _READ_AHEAD = 3.0  # seconds
@@ -44,6 +46,8 @@ class OutputProcess:
         self.wanted: dict[str, Any] | None = None  # the rate and device of the latest "open"
         self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.told = ""
+        self.latency = _LATENCY
+        self.underruns_before = 0.0
 
     # --- conversation ------------------------------------------------------------------------------------
 
@@ -75,9 +79,8 @@ class OutputProcess:
         match command["do"]:
             case "mix":
                 renderer.mix({int(k): float(v) for k, v in command["gains"].items()}, command.get("at"))
-            case "play":
-                if self.stream is not None:
-                    renderer.play()
+            case "play" if self.stream is not None:
+                renderer.play()
             case "pause":
                 renderer.pause()
             case "seek":
@@ -109,6 +112,8 @@ class OutputProcess:
                 self.wanted = command
                 self.close()
                 self.open(fresh=bool(command.get("fresh")))
+            elif command["do"] == "play" and self.renderer is not None and self.stream is not None:
+                self.renderer.play()  # it was pressed before the device was open
             elif command["do"] == "rates":
                 self.tell("rate", rate=self.best_rate(int(command["rate"]), command.get("device")))
             elif command["do"] == "devices":
@@ -158,15 +163,16 @@ class OutputProcess:
         try:
             self.stream = sound.OutputStream(
                 samplerate=self.renderer.rate, device=self.wanted.get("device"), channels=CHANNELS,
-                dtype="float32", latency=float(self.wanted.get("latency") or _LATENCY), callback=self.callback,
+                dtype="float32", latency=float(self.wanted.get("latency") or self.latency), callback=self.callback,
             )  # fmt: skip
             self.stream.start()
             name = sound.query_devices(self.stream.device)["name"]
         except Exception as error:
             self.close()
-            self.tell("lost", reason=str(error))
+            self.tell("lost", reason="no sound device was found" if not self.devices() else str(error))
             return
         self.status[4] = time.monotonic()
+        self.underruns_before = float(self.status[2])
         self.tell("opened", device=name, rate=self.renderer.rate, latency=self.stream.latency)
 
     def close(self) -> None:
@@ -195,6 +201,10 @@ class OutputProcess:
                 self.renderer.render(np.zeros((self.renderer.rate // 10, CHANNELS), np.float32))
                 self.status[1] = 0
             self.tell("lost", reason="the sound device is gone")
+        elif self.status[2] - self.underruns_before >= _PATIENCE and self.latency < _MOST_LATENCY:
+            self.latency *= 1.6  # this machine needs more time: better once a gap than again and again
+            self.close()
+            self.open()
 
     def callback(self, out: npt.NDArray[np.float32], frames: int, timing: Any, flags: Any) -> None:
         """What PortAudio calls for each block."""

@@ -133,6 +133,8 @@ class Player:
             self._answers.setdefault("devices", [])
             self._answered.notify_all()
         if not self._closed and child is self._child:
+            self.device_name, self.problem = "", "the sound driver crashed"
+            self._changed()
             time.sleep(_PAUSE_BEFORE_RESTART)
             self._restart()
 

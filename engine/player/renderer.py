@@ -100,7 +100,10 @@ class Renderer:
                 self.playing, self._level, self._goal, self._waiting_jump = False, 0, 0, None
                 self._mixed = self._jumped = self._fade
             elif name == "mix":
-                self._waiting_mix = value
+                if value[0] > self.position:
+                    self._waiting_mix = value
+                else:
+                    self._begin_mix(value[1])
             elif name == "play":
                 self._goal = self._fade if value else 0
                 if value and self.position >= self._length:
@@ -120,7 +123,7 @@ class Renderer:
         done = 0
         while done < len(out):
             self._begin_what_is_due()
-            if self._level == 0 and self._goal == 0:
+            if self._silent:
                 return  # standing still
             count = min(len(out) - done, self._until_next_change())
             self._render_piece(out[done : done + count])
@@ -128,12 +131,9 @@ class Renderer:
 
     def _begin_what_is_due(self) -> None:
         """Start waiting mixes and jumps whose time has come; stop at the end."""
-        silent = self._level == 0 and self._goal == 0
-        if self._waiting_mix is not None and (self._waiting_mix[0] <= self.position or silent):
-            gains = self._waiting_mix[1]
-            self._from = self._weights(self._mixed)
-            self._to, self._mixed, self._waiting_mix = gains, self._fade if silent else 0, None
-            self.switched_at = self.position
+        silent = self._silent
+        if self._waiting_mix is not None and self._waiting_mix[0] <= self.position:
+            self._begin_mix(self._waiting_mix[1])
         if self._waiting_jump is not None and (silent or self._jumped >= self._fade):
             self._jump(self._waiting_jump, silent=silent)
             self._waiting_jump = None
@@ -141,6 +141,15 @@ class Renderer:
             self._jump(self._loop[0], silent=False)
         if self.position >= self._length and not silent and self._jumped >= self._fade:
             self._level, self._goal, self.playing = 0, 0, False
+
+    @property
+    def _silent(self) -> bool:
+        return self._level == 0 and self._goal == 0
+
+    def _begin_mix(self, gains: dict[int, float]) -> None:
+        self._from = self._weights(self._mixed)
+        self._to, self._mixed, self._waiting_mix = gains, self._fade if self._silent else 0, None
+        self.switched_at = self.position
 
     def _jump(self, target: int, *, silent: bool) -> None:
         self._old_head, self.position = self.position, target

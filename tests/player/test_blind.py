@@ -20,7 +20,16 @@ def run(test, choose):
 
 @pytest.mark.parametrize(
     ("hits", "trials", "p"),
-    [(12, 16, 0.0384), (11, 16, 0.1051), (14, 16, 0.0021), (16, 16, 0.0000153), (8, 10, 0.0547), (9, 10, 0.0107), (18, 25, 0.0216), (0, 16, 1.0)],
+    [
+        (12, 16, 0.0384),
+        (11, 16, 0.1051),
+        (14, 16, 0.0021),
+        (16, 16, 0.0000153),
+        (8, 10, 0.0547),
+        (9, 10, 0.0107),
+        (18, 25, 0.0216),
+        (0, 16, 1.0),
+    ],
 )
 def test_p_is_that_of_the_exact_binomial_tables(hits, trials, p):
     assert one_sided_p(hits, trials) == pytest.approx(p, rel=5e-3)

@@ -47,6 +47,26 @@ class Choice(ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
 
+class TextDialog(ModalScreen[str | None]):
+    """One line of text; gives it, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
+
+    def __init__(self, question: str, text: str = "") -> None:
+        super().__init__()
+        self._question, self._value = question, text
+
+    def compose(self) -> ComposeResult:
+        """Question above, text below."""
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._question), classes="question")
+            yield Input(self._value, id="text", select_on_focus=False)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """The text."""
+        self.dismiss(event.value)
+
+
 class _MusicTree(DirectoryTree):
     """Folders, and the files that are songs."""
 

@@ -48,7 +48,7 @@ class LibraryScreen(Screen[None]):
         Binding("r", "app.retry", "Retry failed", show=False),
         Binding("f", "app.force", "Recompute", show=False),
         Binding("slash", "search", "Find"),
-        Binding("l", "toggle_log", "Log", show=False),
+        Binding("g", "toggle_log", "Log", show=False),
         Binding("escape", "clear", "Clear the search", show=False),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (170, "-huge")]  # noqa: RUF012

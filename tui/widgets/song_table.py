@@ -269,7 +269,8 @@ class SongTable(ScrollView, can_focus=True):
             if task.state == "working":
                 return f"{task.fraction:3.0%}"[-4:], "working"
             kinds = {"done": "done", "failed": "failed", "stale": "stale", "queued": "working"}
-            return f" {GLYPHS[task.state]}", kinds.get(task.state, "dim")
+            glyph = "★" if view.favourite == name and task.state == "done" else GLYPHS[task.state]
+            return f" {glyph}", kinds.get(task.state, "dim")
         analysis = view.analysis
         match name:
             case "mark":

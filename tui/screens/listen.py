@@ -1,0 +1,639 @@
+"""Listening: all variants of a song on one transport, toggled at once; the ear decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Footer, OptionList
+from textual.widgets.option_list import Option
+
+from engine.analysis.spectrogram import Picture, spectrogram
+from engine.audio.loudness import SILENCE_DB
+from engine.player.player import Player
+from engine.player.tracks import Contender, Material
+from engine.player.verdicts import change_verdict, read_verdict
+from tui.screens.blind import BlindScreen, BlindSetup, Plan
+from tui.screens.dialogs import Choice, TextDialog
+from tui.widgets.cells import fit
+from tui.widgets.meters import Meters, TransportLine, level
+from tui.widgets.panel import Panel
+from tui.widgets.spectrogram import Spectrogram
+from tui.widgets.waveform import Waveform
+
+if TYPE_CHECKING:
+    from tui.app import RestoreApp
+
+_FRAMES_PER_SECOND = 20
+_VOLUME_STEP = 1.5
+_NUDGE = 0.01  # seconds
+_REST = 0.15  # seconds that the size of the screen must rest before a spectrogram is computed
+_SYSTEM = "the system's choice"
+View = Literal["one", "side by side", "difference"]
+_VIEWS: tuple[View, ...] = ("one", "side by side", "difference")
+
+
+class ListenScreen(Screen[None]):
+    """Variants, spectrogram, waveform, meters and transport of one song after the other."""
+
+    app: RestoreApp
+    AUTO_FOCUS = "#variants-heard"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "play", "Play/pause", priority=True),
+        *(Binding(str(n), f"number({n})", "Variant 1-9" if n == 1 else "", show=n == 1, key_display="1-9")
+          for n in range(1, 10)),
+        Binding("tab", "other", "A/B", priority=True),
+        Binding("left", "seek(-5)", "5 s back", show=False),
+        Binding("right", "seek(5)", "5 s on", show=False),
+        Binding("shift+left,comma", "seek(-1)", "1 s back", show=False),
+        Binding("shift+right,full_stop", "seek(1)", "1 s on", show=False),
+        Binding("home", "jump(0)", "To the start (of the loop)", show=False, priority=True),
+        Binding("i", "set_in", "Loop from here", show=False),
+        Binding("o", "set_out", "Loop to here", show=False),
+        Binding("l", "loop", "Loop"),
+        Binding("left_square_bracket", "nudge(0,-1)", "Loop start 10 ms earlier", show=False),
+        Binding("right_square_bracket", "nudge(0,1)", "Loop start 10 ms later", show=False),
+        Binding("left_curly_bracket", "nudge(1,-1)", "Loop end 10 ms earlier", show=False),
+        Binding("right_curly_bracket", "nudge(1,1)", "Loop end 10 ms later", show=False),
+        Binding("c", "clear_region", "No loop", show=False),
+        Binding("z", "zoom", "Zoom to the loop", show=False),
+        Binding("minus", "volume(-1)", "Softer", show=False),
+        Binding("plus,equals_sign", "volume(1)", "Louder", show=False),
+        Binding("m", "match", "Match levels", show=False),
+        Binding("s", "view", "View"),
+        Binding("g", "log", "Log frequency", show=False),
+        Binding("f", "favourite", "Favourite"),
+        Binding("n", "note", "Note", show=False),
+        Binding("b", "blind", "Blind test"),
+        Binding("d", "device", "Output device", show=False),
+        Binding("t", "stems", "Stems", show=False),
+        Binding("pagedown", "song(1)", "Next song", show=False, priority=True),
+        Binding("pageup", "song(-1)", "Previous song", show=False, priority=True),
+        Binding("escape,q", "leave", "Back"),
+    ]  # fmt: skip
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
+
+    def __init__(
+        self, songs: Sequence[Callable[[], Material]], place: int = 0, *, blind: Sequence[str] | None = None,
+        trials: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._songs, self._place = songs, place
+        self._blind_at_once, self._trials = blind, trials
+        self._material: Material | None = None
+        self._player: Player | None = None
+        self._pair: list[str] = []
+        self._view: View = "one"
+        self._log = False
+        self._zoomed = False
+        self._dirty = True
+        self._pictures: dict[tuple[str, tuple[int, int], int], Picture] = {}
+        self._pictured: object = None
+        self._in_view = (0, 1)
+        self._opening = False
+
+    def compose(self) -> ComposeResult:
+        """Title; variants and spectrograms; waveform; meters; keys."""
+        yield Panel(id="listen-title")
+        with Horizontal(id="listen-main"):
+            with Vertical(id="listen-side"):
+                yield OptionList(id="variants-heard", compact=True)
+                yield Meters(id="meters")
+            with Horizontal(id="pictures"):
+                yield Spectrogram(id="picture")
+                yield Spectrogram(id="picture-other")
+        yield Waveform(id="waveform")
+        yield TransportLine(id="transport")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Get a player and the first song."""
+        self.query_one("#variants-heard").border_title = "Variants"
+        self.query_one("#meters").border_title = "Meters"
+        self.query_one("#waveform").border_title = "Song"
+        self.query_one("#picture-other").display = False
+        self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
+        self._open()
+
+    def on_unmount(self) -> None:
+        """Let go of the device and the samples."""
+        if self._player is not None:
+            self._player.close()
+
+    def refresh_material(self) -> None:
+        """A variant was finished meanwhile: offer it."""
+        if self._material is not None and not self._opening:
+            self._look_again()
+
+    # --- songs -------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, group="song")
+    def _open(self) -> None:
+        self._opening = True
+        try:
+            material = self._songs[self._place]()
+            if self._player is None:
+                self._player = Player(self._changed)
+            self._player.open(material.contenders)
+        finally:
+            self._opening = False
+        self._material = material
+        self._pictures.clear()
+        self._pair, self._zoomed, self._pictured = [], False, None
+        self._dirty = True
+
+    @work(thread=True, exclusive=True, group="look")
+    def _look_again(self) -> None:
+        material = self._songs[self._place]()
+        player = self._player
+        if player is None or self._material is None or material.folder != self._material.folder:
+            return
+        self._material = material
+        for contender in material.contenders:
+            player.add(contender)
+        self._dirty = True
+
+    def _changed(self) -> None:
+        """The player has news; called on its threads."""
+        self._dirty = True
+
+    def action_song(self, step: int) -> None:
+        """Go to another song."""
+        place = self._place + step
+        if 0 <= place < len(self._songs) and not self._opening:
+            self._place = place
+            self._material = None
+            self._open()
+
+    @property
+    def player(self) -> Player | None:
+        """The player, once a song is open."""
+        return self._player if self._material is not None and not self._opening else None
+
+    @property
+    def _contenders(self) -> tuple[Contender, ...]:
+        return self._material.contenders if self._material is not None else ()
+
+    @property
+    def _current(self) -> Contender | None:
+        player = self.player
+        return next((c for c in self._contenders if player is not None and c.key == player.current), None)
+
+    # --- painting ----------------------------------------------------------------------------------------
+
+    def _frame(self) -> None:
+        """Paint what moves; and the rest where something changed."""
+        player = self.player
+        if player is None or not self.is_current:
+            if self._material is None:
+                self._show_title()
+            return
+        if self._dirty:
+            self._dirty = False
+            self._show_title()
+            self._show_variants()
+            if self._blind_at_once is not None and not player.loading:
+                keys, self._blind_at_once = self._blind_at_once, None
+                self._set_up_blind(list(keys))
+        position = player.position
+        current = self._current
+        self._in_view = self._whole_view(player)
+        waveform = self.query_one(Waveform)
+        waveform.show(player.levels_of(player.current), self._in_view, player.region)
+        waveform.show_playhead(position)
+        start, stop = self._in_view
+        for picture in self.query(Spectrogram):
+            picture.show_playhead((position - start) / max(1, stop - start))
+        self.query_one(Meters).show(
+            player.levels_of(player.current), position, player.gains().get(player.current, 0.0) + player.volume
+        )
+        number = next((n for n, c in enumerate(self._contenders, 1) if c is current), 0)
+        self.query_one(TransportLine).show(player, current.title if current is not None else "", number)
+        self._ask_for_pictures(player)
+
+    def _whole_view(self, player: Player) -> tuple[int, int]:
+        if self._zoomed and player.region is not None:
+            start, stop = player.region
+            margin = (stop - start) // 20
+            return max(0, start - margin), min(player.frames, stop + margin)
+        return 0, max(1, player.frames)
+
+    def _show_title(self) -> None:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(" Listen ", "bold reverse")
+        if self._material is None:
+            text.append("  opening …", "italic")
+        else:
+            text.append(f"  {self._material.title}", "bold")
+            if len(self._songs) > 1:
+                text.append(f"  {self._place + 1}/{len(self._songs)}", "dim")
+            note = read_verdict(self._material.folder).note
+            if note:
+                text.append(f"  “{' '.join(note.split())}”", "italic")
+        self.query_one("#listen-title", Panel).show_text(text)
+
+    def _show_variants(self) -> None:
+        player, material = self.player, self._material
+        if player is None or material is None:
+            return
+        favourite = read_verdict(material.folder).favourite
+        gains = player.gains()
+        options = self.query_one("#variants-heard", OptionList)
+        lines = [self._variant_lines(n, c, gains, favourite) for n, c in enumerate(self._contenders, 1)]
+        wanted = next((n for n, c in enumerate(self._contenders) if c.key == player.current), None)
+        with self.prevent(OptionList.OptionHighlighted):
+            if options.option_count == len(lines):
+                for place, line in enumerate(lines):
+                    options.replace_option_prompt_at_index(place, line)
+            else:
+                options.clear_options()
+                options.add_options(
+                    Option(line, id=f"v{n}", disabled=bool(c.missing))
+                    for n, (line, c) in enumerate(zip(lines, self._contenders, strict=True))
+                )
+            options.highlighted = wanted
+
+    def _variant_lines(self, number: int, contender: Contender, gains: dict[str, float], favourite: str) -> Text:
+        """What a variant is: two lines, or three."""
+        player = self.player
+        assert player is not None
+        width = max(20, self.query_one("#variants-heard").size.width - 2)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        playing = contender.key == player.current
+        star = " ★" if contender.key == favourite else ""
+        text.append(f"{'▸' if playing else ' '}{number if number < 10 else ' '} ", "bold")
+        text.append(fit(contender.title, width - 4 - len(star)).rstrip(), "bold" if not contender.missing else "dim")
+        text.append(star, "bold")
+        levels = player.levels_of(contender.key)
+        error = player.error_of(contender.key)
+        if contender.missing or error:
+            text.append(f"\n   {contender.missing or error}", "dim italic")
+            return text
+        if levels is None:
+            text.append(f"\n   loading {player.progress_of(contender.key):.0%}", "dim italic")
+        else:
+            loudness = levels.loudness(*(player.region or (0, None)))
+            shown = f"{level(loudness).strip()} LUFS" if loudness > SILENCE_DB / 2 else "silent"
+            text.append(f"\n   {shown}, heard at {gains.get(contender.key, 0.0):+.1f} dB", "dim")
+        if contender.note:
+            text.append(f"\n   {contender.note}", "dim")
+        return text
+
+    # --- spectrograms ------------------------------------------------------------------------------------
+
+    def _ask_for_pictures(self, player: Player) -> None:
+        """Have the spectrograms computed that are wanted now, when they are not what is shown."""
+        first = self.query_one("#picture", Spectrogram)
+        other = next((k for k in reversed(self._pair) if k != player.current), "")
+        keys = [player.current] if self._view == "one" or not other else [player.current, other]
+        ready = [player.levels_of(k) is not None for k in keys]
+        wanted = (tuple(keys), all(ready), self._in_view, first.size, self._view, self._log, self.app.theme)
+        if wanted == self._pictured or not all(ready) or not keys[0]:
+            return
+        self._pictured = wanted
+        self._draw(keys, self._in_view, first.columns)
+
+    @work(thread=True, exclusive=True, group="pictures")
+    def _draw(self, keys: list[str], view: tuple[int, int], columns: int) -> None:
+        player = self.player
+        if player is None:
+            return
+        pictures = []
+        for key in keys:
+            known = self._pictures.get((key, view, columns))
+            if known is None:
+                known = spectrogram(lambda a, b, key=key: player.samples_of(key, a, b), *view, columns)  # type: ignore[misc]
+                if len(self._pictures) > 30:
+                    self._pictures.clear()
+                self._pictures[key, view, columns] = known
+            pictures.append(known)
+        gains = player.gains()
+        levelled = [p + np.float32(gains.get(k, 0.0)) for p, k in zip(pictures, keys, strict=True)]
+        self.app.call_from_thread(self._show_pictures, keys, levelled)
+
+    def _show_pictures(self, keys: list[str], pictures: list[Picture]) -> None:
+        player, material = self.player, self._material
+        if player is None or material is None or not self.is_mounted:
+            return
+        first, second = self.query_one("#picture", Spectrogram), self.query_one("#picture-other", Spectrogram)
+        titles = [next((c.title for c in self._contenders if c.key == k), k) for k in keys]
+        cutoff = material.cutoff
+        second.display = self._view == "side by side" and len(keys) == 2
+        if self._view == "difference" and len(keys) == 2:
+            quiet = np.maximum(pictures[0], pictures[1]) < -95
+            difference = np.where(quiet, np.float32(0), pictures[0] - pictures[1])
+            first.show_picture(difference, player.rate, kind="difference", log=self._log, cutoff=cutoff)
+            first.border_title = f"{titles[0]} minus {titles[1]}: more ■ less ■"
+            first.border_title = Text.assemble(
+                f"{titles[0]} against {titles[1]}: ", ("more ", self._color("success")), ("less", self._color("error"))
+            ).markup
+            return
+        first.show_picture(pictures[0], player.rate, log=self._log, cutoff=cutoff)
+        first.border_title = Text(titles[0]).markup
+        if second.display:
+            second.show_picture(pictures[1], player.rate, log=self._log, cutoff=cutoff)
+            second.border_title = Text(titles[1]).markup
+
+    def _color(self, name: str) -> str:
+        return "" if self.app.current_theme.ansi else self.app.theme_variables.get(name, "")
+
+    # --- transport ---------------------------------------------------------------------------------------
+
+    def action_play(self) -> None:
+        """Play or pause."""
+        player = self.player
+        if player is None:
+            return
+        if not player.device_name and not player.playing and player.problem:
+            self.notify(f"No sound: {player.problem}. It begins when a device is there.", markup=False, timeout=4)
+        if player.playing:
+            player.pause()
+        else:
+            player.play()
+
+    def action_seek(self, seconds: int) -> None:
+        """Move by seconds."""
+        if self.player is not None:
+            self.player.seek(self.player.position + seconds * self.player.rate)
+
+    def action_jump(self, frame: int) -> None:
+        """To the start of the loop or the song."""
+        if self.player is not None:
+            region = self.player.region
+            self.player.seek(region[0] if region is not None else frame)
+
+    def action_number(self, number: int) -> None:
+        """Toggle to a variant by its number."""
+        if number <= len(self._contenders):
+            self._select(self._contenders[number - 1])
+
+    def _select(self, contender: Contender) -> None:
+        player = self.player
+        if player is None or contender.key == player.current:
+            return
+        if contender.missing or contender.key not in player.keys:
+            self.notify(f"{contender.title}: {contender.missing or 'not there'}", timeout=3, markup=False)
+            return
+        before = player.current
+        player.select(contender.key)  # before anything is painted
+        self._pair = [before, contender.key]
+        self._dirty = True
+
+    def action_other(self) -> None:
+        """Back to the variant heard before; the first time, to the plain decode."""
+        player = self.player
+        if player is None:
+            return
+        other = next((k for k in self._pair if k != player.current), "")
+        plain = next((c.key for c in self._contenders if c.is_plain and c.key != player.current), "")
+        rest = next((k for k in player.keys if k != player.current), "")
+        key = other or plain or rest
+        chosen = next((c for c in self._contenders if c.key == key), None)
+        if chosen is not None:
+            self._select(chosen)
+
+    @on(OptionList.OptionHighlighted, "#variants-heard")
+    def _pointed(self, event: OptionList.OptionHighlighted) -> None:
+        if event.option_index < len(self._contenders):
+            self._select(self._contenders[event.option_index])
+
+    @on(Waveform.Pointed)
+    def _on_waveform(self, event: Waveform.Pointed) -> None:
+        if self.player is None:
+            return
+        if event.until is None:
+            self.player.seek(event.frame)
+        else:
+            start, stop = sorted((event.frame, event.until))
+            self._set_region((start, stop), looping=True)
+            self.player.seek(start)
+
+    @on(Spectrogram.Clicked)
+    def _on_picture(self, event: Spectrogram.Clicked) -> None:
+        if self.player is not None:
+            start, stop = self._in_view
+            self.player.seek(start + round(event.share * (stop - start)))
+
+    def _set_region(self, region: tuple[int, int] | None, *, looping: bool | None = None) -> None:
+        if self.player is not None:
+            self.player.set_region(region, looping=looping)
+            self._dirty, self._pictured = True, None
+
+    def action_set_in(self) -> None:
+        """The loop begins here."""
+        player = self.player
+        if player is not None:
+            stop = player.region[1] if player.region is not None else player.frames
+            here = player.position
+            self._set_region((here, stop if stop > here else player.frames), looping=True)
+
+    def action_set_out(self) -> None:
+        """The loop ends here."""
+        player = self.player
+        if player is not None:
+            start = player.region[0] if player.region is not None else 0
+            here = player.position
+            self._set_region((start if start < here else 0, here), looping=True)
+
+    def action_nudge(self, edge: int, direction: int) -> None:
+        """Move an edge of the loop by 10 ms."""
+        player = self.player
+        if player is not None and player.region is not None:
+            region = list(player.region)
+            region[edge] += round(direction * _NUDGE * player.rate)
+            self._set_region((region[0], region[1]))
+
+    def action_loop(self) -> None:
+        """Repeat the region, or go on beyond it; without one, the ten seconds from here on."""
+        player = self.player
+        if player is None:
+            return
+        if player.region is None:
+            here = min(player.position, max(0, player.frames - player.rate))
+            self._set_region((here, here + 10 * player.rate), looping=True)
+        else:
+            self._set_region(player.region, looping=not player.looping)
+
+    def action_clear_region(self) -> None:
+        """No loop any more."""
+        self._zoomed = False
+        self._set_region(None)
+
+    def action_zoom(self) -> None:
+        """Show the loop, or all."""
+        self._zoomed = not self._zoomed and self.player is not None and self.player.region is not None
+
+    def action_volume(self, steps: int) -> None:
+        """Turn the volume."""
+        if self.player is not None:
+            self.player.set_volume(self.player.volume + steps * _VOLUME_STEP)
+
+    def action_match(self) -> None:
+        """Match the levels, or hear them as they are."""
+        if self.player is not None:
+            self.player.set_match(not self.player.match)
+            self._dirty, self._pictured = True, None
+
+    def action_view(self) -> None:
+        """One spectrogram, two, or their difference."""
+        self._view = _VIEWS[(_VIEWS.index(self._view) + 1) % len(_VIEWS)]
+        if self._view != "one" and not self._pair:
+            self.notify("Toggle to another variant first: the last two are compared.", timeout=3)
+        else:
+            self.notify(f"View: {self._view}", timeout=2)
+
+    def action_log(self) -> None:
+        """A logarithmic axis of frequency, or a linear one."""
+        self._log = not self._log
+
+    # --- devices and stems -------------------------------------------------------------------------------
+
+    def action_device(self) -> None:
+        """Choose where the sound goes."""
+        self._find_devices()
+
+    @work(thread=True, exclusive=True, group="devices")
+    def _find_devices(self) -> None:
+        player = self.player
+        if player is not None:
+            names = player.devices()
+            self.app.call_from_thread(self._choose_device, names)
+
+    def _choose_device(self, names: list[str]) -> None:
+        def chosen(name: str | None) -> None:
+            if name is not None and self.player is not None:
+                self.player.use_device(None if name == _SYSTEM else name)
+
+        if not names:
+            self.notify("No output device was found; plug one in and try again.", timeout=4)
+            return
+        answers = {_SYSTEM: _SYSTEM, **{name: name for name in names}}
+        self.app.push_screen(Choice("Where shall the sound go?", answers), chosen)
+
+    def action_stems(self) -> None:
+        """Mute, solo and compare the stems of what is heard."""
+        if self.player is not None and self.player.stems:
+            self.app.push_screen(StemsDialog(self.player))
+        else:
+            self.notify("What is heard now has no stems.", timeout=3)
+
+    # --- verdicts ----------------------------------------------------------------------------------------
+
+    def action_favourite(self) -> None:
+        """Make what is heard the favourite, or take that back."""
+        material, current = self._material, self._current
+        if material is None or current is None:
+            return
+        is_one = read_verdict(material.folder).favourite == current.key
+        try:
+            change_verdict(material.folder, favourite="" if is_one else current.key)
+        except OSError as error:
+            self.notify(f"The favourite could not be kept: {error.strerror}.", severity="error", markup=False)
+            return
+        self._dirty = True
+        self.notify("No favourite any more" if is_one else f"★ {current.title}", timeout=2, markup=False)
+
+    def action_note(self) -> None:
+        """Write a note about the song."""
+        material = self._material
+        if material is None:
+            return
+
+        def written(text: str | None) -> None:
+            if text is not None:
+                try:
+                    change_verdict(material.folder, note=text)
+                except OSError as error:
+                    self.notify(f"The note could not be kept: {error.strerror}.", severity="error", markup=False)
+                self._dirty = True
+
+        self.app.push_screen(TextDialog("What do you hear?", read_verdict(material.folder).note), written)
+
+    # --- blind tests -------------------------------------------------------------------------------------
+
+    def action_blind(self) -> None:
+        """Set up a blind test."""
+        player = self.player
+        if player is None or player.loading:
+            self.notify("The variants are still loading.", timeout=3)
+            return
+        heard = [k for k in self._pair if k in player.keys] or [player.current]
+        plain = next((c.key for c in self._contenders if c.is_plain and c.key in player.keys), "")
+        chosen = heard if len(set(heard)) == 2 or not plain else [plain, player.current]
+        self._set_up_blind(list(dict.fromkeys(chosen)))
+
+    def _set_up_blind(self, keys: list[str]) -> None:
+        player = self.player
+        if player is None:
+            return
+        offered = [c for c in self._contenders if c.key in player.keys and not player.error_of(c.key)]
+        if len(offered) < 2:
+            self.notify("A blind test needs two variants that can be heard.", timeout=4)
+            return
+
+        def begin(plan: Plan | None) -> None:
+            if plan is not None and self._material is not None and self.player is not None:
+                self.app.push_screen(BlindScreen(self.player, self._material, plan))
+
+        self.app.push_screen(BlindSetup(offered, keys, self._trials), begin)
+
+    def action_leave(self) -> None:
+        """Back to where it was opened from."""
+        if self.player is not None:
+            self.player.pause()
+        self.dismiss()
+
+
+class StemsDialog(Choice):
+    """Stems of what is heard: mute, solo, and the enhanced version of each."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m,space", "change('muted')", "Mute", priority=True),
+        Binding("s", "change('solo')", "Solo"),
+        Binding("e", "change('enhanced')", "Enhanced"),
+    ]
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+        question = "Stems: m mute, s solo, e enhanced or plain; Escape when done"
+        super().__init__(question, {str(n): "" for n in range(len(player.stems))})
+
+    def on_mount(self) -> None:
+        """Paint."""
+        self._paint()
+
+    def _paint(self) -> None:
+        options = self.query_one(OptionList)
+        for place, stem in enumerate(self._player.stems):
+            text = Text(no_wrap=True)
+            text.append(f"{'M' if stem.muted else '·'} {'S' if stem.solo else '·'} ", "bold")
+            text.append(fit(stem.name, 20))
+            text.append("enhanced" if stem.enhanced else "plain" if stem.can_be_enhanced else "", "italic")
+            options.replace_option_prompt_at_index(place, text)
+
+    def action_change(self, what: str) -> None:
+        """Turn something on or off for the stem under the cursor."""
+        place = self.query_one(OptionList).highlighted
+        if place is None:
+            return
+        stem = self._player.stems[place]
+        if what != "enhanced" or stem.can_be_enhanced:
+            setattr(stem, what, not getattr(stem, what))
+            self._player.stems_changed()
+            self._paint()
+
+    def on_key(self, event: object) -> None:
+        """Numbers choose nothing here."""
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter mutes."""
+        event.stop()
+        self.action_change("muted")

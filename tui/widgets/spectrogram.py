@@ -1,0 +1,182 @@
+"""A spectrogram in half blocks: two pixels in each cell."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from rich.color import Color as RichColor
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.color import Color
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from engine.analysis.spectrogram import band_edges, to_rows
+
+AXIS = 6  # cells left of the picture
+_QUIET, _LOUD = -100.0, -10.0  # dB that the colours span
+_MOST_DIFFERENCE = 24.0
+_STEPS = 64
+_SHADES = " ░▒▓█"
+
+Picture = npt.NDArray[np.float32]
+
+
+class Spectrogram(Widget):
+    """Shows a picture of dB over bins and columns, with the cutoff and the playhead."""
+
+    can_focus = False
+    DEFAULT_CSS: ClassVar[str] = ""
+
+    class Clicked(Message):
+        """The user points at a moment: ``share`` of the time shown, 0 to 1."""
+
+        def __init__(self, share: float) -> None:
+            super().__init__()
+            self.share = share
+
+    def __init__(self, **options: str) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._picture: Picture | None = None
+        self._rate = 48000
+        self._kind: Literal["level", "difference"] = "level"
+        self._log = False
+        self._cutoff: float | None = None
+        self._strips: dict[int, Strip] = {}
+        self._rows: Picture | None = None
+        self._playhead = -1
+
+    @property
+    def columns(self) -> int:
+        """Pixels across."""
+        return max(1, self.size.width - AXIS)
+
+    def show_picture(
+        self, picture: Picture | None, rate: int, *, kind: Literal["level", "difference"] = "level", log: bool = False,
+        cutoff: float | None = None,
+    ) -> None:  # fmt: skip
+        """Show ``picture`` (dB, ``(bins, columns)``; None: nothing yet)."""
+        self._picture, self._rate, self._kind, self._log, self._cutoff = picture, rate, kind, log, cutoff
+        self._forget()
+
+    def show_playhead(self, share: float) -> None:
+        """Put the playhead at a share of the time shown; outside of 0 to 1 it is not to be seen."""
+        place = round(share * (self.columns - 1)) if 0 <= share <= 1 else -1
+        if place == self._playhead:
+            return
+        for column in (self._playhead, place):
+            if column >= 0:
+                self.refresh(Region(AXIS + column, 0, 1, self.size.height))
+        self._playhead = place
+
+    def _forget(self) -> None:
+        self._strips, self._rows = {}, None
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """Pixels are others."""
+        self._forget()
+
+    def notify_style_update(self) -> None:
+        """The theme changed: so do the colours."""
+        super().notify_style_update()
+        self._strips = {}
+
+    def on_click(self, event: events.Click) -> None:
+        """Tell where."""
+        if event.x >= AXIS:
+            self.post_message(self.Clicked((event.x - AXIS) / self.columns))
+
+    # --- painting ----------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        """One line: an axis label, then two rows of pixels."""
+        width = self.size.width
+        if self._picture is None or width <= AXIS or not self._picture.size:
+            return Strip.blank(width, self.rich_style)
+        strip = self._strips.get(y)
+        if strip is None:
+            strip = self._strips[y] = self._paint(y)
+        if self._playhead < 0:
+            return strip
+        at = AXIS + self._playhead
+        head = Strip([Segment("│", Style(color=self._rich("foreground"), bold=True))])
+        return Strip.join([strip.crop(0, at), head, strip.crop(at + 1, width)])
+
+    def _paint(self, y: int) -> Strip:
+        height = self.size.height
+        if self._rows is None:
+            columns = np.linspace(0, self._picture.shape[1] - 1, self.columns).round().astype(int)  # type: ignore[union-attr]
+            top = self._rate / 2
+            self._rows = to_rows(self._picture[:, columns], self._rate, height * 2, top, log=self._log)  # type: ignore[index]
+        upper, lower = self._rows[height * 2 - 1 - 2 * y], self._rows[height * 2 - 2 - 2 * y]
+        label = Segment(self._label(y).rjust(AXIS - 1) + " ", Style(color=self._rich("foreground"), dim=True))
+        if self.app.current_theme.ansi:
+            shades = self._scaled((upper + lower) / 2) * (len(_SHADES) - 1) // (_STEPS - 1)
+            return Strip([label, Segment("".join(_SHADES[int(s)] for s in shades), self.rich_style)])
+        palette = self._palette()
+        top_steps, low_steps = self._scaled(upper), self._scaled(lower)
+        marks = self._marks(y)
+        segments = [label]
+        changes = np.flatnonzero((np.diff(top_steps) != 0) | (np.diff(low_steps) != 0) | (np.diff(marks) != 0)) + 1
+        for begin, end in pairwise([0, *changes.tolist(), len(top_steps)]):
+            above, below = palette[top_steps[begin]], palette[low_steps[begin]]
+            if marks[begin]:
+                segments.append(Segment("─" * (end - begin), Style(color=self._rich("warning"), bgcolor=below)))
+            else:
+                segments.append(Segment("▀" * (end - begin), Style(color=above, bgcolor=below)))
+        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _scaled(self, row: Picture) -> npt.NDArray[np.int64]:
+        """Colour steps from dB."""
+        if self._kind == "difference":
+            share = (row + _MOST_DIFFERENCE) / (2 * _MOST_DIFFERENCE)
+        else:
+            share = (row - _QUIET) / (_LOUD - _QUIET)
+        return np.clip(np.round(share * (_STEPS - 1)), 0, _STEPS - 1).astype(np.int64)
+
+    def _edges(self) -> npt.NDArray[np.float64]:
+        return band_edges(self.size.height * 2, self._rate / 2, log=self._log)
+
+    def _label(self, y: int) -> str:
+        """The frequency at the lower edge of a line, where there is room for one."""
+        height = self.size.height
+        if y % 3 != height % 3 and y != 0:
+            return ""
+        if y == 0 and height % 3 == 1:
+            return ""
+        hz = self._edges()[(height - 1 - y) * 2]
+        return f"{hz / 1000:.1f}k" if hz >= 1000 else f"{hz:.0f}"
+
+    def _marks(self, y: int) -> npt.NDArray[np.int64]:
+        """1 where the dashes of the cutoff go in this line."""
+        marks = np.zeros(self.columns, np.int64)
+        if self._cutoff is not None:
+            edges = self._edges()
+            low = (self.size.height - 1 - y) * 2
+            if edges[low] <= self._cutoff < edges[low + 2]:
+                marks[np.arange(self.columns) % 4 < 2] = 1
+        return marks
+
+    def _rich(self, name: str) -> RichColor:
+        return Color.parse(self.app.theme_variables.get(name, "#888888")).rich_color
+
+    def _palette(self) -> list[RichColor]:
+        """Colours of the theme, from nothing to much (or from less over nothing to more)."""
+        variables = self.app.theme_variables
+        names: tuple[str, ...] = ("background", "primary", "accent", "foreground")
+        if self._kind == "difference":
+            names = ("error", "background", "success")
+        stops = [Color.parse(variables[name]) for name in names]
+        colors = []
+        for step in range(_STEPS):
+            place = step / (_STEPS - 1) * (len(stops) - 1)
+            at = min(int(place), len(stops) - 2)
+            colors.append(stops[at].blend(stops[at + 1], place - at).rich_color)
+        return colors
