@@ -26,12 +26,17 @@ def log_folder() -> Path:
 
 @dataclass
 class Settings:
-    """``keep_going_on_hangup``: a lost terminal does not end the run."""
+    """``keep_going_on_hangup``: a lost terminal does not end the run.
+
+    ``output_device`` is empty for the system's choice; ``volume`` of the player in dB.
+    """
 
     theme: str = "ember"
     recipe: str = "offline"
     recent: list[str] = field(default_factory=list)
     keep_going_on_hangup: bool = True
+    output_device: str = ""
+    volume: float = 0.0
 
     def opened(self, path: str) -> None:
         """Put ``path`` on top of the recent ones."""

@@ -18,6 +18,7 @@ HOPS_PER_SECOND = 100
 _BLOCK = 40  # hops in a 400 ms block of BS.1770
 _STEP = 10  # hops between blocks
 _SHORT_TERM = 300
+_SILENT = -70.0  # LUFS: the absolute gate
 _FALL = 30  # hops that a peak stays on the meter
 
 Series = npt.NDArray[np.float64]
@@ -157,15 +158,16 @@ def matched_gains(
 ) -> dict[str, float]:
     """Gains in dB that make all tracks equally loud in ``region`` (None: the whole), never above full scale.
 
-    All are brought down to the quietest; where a peak would still clip (decoders overshoot), all go down by the
-    same amount. A silent track is left as it is. Without ``match`` only the common attenuation is given.
+    They meet at the median of their loudness, or below it: so far down that no peak of any of them clips. One
+    track is never turned down alone. A silent track is left as it is. Without ``match`` only the attenuation is
+    given that all need alike (decoders overshoot full scale).
     """
     if not levels:
         return {}
     start, stop = region if region is not None else (0, None)
     loudness = {key: value.loudness(start, stop) for key, value in levels.items()}
-    audible = [value for value in loudness.values() if value > -70]
-    target = min(audible) if audible and match else None
-    gains = {key: target - value if target is not None and value > -70 else 0.0 for key, value in loudness.items()}
+    audible = [value for value in loudness.values() if value > _SILENT]
+    target = float(np.median(audible)) if audible and match else None
+    gains = {key: target - value if target is not None and value > _SILENT else 0.0 for key, value in loudness.items()}
     highest = max(decibels(levels[key].peak_of()) + gain for key, gain in gains.items())
     return {key: gain - max(0.0, highest) for key, gain in gains.items()}

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from engine.player.renderer import CHANNELS, Renderer
 
 #: float64 values in the status file: frame, 1 while playing, underruns, callbacks, monotonic time of the latest
-#: callback, seconds until its block is heard, frame at which the latest mix began.
-FIELDS = ("position", "playing", "underruns", "callbacks", "time", "latency", "switched_at")
+#: callback, seconds until its block is heard, frame at which the latest mix began, number of the latest seek done.
+FIELDS = ("position", "playing", "underruns", "callbacks", "time", "latency", "switched_at", "sought")
 _LATENCY = 0.05  # seconds asked of the device; at 0.025 a busy machine now and then runs dry
 _MOST_LATENCY = 0.25
 _PATIENCE = 3  # underruns after which the device is opened anew with more latency
@@ -84,7 +84,7 @@ class OutputProcess:
             case "pause":
                 renderer.pause()
             case "seek":
-                renderer.seek(int(command["frame"]))
+                renderer.seek(int(command["frame"]), int(command["number"]))
             case "loop":
                 renderer.loop(int(command["start"]), int(command["stop"]))
             case "load":
@@ -189,6 +189,7 @@ class OutputProcess:
             if self.renderer is not None:  # nobody calls back: still obey what moves the playhead
                 self.renderer.render(np.zeros((1, CHANNELS), np.float32))
                 self.status[0] = self.renderer.position
+                self.status[7] = self.renderer.sought
             if self.wanted is not None and time.monotonic() - self.status[4] > _RETRY:
                 self.status[4] = time.monotonic()
                 self.open(fresh=True)
@@ -217,6 +218,7 @@ class OutputProcess:
         if flags.output_underflow and renderer.playing:
             status[2] += 1
         status[0] = renderer.position
+        status[7] = renderer.sought
         status[1] = renderer.playing
         status[5] = max(0.0, timing.outputBufferDacTime - timing.currentTime)
         status[6] = renderer.switched_at

@@ -91,6 +91,7 @@ class Player:
         self._answered = threading.Condition()
         self._closed = False
         self._restarts = 0
+        self._seeks, self._target = 0, 0
         self._child: subprocess.Popen[bytes] | None = None
         self.rate = _DEFAULT_RATE
         self.current = ""
@@ -190,7 +191,7 @@ class Player:
                 self._send_track(track)
         self._send_loop()
         self._send_mix()
-        self._send("seek", frame=position)
+        self.seek(position)
 
     def _send_track(self, track: Track) -> None:
         if track.ready:
@@ -302,6 +303,8 @@ class Player:
     @property
     def position(self) -> int:
         """The frame that is heard now, as well as it is known: counted back by what the device still holds."""
+        if self._status[7] != self._seeks:
+            return self._target  # on its way: the next seek counts from there
         rendered = int(self._status[0])
         if not self.playing:
             return rendered
@@ -328,7 +331,9 @@ class Player:
 
     def seek(self, frame: int) -> None:
         """Go to a frame (kept within the song)."""
-        self._send("seek", frame=max(0, min(int(frame), self.frames)))
+        self._target = max(0, min(int(frame), self.frames))
+        self._seeks += 1
+        self._send("seek", frame=self._target, number=self._seeks)
 
     def set_region(self, region: tuple[int, int] | None, *, looping: bool | None = None) -> None:
         """Choose the frames to compare (None: the whole song) and whether they are repeated."""

@@ -36,6 +36,7 @@ class Renderer:
         self.position = 0
         self.playing = False
         self.switched_at = -1
+        self.sought = 0
         self._fade = max(1, round(CROSSFADE * rate))
         self._curve = (np.sin(np.pi / 2 * np.arange(1, self._fade + 1) / self._fade) ** 2).astype(np.float32)
         self._tracks: dict[int, Audio] = {}
@@ -51,7 +52,7 @@ class Renderer:
         self._loop: tuple[int, int] | None = None
         self._old_head = 0
         self._jumped = self._fade
-        self._waiting_jump: int | None = None
+        self._waiting_jump: tuple[int, int] | None = None
 
     # --- commands ----------------------------------------------------------------------------------------
 
@@ -79,9 +80,9 @@ class Renderer:
         """Fade out and stand still."""
         self._commands.append(("play", False))
 
-    def seek(self, frame: int) -> None:
-        """Go to ``frame``."""
-        self._commands.append(("seek", frame))
+    def seek(self, frame: int, number: int = 0) -> None:
+        """Go to ``frame``; :attr:`sought` becomes ``number`` when that is done."""
+        self._commands.append(("seek", (frame, number)))
 
     def loop(self, start: int, stop: int) -> None:
         """Repeat frames ``start`` to ``stop``; none where they are too close to crossfade."""
@@ -110,7 +111,7 @@ class Renderer:
                     self.position = self._loop[0] if self._loop else 0
                 self.playing = value
             elif name == "seek":
-                self._waiting_jump = max(0, min(value, self._length))
+                self._waiting_jump = max(0, min(value[0], self._length)), value[1]
             elif name == "loop":
                 self._loop = value
 
@@ -135,7 +136,8 @@ class Renderer:
         if self._waiting_mix is not None and self._waiting_mix[0] <= self.position:
             self._begin_mix(self._waiting_mix[1])
         if self._waiting_jump is not None and (silent or self._jumped >= self._fade):
-            self._jump(self._waiting_jump, silent=silent)
+            target, self.sought = self._waiting_jump
+            self._jump(target, silent=silent)
             self._waiting_jump = None
         elif self._loop and not silent and self._jumped >= self._fade and self.position == self._loop[1]:
             self._jump(self._loop[0], silent=False)

@@ -161,11 +161,11 @@ def test_an_unplugged_device_is_told_and_its_return_found(sound_card, player, tm
 def test_a_crash_of_the_sound_process_is_survived(sound_card, player, tmp_path):
     ready(player, write(tmp_path, a=noise(10, 1)))
     player.seek(3 * RATE)
-    until(lambda: player.position == 3 * RATE)
+    until(lambda: player._status[0] == 3 * RATE)
     child = player._child
     os.kill(child.pid, signal.SIGKILL)
     until(lambda: player._child is not child)
-    until(lambda: player.position == 3 * RATE and player.device_name)
+    until(lambda: player._status[0] == 3 * RATE and player.device_name)
     player.play()
     until(lambda: player.position > 4 * RATE)
 

@@ -175,6 +175,7 @@ class BlindScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Match the levels, loop a region, compute what the log needs, begin with training."""
+        self.query_one("#blind-text", Panel).wraps = True
         player = self._player
         player.set_match(True)
         if player.region is None:
@@ -272,6 +273,8 @@ class BlindScreen(Screen[None]):
     def action_confirm(self) -> None:
         """Go on: from training to the trials, from trial to trial, and to the outcome."""
         match self.phase:
+            case "training" if not self._player.device_name:
+                self.notify("A blind test needs sound: it can begin when a device is there.", timeout=4)
             case "training":
                 self.phase = "trials"
                 self._next_trial()
@@ -376,7 +379,7 @@ class BlindScreen(Screen[None]):
         text.append(bar(share, 30), self.query_one("#blind-text", Panel).bar_style)
         text.append(f"  {(stop - start) / player.rate:.1f} s loop", "dim")
         if player.problem and not player.device_name:
-            text.append(f"  no sound: {printable(player.problem)}", "italic")
+            text.append(f"\nNo sound: {printable(player.problem)}.", "italic")
         return text
 
     def _training(self) -> Text:
@@ -398,7 +401,7 @@ class BlindScreen(Screen[None]):
 
     def _trial(self) -> Text:
         test = self.test
-        text = Text(f"Trial {test.place + 1} of {len(test.trials)}   ", "bold")
+        text = Text.assemble((f"Trial {test.place + 1} of {len(test.trials)}   ", "bold"))
         text.append(bar(test.place / len(test.trials), 20), self.query_one("#blind-text", Panel).bar_style)
         text.append("\n\n")
         text.append(self._labels())
@@ -418,7 +421,7 @@ class BlindScreen(Screen[None]):
         return text
 
     def _break(self) -> Text:
-        text = Text(f"{self.test.place} of {len(self.test.trials)} done. ", "bold")
+        text = Text.assemble((f"{self.test.place} of {len(self.test.trials)} done. ", "bold"))
         text.append("Ears tire: take a minute of silence.\n\n")
         text.append("Enter goes on.", "bold")
         return text
@@ -427,7 +430,7 @@ class BlindScreen(Screen[None]):
         outcome = self._outcome
         if outcome is None:
             return Text()
-        text = Text(f"{outcome.words}\n\n", "bold")
+        text = Text.assemble((f"{outcome.words}\n\n", "bold"))
         if self._plan.kind is Kind.ABX:
             text.append(f"A was {self._plan.contenders[0].title}, B was {self._plan.contenders[1].title}.\n\n")
             text.append("A guesser gets this far with the probability p (exact binomial, one-sided).\n", "dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 _FRAMES_PER_SECOND = 20
 _VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
-_REST = 0.15  # seconds that the size of the screen must rest before a spectrogram is computed
+_LINES_EACH = 4  # of a variant that says all about itself
+_LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
 View = Literal["one", "side by side", "difference"]
 _VIEWS: tuple[View, ...] = ("one", "side by side", "difference")
@@ -121,16 +123,20 @@ class ListenScreen(Screen[None]):
         self.query_one("#waveform").border_title = "Song"
         self.query_one("#picture-other").display = False
         self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
+        self.set_interval(_LOOK_AGAIN, self._look_for_new_variants)
         self._open()
 
     def on_unmount(self) -> None:
         """Let go of the device and the samples."""
         if self._player is not None:
+            self.app.settings.volume = self._player.volume
+            self.app.settings.save()
             self._player.close()
 
-    def refresh_material(self) -> None:
-        """A variant was finished meanwhile: offer it."""
-        if self._material is not None and not self._opening:
+    def _look_for_new_variants(self) -> None:
+        """While the engine works, variants get finished: offer them."""
+        session = self.app.session
+        if session is not None and session.running and self._material is not None and not self._opening:
             self._look_again()
 
     # --- songs -------------------------------------------------------------------------------------------
@@ -141,7 +147,9 @@ class ListenScreen(Screen[None]):
         try:
             material = self._songs[self._place]()
             if self._player is None:
-                self._player = Player(self._changed)
+                settings = self.app.settings
+                self._player = Player(self._changed, settings.output_device or None)
+                self._player.volume = settings.volume
             self._player.open(material.contenders)
         finally:
             self._opening = False
@@ -262,30 +270,49 @@ class ListenScreen(Screen[None]):
             options.highlighted = wanted
 
     def _variant_lines(self, number: int, contender: Contender, gains: dict[str, float], favourite: str) -> Text:
-        """What a variant is: two lines, or three."""
+        """What a variant is: its title, its level, what has to be said. Where room is short, only the one in play
+        says it all."""
         player = self.player
         assert player is not None
-        width = max(20, self.query_one("#variants-heard").size.width - 2)
-        text = Text(no_wrap=True, overflow="ellipsis")
+        size = self.query_one("#variants-heard").size
+        width = max(20, size.width - 2)
         playing = contender.key == player.current
+        short = size.height < _LINES_EACH * len(self._contenders) and not playing
+        loudness = self._loudness(contender)
+        right = f" {loudness}" if short else ""
         star = " ★" if contender.key == favourite else ""
+        text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{'▸' if playing else ' '}{number if number < 10 else ' '} ", "bold")
-        text.append(fit(contender.title, width - 4 - len(star)).rstrip(), "bold" if not contender.missing else "dim")
+        room = width - 4 - len(star) - len(right)
+        title = fit(contender.title, room)
+        text.append(title if short else title.rstrip(), "bold" if not contender.missing else "dim")
         text.append(star, "bold")
-        levels = player.levels_of(contender.key)
-        error = player.error_of(contender.key)
-        if contender.missing or error:
-            text.append(f"\n   {contender.missing or error}", "dim italic")
+        if short:
+            text.append(right, "dim")
             return text
-        if levels is None:
-            text.append(f"\n   loading {player.progress_of(contender.key):.0%}", "dim italic")
-        else:
-            loudness = levels.loudness(*(player.region or (0, None)))
-            shown = f"{level(loudness).strip()} LUFS" if loudness > SILENCE_DB / 2 else "silent"
-            text.append(f"\n   {shown}, heard at {gains.get(contender.key, 0.0):+.1f} dB", "dim")
+        problem = contender.missing or player.error_of(contender.key)
+        if problem:
+            text.append(_indented(problem, width), "dim italic")
+            return text
+        heard = f", heard at {round(gains[contender.key], 1) + 0.0:+.1f} dB" if contender.key in gains else ""
+        text.append(f"\n   {loudness}{heard}", "dim")
         if contender.note:
-            text.append(f"\n   {contender.note}", "dim")
+            text.append(_indented(contender.note, width), "dim")
         return text
+
+    def _loudness(self, contender: Contender) -> str:
+        """The level of the region in words, or what stands in its way."""
+        player = self.player
+        assert player is not None
+        if contender.missing:
+            return contender.missing
+        if player.error_of(contender.key):
+            return "cannot be played"
+        levels = player.levels_of(contender.key)
+        if levels is None:
+            return f"loading {player.progress_of(contender.key):.0%}"
+        loudness = levels.loudness(*(player.region or (0, None)))
+        return f"{level(loudness).strip()} LUFS" if loudness > SILENCE_DB / 2 else "silent"
 
     # --- spectrograms ------------------------------------------------------------------------------------
 
@@ -331,15 +358,15 @@ class ListenScreen(Screen[None]):
             quiet = np.maximum(pictures[0], pictures[1]) < -95
             difference = np.where(quiet, np.float32(0), pictures[0] - pictures[1])
             first.show_picture(difference, player.rate, kind="difference", log=self._log, cutoff=cutoff)
-            first.border_title = f"{titles[0]} minus {titles[1]}: more ■ less ■"
             first.border_title = Text.assemble(
                 f"{titles[0]} against {titles[1]}: ", ("more ", self._color("success")), ("less", self._color("error"))
             ).markup
             return
-        first.show_picture(pictures[0], player.rate, log=self._log, cutoff=cutoff)
+        loudest = max(float(p.max()) for p in pictures)
+        first.show_picture(pictures[0], player.rate, log=self._log, cutoff=cutoff, loudest=loudest)
         first.border_title = Text(titles[0]).markup
         if second.display:
-            second.show_picture(pictures[1], player.rate, log=self._log, cutoff=cutoff)
+            second.show_picture(pictures[1], player.rate, log=self._log, cutoff=cutoff, loudest=loudest)
             second.border_title = Text(titles[1]).markup
 
     def _color(self, name: str) -> str:
@@ -511,6 +538,8 @@ class ListenScreen(Screen[None]):
         def chosen(name: str | None) -> None:
             if name is not None and self.player is not None:
                 self.player.use_device(None if name == _SYSTEM else name)
+                self.app.settings.output_device = "" if name == _SYSTEM else name
+                self.app.settings.save()
 
         if not names:
             self.notify("No output device was found; plug one in and try again.", timeout=4)
@@ -590,6 +619,11 @@ class ListenScreen(Screen[None]):
         if self.player is not None:
             self.player.pause()
         self.dismiss()
+
+
+def _indented(text: str, width: int) -> str:
+    """``text`` on lines of its own, three cells to the right."""
+    return "".join(f"\n   {line}" for line in textwrap.wrap(text, max(10, width - 4)))
 
 
 class StemsDialog(Choice):

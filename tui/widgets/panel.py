@@ -9,6 +9,8 @@ from textual.widgets import Static
 class Panel(Static):
     """Lays the screen out again only when the number of its lines changes: that costs more than painting it."""
 
+    wraps = False  # whether lines may be longer than the panel is wide
+
     def __init__(self, **options: str) -> None:
         super().__init__("", **options)  # type: ignore[arg-type]
         self._text = Text()
@@ -24,4 +26,4 @@ class Panel(Static):
         if text == before and text.spans == before.spans:
             return
         self._text = text
-        self.update(text, layout=text.plain.count("\n") != before.plain.count("\n"))
+        self.update(text, layout=self.wraps or text.plain.count("\n") != before.plain.count("\n"))

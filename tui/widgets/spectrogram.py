@@ -20,7 +20,7 @@ from textual.widget import Widget
 from engine.analysis.spectrogram import band_edges, to_rows
 
 AXIS = 6  # cells left of the picture
-_QUIET, _LOUD = -100.0, -10.0  # dB that the colours span
+_SPAN = 95.0  # dB that the colours span, down from the loudest
 _MOST_DIFFERENCE = 24.0
 _STEPS = 64
 _SHADES = " ░▒▓█"
@@ -48,6 +48,7 @@ class Spectrogram(Widget):
         self._kind: Literal["level", "difference"] = "level"
         self._log = False
         self._cutoff: float | None = None
+        self._loudest = 0.0
         self._strips: dict[int, Strip] = {}
         self._rows: Picture | None = None
         self._playhead = -1
@@ -59,10 +60,11 @@ class Spectrogram(Widget):
 
     def show_picture(
         self, picture: Picture | None, rate: int, *, kind: Literal["level", "difference"] = "level", log: bool = False,
-        cutoff: float | None = None,
+        cutoff: float | None = None, loudest: float = 0.0,
     ) -> None:  # fmt: skip
-        """Show ``picture`` (dB, ``(bins, columns)``; None: nothing yet)."""
+        """Show ``picture`` (dB, ``(bins, columns)``; None: nothing yet); ``loudest`` dB gets the brightest colour."""
         self._picture, self._rate, self._kind, self._log, self._cutoff = picture, rate, kind, log, cutoff
+        self._loudest = loudest
         self._forget()
 
     def show_playhead(self, share: float) -> None:
@@ -106,7 +108,7 @@ class Spectrogram(Widget):
         if self._playhead < 0:
             return strip
         at = AXIS + self._playhead
-        head = Strip([Segment("│", Style(color=self._rich("foreground"), bold=True))])
+        head = Strip([Segment("│", self.rich_style + Style(bold=True))])
         return Strip.join([strip.crop(0, at), head, strip.crop(at + 1, width)])
 
     def _paint(self, y: int) -> Strip:
@@ -116,7 +118,7 @@ class Spectrogram(Widget):
             top = self._rate / 2
             self._rows = to_rows(self._picture[:, columns], self._rate, height * 2, top, log=self._log)  # type: ignore[index]
         upper, lower = self._rows[height * 2 - 1 - 2 * y], self._rows[height * 2 - 2 - 2 * y]
-        label = Segment(self._label(y).rjust(AXIS - 1) + " ", Style(color=self._rich("foreground"), dim=True))
+        label = Segment(self._label(y).rjust(AXIS - 1) + " ", self.rich_style + Style(dim=True))
         if self.app.current_theme.ansi:
             shades = self._scaled((upper + lower) / 2) * (len(_SHADES) - 1) // (_STEPS - 1)
             return Strip([label, Segment("".join(_SHADES[int(s)] for s in shades), self.rich_style)])
@@ -128,7 +130,7 @@ class Spectrogram(Widget):
         for begin, end in pairwise([0, *changes.tolist(), len(top_steps)]):
             above, below = palette[top_steps[begin]], palette[low_steps[begin]]
             if marks[begin]:
-                segments.append(Segment("─" * (end - begin), Style(color=self._rich("warning"), bgcolor=below)))
+                segments.append(Segment("─" * (end - begin), Style(color=self._rich("foreground"), bgcolor=below)))
             else:
                 segments.append(Segment("▀" * (end - begin), Style(color=above, bgcolor=below)))
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
@@ -138,7 +140,7 @@ class Spectrogram(Widget):
         if self._kind == "difference":
             share = (row + _MOST_DIFFERENCE) / (2 * _MOST_DIFFERENCE)
         else:
-            share = (row - _QUIET) / (_LOUD - _QUIET)
+            share = (row - self._loudest) / _SPAN + 1
         return np.clip(np.round(share * (_STEPS - 1)), 0, _STEPS - 1).astype(np.int64)
 
     def _edges(self) -> npt.NDArray[np.float64]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -17,12 +18,12 @@ from textual.widget import Widget
 
 from engine.player.levels import Levels
 
-_FLOOR_DB = 48.0  # below the loudest moment: a logarithmic height shows quiet music too
-_BLOCKS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+_CURVE = 0.7  # heights are amplitudes to this power: quiet passages stay visible
+_NOTHING, _PEAK, _RMS = 0, 1, 2
 
 
 class Waveform(Widget):
-    """Peaks in half blocks over ``view`` (frames); ``region`` is tinted."""
+    """Peaks and, brighter, RMS in half blocks over ``view`` (frames); ``region`` is tinted."""
 
     can_focus = False
 
@@ -38,9 +39,11 @@ class Waveform(Widget):
         self._levels: Levels | None = None
         self._view = (0, 1)
         self._region: tuple[int, int] | None = None
-        self._heights: npt.NDArray[np.int64] | None = None
+        self._heights: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
         self._playhead = -1
         self._grabbed: int | None = None
+        self._theme = ""
+        self._known: dict[str, RichColor] = {}
 
     def show(self, levels: Levels | None, view: tuple[int, int], region: tuple[int, int] | None) -> None:
         """Show other levels, another part or another region."""
@@ -90,23 +93,27 @@ class Waveform(Widget):
 
     # --- painting ----------------------------------------------------------------------------------------
 
-    def _measure(self) -> npt.NDArray[np.int64]:
-        """Pixels above (and below) the middle, by column."""
-        rows = self.size.height
-        if self._levels is None:
-            return np.zeros(self.size.width, np.int64)
-        peak, _ = self._levels.overview(*self._view, max(1, self.size.width))
-        loudest = max(1e-4, float(self._levels.peak.max()) if len(self._levels.peak) else 1e-4)
-        decibels = 20 * np.log10(np.maximum(peak / loudest, 1e-6))
-        return np.round(np.clip(1 + decibels / _FLOOR_DB, 0, 1) * rows).astype(np.int64)
+    def _measure(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Pixels above (and below) the middle, by column: of the peaks and of the RMS."""
+        width, rows = self.size.width, self.size.height
+        if self._levels is None or not len(self._levels.peak):
+            return np.zeros(width, np.int64), np.zeros(width, np.int64)
+        peak, rms = self._levels.overview(*self._view, max(1, width))
+        loudest = max(1e-4, float(self._levels.peak.max()))
+        heights = [np.round((np.clip(v / loudest, 0, 1) ** _CURVE) * rows).astype(np.int64) for v in (peak, rms)]
+        return heights[0], heights[1]
 
     def render_line(self, y: int) -> Strip:
         """One line of half blocks around the middle."""
         width, rows = self.size.width, self.size.height
-        if self._heights is None or len(self._heights) != width:
+        if self._heights is None or len(self._heights[0]) != width:
             self._heights = self._measure()
-        upper = self._heights > abs(2 * y + 0.5 - rows)
-        lower = self._heights > abs(2 * y + 1.5 - rows)
+        peak, rms = self._heights
+        pixels = []
+        for pixel in (2 * y, 2 * y + 1):
+            distance = abs(pixel + 0.5 - rows)
+            pixels.append(np.where(rms > distance, _RMS, np.where(peak > distance, _PEAK, _NOTHING)))
+        upper, lower = pixels
         inside = np.zeros(width, bool)
         if self._region is not None:
             first, last = self._column(self._region[0]), self._column(self._region[1])
@@ -114,19 +121,38 @@ class Waveform(Widget):
         head = np.zeros(width, bool)
         if self._playhead >= 0:
             head[self._playhead] = True
-        codes = upper + 2 * lower + 4 * inside + 8 * head
+        codes = upper + 3 * lower + 9 * inside + 18 * head
         segments = []
         for begin, end in pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), width]):
-            block = _BLOCKS[bool(upper[begin]), bool(lower[begin])]
-            segments.append(Segment(block * (end - begin), self._style(bool(inside[begin]), bool(head[begin]))))
+            cell = int(upper[begin]), int(lower[begin])
+            segments.append(self._segment(cell, end - begin, bool(inside[begin]), bool(head[begin])))
         return Strip(segments).adjust_cell_length(width, self.rich_style)
 
-    def _style(self, inside: bool, head: bool) -> Style:
-        if self.app.current_theme.ansi:
-            return Style(reverse=head, bold=inside)
-        variables = self.app.theme_variables
-        ink = Color.parse(variables["accent" if inside else "primary"])
-        paper = Color.parse(variables["panel" if inside else "background"])
+    def _segment(self, cell: tuple[int, int], count: int, inside: bool, head: bool) -> Segment:
+        upper, lower = cell
         if head:
-            paper = Color.parse(variables["foreground"])
-        return Style(color=ink.rich_color, bgcolor=paper.rich_color)
+            return Segment("│" * count, Style(color=self._colors()["head"], bold=True, bgcolor=self._paper(inside)))
+        if self.app.current_theme.ansi:
+            block = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): "·" if inside else " "}
+            return Segment(block[upper > 0, lower > 0] * count, Style(bold=inside))
+        colors = self._colors()
+        paper = self._paper(inside)
+        inks = (paper, colors["loop-peak" if inside else "peak"], colors["loop-rms" if inside else "rms"])
+        return Segment("▀" * count, Style(color=inks[upper], bgcolor=inks[lower]))
+
+    def _paper(self, inside: bool) -> RichColor | None:
+        return None if self.app.current_theme.ansi else self._colors()["loop-paper" if inside else "paper"]
+
+    def _colors(self) -> dict[str, RichColor]:
+        """From the theme, once for each."""
+        if self._theme != self.app.theme:
+            names = self.app.theme_variables
+            paper, panel = (Color.parse(names[n]) for n in ("background", "panel"))
+            primary, accent, ink = (Color.parse(names[n]) for n in ("primary", "accent", "foreground"))
+            self._known = {
+                "paper": paper.rich_color, "loop-paper": panel.rich_color, "head": ink.rich_color,
+                "peak": paper.blend(primary, 0.45).rich_color, "rms": primary.rich_color,
+                "loop-peak": panel.blend(accent, 0.5).rich_color, "loop-rms": accent.rich_color,
+            }  # fmt: skip
+            self._theme = self.app.theme
+        return self._known
