@@ -40,9 +40,10 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-bench: install
+bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.dashboard
+	$(BIN)/python -m benchmarks.listening
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

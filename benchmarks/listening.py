@@ -7,6 +7,7 @@ itself takes.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sys
@@ -21,10 +22,13 @@ import soundfile
 from engine.audio.readers import Audio
 from engine.demo import RATE as DEMO_RATE
 from engine.demo import compose
+from engine.player.material import of_files
 from engine.player.player import Player
 from engine.player.tracks import Contender, Part
 from engine.session import Session
 from tests.player.soundcard import SoundCard, until, why_no_sound_card
+from tui.app import Listening, RestoreApp
+from tui.screens.listen import ListenScreen
 
 RATE = 48000
 SYNC = 2000
@@ -61,6 +65,10 @@ def main() -> None:
         os.environ.update(card.environment)
         try:
             measure(folder, card, minutes, switches)
+            waits = asyncio.run(measure_keys(folder, switches))
+            print("key in the dashboard to switch, engine busy in the same process, device's own latency left out: ")
+            print(f"  median {np.median(waits) * 1000:.1f} ms, 95 % {np.quantile(waits, 0.95) * 1000:.1f} ms, ", end="")
+            print(f"most {max(waits) * 1000:.1f} ms")
         finally:
             card.unplug()
 
@@ -96,6 +104,48 @@ def measure(folder: Path, card: SoundCard, minutes: float, switches: int) -> Non
     print(f"99 % {np.quantile(waits, 0.99) * 1000:.1f} ms, most {max(waits) * 1000:.1f} ms")
     print(f"device: {player.device_latency * 1000:.0f} ms asked, {player._status[5] * 1000:.0f} ms at the end")
     player.close()
+
+
+async def measure_keys(folder: Path, keys: int) -> list[float]:
+    """Seconds from a key on the listen screen to its switch, as the output process rendered it."""
+    os.environ.update(HOME=str(folder), XDG_CONFIG_HOME=str(folder), XDG_DATA_HOME=str(folder))
+    files = [folder / f"short{n}.wav" for n in range(2)]
+    for number, path in enumerate(files):
+        noise = np.random.default_rng(number).standard_normal((60 * RATE, 2), np.float32) * np.float32(0.1)
+        soundfile.write(path, noise, RATE, subtype="FLOAT")
+    app = RestoreApp([], listening=Listening([of_files(files)]))
+    waits: list[float] = []
+    async with app.run_test(size=(160, 45)) as pilot:
+        while not (isinstance(app.screen, ListenScreen) and app.screen.player and not app.screen.player.loading):
+            await pilot.pause(0.1)
+        player = app.screen.player
+        await asyncio.sleep(2)
+        player.set_region((0, 50 * RATE), looping=True)
+        player.play()
+        stop = threading.Event()
+        (folder / "keys").mkdir()
+        session = busy_engine(folder / "keys", stop)
+        await asyncio.sleep(3)
+        dice = np.random.default_rng(2)
+        for number in range(keys):
+            seen = threading.Event()
+            before = player._status[6]
+            pressed = time.monotonic()
+            threading.Thread(target=_watch, args=(player, before, seen, waits, pressed), daemon=True).start()
+            app.simulate_key("1" if player.current == str(files[1]) else "2")
+            while not seen.is_set():
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(dice.uniform(0.05, 0.4))
+        stop.set()
+        session.stop()
+    return waits
+
+
+def _watch(player: Player, before: float, seen: threading.Event, waits: list[float], pressed: float) -> None:
+    while player._status[6] == before:
+        time.sleep(0.001)
+    waits.append(time.monotonic() - pressed)
+    seen.set()
 
 
 def make_tracks(folder: Path, frames: int) -> list[Audio]:

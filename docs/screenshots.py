@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 NAMES = (
@@ -94,6 +95,61 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
         await app.action_quit()
 
 
+async def shoot_listening(library: Path, theme: str) -> None:
+    """The listen screen and a blind test."""
+    from tui.app import RestoreApp
+    from tui.screens.listen import ListenScreen
+
+    app = RestoreApp([library])
+    app.theme = theme
+
+    async with app.run_test(size=(120, 36)) as pilot:
+
+        def save(screen: str) -> None:
+            (HERE / f"{screen}-{theme}.svg").write_text(app.export_screenshot(title="mp3restore"), "utf-8")
+
+        while app.library is None or not app.library.counts()["done"]:
+            await pilot.pause(0.2)
+        await pilot.press("home", "down", "down", "l")
+        while not isinstance(app.screen, ListenScreen) or app.screen.player is None or app.screen.player.loading:
+            await pilot.pause(0.2)
+        player = app.screen.player
+        player.device_name, player.problem = "Speakers", ""
+        await pilot.press("right", "i", "right", "right", "o", "left", "4", "f")
+        app.clear_notifications()
+        await pilot.pause(2.0)
+        if theme == "ember":
+            save("listen")
+        await pilot.press("1", "4", "s")
+        await pilot.pause(2.0)
+        app.clear_notifications()
+        await pilot.pause(0.2)
+        if theme == "paper":
+            save("listen")
+        await pilot.press("s")
+        await pilot.pause(2.0)
+        app.clear_notifications()
+        await pilot.pause(0.2)
+        if theme == "ember":
+            save("difference")
+        await pilot.press("b", "enter")
+        await pilot.pause(0.5)
+        player.device_name, player.problem = "Speakers", ""
+        await pilot.press("enter", "x", "right")
+        await pilot.pause(0.5)
+        if theme == "ember":
+            save("blind")
+        blind: Any = app.screen
+        while blind.phase != "outcome":
+            trial = blind.test.current
+            heard = trial.contender("X") == trial.contender("A") or blind.test.place in (3, 9)
+            await pilot.press("left" if heard else "right", "enter")
+        await pilot.pause(0.3)
+        if theme == "paper":
+            save("blind-result")
+        await app.action_quit()
+
+
 def main() -> None:
     """All pictures."""
     home = Path(tempfile.gettempdir()) / "you"
@@ -106,6 +162,7 @@ def main() -> None:
         screens = ("welcome", "library", "details", "recipe", "models", "doctor", "help", "open")
         for theme in ("ember", "paper"):
             asyncio.run(shoot(library, theme, (120, 36), {s: f"{s}-{theme}.svg" for s in screens}))
+            asyncio.run(shoot_listening(library, theme))
             shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)
         asyncio.run(shoot(library, "ember", (80, 24), {"library": "library-80x24.svg"}))
     finally:

@@ -1,7 +1,7 @@
 """mp3restore's engine: the restoration chain, usable without a terminal.
 
 Floors (a file imports only from its own floor or below):
-``cli, headless, doctor`` → ``session`` → ``runner`` → ``plan`` → ``stages, recipes, store`` →
+``cli, headless, doctor, export`` → ``player`` → ``session`` → ``runner`` → ``plan`` → ``stages, recipes, store`` →
 ``models, analysis`` → ``audio, dsp`` → ``errors, events, text``.
 """
 

@@ -29,6 +29,7 @@ from engine.scan import default_output
 from engine.session import Session
 from engine.store import Song
 from engine.text import printable
+from tui import pixels
 from tui.model import Library, SongView
 from tui.screens.blind import BlindScreen
 from tui.screens.dialogs import Choice, OpenDialog, TextDialog
@@ -518,6 +519,7 @@ class Listening:
 
 def run_listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:
     """Show the listen screen alone until the user leaves it. Gives the exit code."""
+    pixels.ask_terminal()
     app = RestoreApp([], listening=Listening(materials, blind, trials))
     with quiet_stderr():
         app.run()
@@ -528,6 +530,7 @@ def run_listening(materials: list[Material], blind: tuple[str, ...] | None, tria
 
 def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:
     """Show the dashboard until the user leaves it. Gives the exit code."""
+    pixels.ask_terminal()
     app = RestoreApp(paths, out, recipe, jobs)
     with quiet_stderr():
         try:

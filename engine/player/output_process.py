@@ -26,7 +26,9 @@ from engine.player.renderer import CHANNELS, Renderer
 #: float64 values in the status file: frame, 1 while playing, underruns, callbacks, monotonic time of the latest
 #: callback, seconds until its block is heard, frame at which the latest mix began, number of the latest seek done.
 FIELDS = ("position", "playing", "underruns", "callbacks", "time", "latency", "switched_at", "sought")
-_LATENCY = 0.05  # seconds asked of the device; at 0.025 a busy machine now and then runs dry
+#: Seconds asked of the device. Windows and macOS wake audio in time; Linux gives it no priority by itself, and on a
+#: busy machine it was measured to run dry now and then at 0.05.
+_LATENCY = 0.1 if sys.platform.startswith("linux") else 0.05
 _MOST_LATENCY = 0.25
 _PATIENCE = 3  # underruns after which the device is opened anew with more latency
 _RETRY = 2.0

@@ -92,6 +92,7 @@ class Player:
         self._closed = False
         self._restarts = 0
         self._seeks, self._target = 0, 0
+        self._gains: tuple[object, dict[str, float]] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self.rate = _DEFAULT_RATE
         self.current = ""
@@ -241,7 +242,7 @@ class Player:
         self._send("unload")
         files = [t.file for loaded in self._loaded.values() for t in loaded.tracks()]
         self._loaded, self._order, self.current = {}, [], ""
-        self.region, self.looping = None, False
+        self.region, self.looping, self._gains = None, False, None
         for file in files:
             with suppress(OSError):  # Windows keeps files that are mapped until the process lets go of them
                 file.unlink(missing_ok=True)
@@ -383,7 +384,10 @@ class Player:
     def gains(self) -> dict[str, float]:
         """What each loaded contender is changed by, in dB, without the volume."""
         levels = {key: value for key in list(self._order) if (value := self.levels_of(key)) is not None}
-        return matched_gains(levels, self.region, match=self.match)
+        state = (tuple(levels), self.region, self.match)
+        if self._gains is None or self._gains[0] != state:  # asked at every frame, and long songs take a while
+            self._gains = (state, matched_gains(levels, self.region, match=self.match))
+        return dict(self._gains[1])
 
     def mix_of(self, key: str, gains: Mapping[str, float] | None = None) -> dict[int, float]:
         """Linear gains by slot with which a contender is heard."""

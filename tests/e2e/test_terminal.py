@@ -145,3 +145,42 @@ def test_a_lost_terminal_does_not_end_the_run(library, tmp_path):
         assert time.monotonic() < end
         time.sleep(0.2)
     assert (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").is_file()
+
+
+def test_play_and_leave_without_a_trace(tmp_path, piece):
+    import glob
+    import tempfile
+
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", piece, 44100)
+    terminal = Terminal(["play", tmp_path / "a.wav", tmp_path / "b.wav"], tmp_path)
+    terminal.wait_for("a.wav", "b.wav", "LUFS", "2 files")
+    folders = glob.glob(f"{tempfile.gettempdir()}/mp3restore-player-{terminal.pid}-*")  # noqa: PTH207
+    assert len(folders) == 1
+    terminal.press("2")
+    terminal.wait_for("2 b.wav")
+    terminal.press("q")
+    assert terminal.exit_code() == 0
+    assert not Path(folders[0]).exists() and b"\x1b[?1049l" in terminal.raw
+
+
+def test_a_terminal_that_says_it_knows_sixel_gets_pixels(tmp_path, piece):
+    soundfile.write(tmp_path / "a.wav", piece, 44100)
+
+    class Sixel(Terminal):
+        def read(self, seconds=0.1):
+            before = len(self.raw)
+            super().read(seconds)
+            if b"\x1b[c" in self.raw[before:]:
+                os.write(self.fd, b"\x1b[?62;4;6c")
+            if b"\x1b[16t" in self.raw[before:]:
+                os.write(self.fd, b"\x1b[6;20;10t")
+
+    terminal = Sixel(["play", tmp_path / "a.wav"], tmp_path)
+    terminal.wait_for("a.wav", "LUFS")
+    end = time.monotonic() + 60
+    while b"\x1bP" not in terminal.raw:
+        assert time.monotonic() < end, "no picture came"
+        terminal.read()
+    terminal.press("q")
+    assert terminal.exit_code() == 0

@@ -14,7 +14,7 @@ from engine.export import export, favourites
 from engine.player.material import LISTENING, of_files, of_paths, of_song
 from engine.player.verdicts import change_verdict, read_verdict
 from engine.session import Session
-from tests.conftest import execute
+from tests.conftest import execute, mp3restore
 
 QUICK = (
     'format = 1\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\nsuffix = ".offline"\n'
@@ -163,3 +163,16 @@ def test_an_export_can_link_and_tells_what_is_gone(made, tmp_path):
     result = export(made.store, made.songs, tmp_path / "Best", link=True)
     assert (tmp_path / "Best/Artist/One.flac").samefile(made.store.out / "11_offline/Artist/One.offline.flac")
     assert "07_mastered is not there any more" in result.problems[0]
+
+
+def test_export_play_and_abx_on_the_command_line(made, songs, tmp_path):
+    result = mp3restore("export", songs, "--to", tmp_path / "Best")
+    assert result.returncode == 2 and "No song has a favourite yet" in result.stderr
+    choose(made, Two="11_offline")
+    result = mp3restore("export", songs, "--to", tmp_path / "Best")
+    assert result.returncode == 0 and result.stdout.startswith("1 written") and (tmp_path / "Best/Two.flac").is_file()
+    for arguments in (["play", songs], ["abx", songs / "Two.mp3", songs / "Artist/One.mp3"]):
+        result = mp3restore(*arguments)
+        assert result.returncode == 2 and "needs a terminal" in result.stderr
+    same = mp3restore("abx", songs / "Two.mp3", songs / "Two.mp3")
+    assert same.returncode == 2 and "same file" in same.stderr

@@ -173,7 +173,7 @@ def test_every_size_shows_all_parts(drive, restored, quick, size):
             assert region.width >= 20 and region.height >= 1 and region.right <= size[0] and region.bottom <= size[1], (
                 name
             )
-        assert "Plain decode" in screen_text(app)
+        assert "1 Plain" in screen_text(app)
 
     drive(app, script, size)
 

@@ -21,11 +21,13 @@ from engine.audio.loudness import SILENCE_DB
 from engine.player.player import Player
 from engine.player.tracks import Contender, Material
 from engine.player.verdicts import change_verdict, read_verdict
+from tui import pixels
 from tui.screens.blind import BlindScreen, BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog
 from tui.widgets.cells import fit
 from tui.widgets.meters import Meters, TransportLine, level
 from tui.widgets.panel import Panel
+from tui.widgets.pixel_spectrogram import PixelSpectrogram
 from tui.widgets.spectrogram import Spectrogram
 from tui.widgets.waveform import Waveform
 
@@ -110,8 +112,9 @@ class ListenScreen(Screen[None]):
                 yield OptionList(id="variants-heard", compact=True)
                 yield Meters(id="meters")
             with Horizontal(id="pictures"):
-                yield Spectrogram(id="picture")
-                yield Spectrogram(id="picture-other")
+                kind = Spectrogram if pixels.image_widget() is None else PixelSpectrogram
+                yield kind(id="picture")
+                yield kind(id="picture-other")
         yield Waveform(id="waveform")
         yield TransportLine(id="transport")
         yield Footer()
@@ -153,6 +156,9 @@ class ListenScreen(Screen[None]):
             self._player.open(material.contenders)
         finally:
             self._opening = False
+        if not self.is_running:  # left while it was opening
+            self._player.close()
+            return
         self._material = material
         self._pictures.clear()
         self._pair, self._zoomed, self._pictured = [], False, None

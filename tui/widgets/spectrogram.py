@@ -144,11 +144,15 @@ class Spectrogram(Widget):
         return np.clip(np.round(share * (_STEPS - 1)), 0, _STEPS - 1).astype(np.int64)
 
     def _edges(self) -> npt.NDArray[np.float64]:
-        return band_edges(self.size.height * 2, self._rate / 2, log=self._log)
+        return band_edges(self._rows_of_cells * 2, self._rate / 2, log=self._log)
+
+    @property
+    def _rows_of_cells(self) -> int:
+        return self.size.height
 
     def _label(self, y: int) -> str:
         """The frequency at the lower edge of a line, where there is room for one."""
-        height = self.size.height
+        height = self._rows_of_cells
         if y % 3 != height % 3 and y != 0:
             return ""
         if y == 0 and height % 3 == 1:
