@@ -127,7 +127,7 @@ async def measure_keys(folder: Path, keys: int) -> list[float]:
         session = busy_engine(folder / "keys", stop)
         await asyncio.sleep(3)
         dice = np.random.default_rng(2)
-        for number in range(keys):
+        for _ in range(keys):
             seen = threading.Event()
             before = player._status[6]
             pressed = time.monotonic()

@@ -1,6 +1,6 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
+``play``, ``abx``, ``export``, ``models``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
 """
 
 from __future__ import annotations
@@ -230,6 +230,82 @@ def demo(
         print(f"Wrote {printable(str(write_demo(Path(folder))))}")
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(folder)}")) from error
+
+
+models = typer.Typer(help="The neural networks: what they are, and getting them.", rich_markup_mode=None)
+app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """What models there are, and whether they are here."""
+    from engine.models.cards import cards
+    from engine.text import size
+
+    if as_json:
+        facts = ("key", "name", "task", "trained_on", "licence", "source", "size", "sample_rate")
+        print(json.dumps([{**{f: getattr(c, f) for f in facts}, "state": c.state()} for c in cards()], indent=1))
+        return
+    for card in cards():
+        print(f"{card.key}: {card.name}, {card.task}; {size(card.size)}, {card.licence}; {card.state()}")
+        print(f"    trained on {card.trained_on}")
+
+
+@models.command()
+def get(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Which (see: mp3restore models list).")],
+) -> None:
+    """Download models; a broken download goes on where it stopped."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from engine.models.cards import card, download
+
+    for chosen in [card(name) for name in names]:
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
+            bar = bars.add_task(chosen.name, total=chosen.size)
+            path = download(chosen, progress=lambda done, of, bar=bar: bars.update(bar, completed=done, total=of))  # type: ignore[misc]
+        print(f"{chosen.name}: {printable(str(path)) if path is not None else 'comes with ' + chosen.source}")
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Which [default: all].")] = None,
+) -> None:
+    """Check the weights against their hashes (exit code 1: something is damaged)."""
+    from engine.models.cards import card, cards
+
+    damaged = False
+    for chosen in [card(name) for name in names] if names else cards():
+        state = chosen.state()
+        print(f"{chosen.key}: {state}")
+        damaged |= state == "damaged"
+    raise typer.Exit(1 if damaged else 0)
+
+
+@models.command()
+def path() -> None:
+    """Where weights lie; files can be put there by hand. MP3RESTORE_MODELS chooses another folder."""
+    from engine.models.weights import folder
+
+    print(folder())
+
+
+@models.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Which.")],
+) -> None:
+    """Delete downloaded weights."""
+    from engine.models import weights
+    from engine.models.cards import card
+
+    for chosen in [card(name) for name in names]:
+        if chosen.weights is None:
+            print(f"{chosen.key}: comes with {chosen.source}, and stays")
+        else:
+            print(f"{chosen.key}: {'removed' if weights.remove(chosen.weights) else 'was not here'}")
 
 
 def clean_arguments(arguments: list[str]) -> list[str]:

@@ -29,6 +29,7 @@ from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis, analysis_from_j
 from engine.audio.encode import file_hash
 from engine.audio.readers import Audio
 from engine.errors import UsageError, explain_os_error
+from engine.files import write_json
 from engine.plan import State, Task
 from engine.scan import Found
 from engine.text import printable
@@ -313,17 +314,6 @@ class ChunkCache:
     def drop(self) -> None:
         """Throw the chunks away."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file that is either the old or the new one, never half of it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _fitting(stem: str) -> str:

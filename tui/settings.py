@@ -9,7 +9,7 @@ from pathlib import Path
 
 from platformdirs import user_config_path, user_log_path
 
-from engine.store import write_json
+from engine.files import write_json
 
 _MOST_RECENT = 9
 

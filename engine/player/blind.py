@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from engine import __version__
 from engine.errors import UsageError
-from engine.store import write_json
+from engine.files import write_json
 
 TRIALS = (10, 25)
 DEFAULT_TRIALS = 16

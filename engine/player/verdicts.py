@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from engine.store import write_json
+from engine.files import write_json
 
 _FILE = "verdict.json"
 _LONGEST_NOTE = 2000

@@ -5,8 +5,11 @@ from __future__ import annotations
 from engine.stages.base import Stage
 from engine.stages.decode import Decode
 from engine.stages.denoise import Denoise
+from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
 from engine.stages.restore import Restore
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in (Decode(), Lowpass(), Denoise(), Restore(), Master())}
+STAGES: dict[str, Stage] = {
+    stage.name: stage for stage in (Decode(), Lowpass(), Denoise(), Restore(), HifiganBwe(), Master())
+}
