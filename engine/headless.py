@@ -59,7 +59,7 @@ def follow(session: Session, start: Callable[[], threading.Thread], *, as_json: 
     view = _view(session, as_json)
     with _Interrupts(session, view):
         try:
-            outcome = _follow(inbox, thread, view)
+            outcome = _follow(session, inbox, thread, view)
         finally:
             view.close()
     if outcome.stopped:
@@ -74,12 +74,16 @@ def _view(session: Session, as_json: bool) -> View:
     return _TerminalView(session) if sys.stdout.isatty() else _LineView(session)
 
 
-def _follow(inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View) -> events.BatchDone:
+def _follow(
+    session: Session, inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View
+) -> events.BatchDone:
     while True:
         try:
             event = inbox.get(timeout=0.2)  # a timeout, so that signals are seen on every system
         except queue.Empty:
             if not thread.is_alive() and inbox.empty():
+                if session.outcome is not None:  # it ended in the moment in which the view was set up
+                    return session.outcome
                 raise RuntimeError("the engine ended without a word") from None
             continue
         view.show(event)

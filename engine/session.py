@@ -13,7 +13,7 @@ from engine.analysis.song import SongAnalysis
 from engine.control import Control
 from engine.errors import UsageError
 from engine.estimate import Estimate
-from engine.events import Event, Paused, Resumed
+from engine.events import BatchDone, Event, Paused, Resumed
 from engine.plan import State, Task
 from engine.runner import Runner
 from engine.scan import default_output, find_songs
@@ -53,6 +53,7 @@ class Session:
         self.off: set[tuple[str, str]] = set()
         self.control = Control(self.off)
         self.estimate = Estimate()
+        self.outcome: BatchDone | None = None  # of the latest run, once it has ended
         self._subscribers: list[Callable[[Event], None]] = []
         self._thread: threading.Thread | None = None
 
@@ -61,6 +62,8 @@ class Session:
         self._subscribers.append(receive)
 
     def _emit(self, event: Event) -> None:
+        if isinstance(event, BatchDone):
+            self.outcome = event
         for receive in self._subscribers:
             receive(event)
 
@@ -102,6 +105,7 @@ class Session:
         chosen = self.songs if songs is None else list(songs)
         self.control = Control(self.off)
         self.estimate = Estimate()
+        self.outcome = None
         runner = Runner(
             store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
             jobs=max(1, min(jobs or default_jobs(), len(chosen))), force=force, device=device,

@@ -274,3 +274,14 @@ def test_a_broken_marker_or_record_is_just_redone(songs):
         path.write_text('{"format": 1, "x": ' if "done" in path.name else "[]")
     events = execute(session_of(songs, ("01",)))
     assert len(of(events, TaskDone)) == 2 and not of(events, TaskFailed)
+
+
+def test_a_run_that_ends_just_before_it_is_followed_is_no_error(songs):
+    """The dashboard hands a run over that may end in that very moment."""
+    from engine import headless
+
+    session = session_of(songs, ("01",))
+    session.start().join()
+    assert headless.follow(session, lambda: session.thread) == 0
+    session.control.stop()
+    assert session.outcome is not None and session.outcome.failed == 0

@@ -101,7 +101,8 @@ def test_a_whole_evening(library, tmp_path):
     terminal.wait_for("What shall become of it?")
     terminal.press("2")
     code = terminal.exit_code()
-    assert code == 130 and b"Stopped. Nothing finished is lost" in terminal.raw
+    assert code == 130, terminal.text
+    assert b"Stopped. Nothing finished is lost" in terminal.raw
     assert b"\x1b[?1049l" in terminal.raw  # the screen was given back
     assert not (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").exists()
 

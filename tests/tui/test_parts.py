@@ -182,3 +182,50 @@ def test_a_crash_is_written_to_a_file(drive):
     with pytest.raises(ZeroDivisionError):
         drive(app, script)
     assert "ZeroDivisionError" in app.crash_report.read_text()
+
+
+def test_models_are_downloaded_from_their_screen(drive, tmp_path, monkeypatch):
+    """From a server on this machine; first nobody answers, which is told in one sentence."""
+    import dataclasses
+    import http.server
+    import threading
+
+    from engine.models import cards as module
+    from tests.tui.conftest import screen_text, until
+    from tui.app import RestoreApp
+    from tui.screens.pages import ModelsPage
+
+    monkeypatch.setenv("MP3RESTORE_MODELS", str(tmp_path / "models"))
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "m.pt").write_bytes(b"x" * 100_000)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *a: http.server.SimpleHTTPRequestHandler(*a, directory=str(served))
+    )
+    cards = module.cards()
+
+    def at(port):
+        weights = dataclasses.replace(cards[1].weights, url=f"http://127.0.0.1:{port}/m.pt")
+        changed = [cards[0], dataclasses.replace(cards[1], weights=weights, check=lambda path: None)]
+        monkeypatch.setattr("tui.screens.pages.cards", lambda: changed)
+
+    app = RestoreApp([])
+
+    async def script(pilot):
+        at(9)
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(app.screen, ModelsPage))
+        await pilot.pause(0.5)
+        assert "not installed" in screen_text(app) and "Download what is missing" in screen_text(app)
+        await pilot.press("g")
+        await until(pilot, lambda: any("Check the network" in n.message for n in app._notifications))
+        at(server.server_port)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        await until(pilot, lambda: not app.screen._getting)
+        await pilot.press("g")
+        await until(pilot, lambda: any("is here" in n.message for n in app._notifications))
+        await until(pilot, lambda: "not installed" not in screen_text(app))
+
+    drive(app, script)
+    server.shutdown()
+    assert (tmp_path / "models" / cards[1].weights.filename).stat().st_size == 100_000

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -15,12 +18,14 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Label, Static
 
-from engine.models.cards import cards
+from engine.errors import RestoreError
+from engine.models.cards import cards, download
 from engine.report import describe
 from engine.text import duration, printable, short_path, size
 from tui.model import GLYPHS, MEANINGS, Library, SongView
 
 _LOG_LINES = 200
+_PROGRESS_INTERVAL = 0.25  # seconds
 
 
 class Page(Screen[None]):
@@ -155,9 +160,55 @@ class DetailPage(Page):
 
 
 class ModelsPage(Page):
-    """The neural networks: what they are, and whether they are here."""
+    """The neural networks: what they are, whether they are here, and getting them."""
 
     TITLE = "Models"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("g", "get", "Download what is missing")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cancelled = threading.Event()
+        self._getting = False
+        self._told = 0.0
+
+    def on_unmount(self) -> None:
+        """A download under way stops; the next one goes on from there."""
+        self._cancelled.set()
+
+    def action_get(self) -> None:
+        """Download all models that can be downloaded and are not here."""
+        if not self._getting:
+            self._getting = True
+            self._get()
+
+    @work(thread=True, exclusive=True, group="get")
+    def _get(self) -> None:
+        wanted = [c for c in cards() if c.weights is not None and c.state() != "verified"]
+        if not wanted:
+            self._tell("Everything that can be downloaded is here.")
+        for card in wanted:
+            try:
+                download(card, progress=partial(self._moved, card.name), cancelled=self._cancelled)
+                self._tell(f"{card.name} is here.")
+            except RestoreError as error:
+                self._tell(str(error), severity="error")
+        self._getting = False
+        if self.is_running:
+            self.app.call_from_thread(self._heading, self.heading())
+            self.app.call_from_thread(self.read)
+
+    def _moved(self, name: str, done: int, of: int) -> None:
+        if self.is_running and (time.monotonic() - self._told > _PROGRESS_INTERVAL or done == of):
+            self._told = time.monotonic()
+            self.app.call_from_thread(self._heading, f"{self.heading()}   {name}: {size(done)} of {size(of)}")
+
+    def _heading(self, text: str) -> None:
+        if self.is_mounted:
+            self.query_one(".page-title", Label).update(Text(text))
+
+    def _tell(self, text: str, severity: Literal["information", "error"] = "information") -> None:
+        if self.is_running:
+            self.app.call_from_thread(lambda: self.notify(text, severity=severity, markup=False, timeout=8))
 
     def body(self) -> RenderableType:
         """A card each."""
