@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.player.player import Player
+
+_GAP = 32  # frames
 NEEDED = ("pulseaudio", "parec", "pactl")
 
 
@@ -80,6 +84,28 @@ class SoundCard:
                 recorder.terminate()
                 recorder.wait()
         heard.append(np.fromfile(raw, np.float32).reshape(-1, 2))
+
+
+def has_gap(heard: npt.NDArray[np.float32]) -> bool:
+    """Whether the machine stalled for longer than the device's buffer: a hole of silence within the noise."""
+    silent = np.asarray(np.abs(heard).max(axis=1) == 0)
+    sounding = np.flatnonzero(~silent)
+    if not len(sounding):
+        return False
+    inner = silent[sounding[0] : sounding[-1]].astype(np.int8)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inner, [0]])))
+    return bool(len(edges)) and int((edges[1::2] - edges[::2]).max()) >= _GAP
+
+
+def record(card: SoundCard, player: Player, act: Callable[[], Any]) -> tuple[npt.NDArray[np.float32], Any]:
+    """What is heard while ``act`` runs, and what it gives; again (twice at most) where the machine stalled."""
+    for _ in range(3):
+        before = player.underruns
+        with card.recording() as recordings:
+            result = act()
+        if player.underruns == before and not has_gap(recordings[0]):
+            break
+    return recordings[0], result
 
 
 def why_no_sound_card() -> str:

@@ -14,7 +14,7 @@ from engine.player.material import LISTENING, of_paths
 from engine.player.verdicts import read_verdict
 from engine.session import Session
 from tests.conftest import execute
-from tests.player.soundcard import SoundCard, why_no_sound_card
+from tests.player.soundcard import SoundCard, has_gap, why_no_sound_card
 from tests.tui.conftest import opened, screen_text, until
 from tests.tui.test_dashboard import QUICK
 from tui.app import Listening, RestoreApp
@@ -387,6 +387,8 @@ def test_keys_are_heard(drive, sound_card, tmp_path):
 
     drive(app, script)
     switched, recorded, gains = heard
+    if has_gap(recorded):
+        pytest.skip("the machine stalled while it recorded")
     low, high = (gains[str(tmp_path / f"{name}.wav")] for name in "ab")
     assert high / low == pytest.approx(2, rel=0.01)  # levels are matched
     probe = tracks[0][2000:2200] * low

@@ -283,7 +283,8 @@ class ListenScreen(Screen[None]):
         size = self.query_one("#variants-heard").size
         width = max(20, size.width - 2)
         playing = contender.key == player.current
-        short = size.height < _LINES_EACH * len(self._contenders) and not playing
+        crowded = size.height < _LINES_EACH * len(self._contenders)
+        short = crowded and (not playing or size.height < len(self._contenders) + _LINES_EACH)
         loudness = self._loudness(contender)
         right = f" {loudness}" if short else ""
         star = " ★" if contender.key == favourite else ""
