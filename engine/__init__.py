@@ -2,7 +2,7 @@
 
 Floors (a file imports only from its own floor or below):
 ``cli, headless, doctor, export`` → ``player`` → ``session`` → ``runner`` → ``plan`` → ``stages, recipes, store`` →
-``models, analysis`` → ``audio, dsp`` → ``errors, events, files, text``.
+``models, analysis`` → ``audio, dsp`` → ``child, errors, events, files, text``.
 """
 
 __version__ = "0.1.0"

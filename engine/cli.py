@@ -36,6 +36,7 @@ class Screens:
 
 
 _screens: Screens | None = None
+_NO_TERMINAL = "Listening needs a terminal."
 _OPTIONS_OF_THE_GROUP = ("--help", "--version")
 
 
@@ -115,12 +116,11 @@ def run(
 
 def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> None:
     """Hand over to the dashboard that :func:`main` was given."""
-    if _screens is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("The dashboard needs a terminal: add --no-tui to work without it.")
+    screens = _screens_or("The dashboard needs a terminal: add --no-tui to work without it.")
     for path in paths:
         if not path.exists():
             raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
-    raise typer.Exit(_screens.dashboard(paths, out, recipe, jobs))
+    raise typer.Exit(screens.dashboard(paths, out, recipe, jobs))
 
 
 @app.command()
@@ -132,7 +132,7 @@ def play(
     from engine.player.material import of_paths
 
     materials = of_paths([Path(p) for p in paths], Path(out) if out else None)
-    raise typer.Exit(_listening()(materials, None, None))
+    raise typer.Exit(_screens_or(_NO_TERMINAL).listening(materials, None, None))
 
 
 @app.command()
@@ -148,13 +148,14 @@ def abx(
     keys = tuple(c.key for c in material.contenders[-2:])
     if len(set(keys)) < 2:
         raise UsageError("These are the same file: give two different ones.")
-    raise typer.Exit(_listening()([material], keys, trials))
+    raise typer.Exit(_screens_or(_NO_TERMINAL).listening([material], keys, trials))
 
 
-def _listening() -> Callable[[list[Material], tuple[str, ...] | None, int | None], int]:
+def _screens_or(problem: str) -> Screens:
+    """The screens that :func:`main` was given; ``problem`` where there are none, or no terminal for them."""
     if _screens is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("Listening needs a terminal.")
-    return _screens.listening
+        raise UsageError(problem)
+    return _screens
 
 
 @app.command()

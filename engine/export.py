@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from engine.audio.encode import file_hash
 from engine.errors import UsageError, explain_os_error
-from engine.files import write_json
+from engine.files import file_hash, write_json
 from engine.player.material import LISTENING, PLAIN
 from engine.player.verdicts import read_verdict
 from engine.store import Song, Store

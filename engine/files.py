@@ -1,11 +1,18 @@
-"""Files that are written whole or not at all."""
+"""Files by their bytes: hashed, and written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

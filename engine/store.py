@@ -26,10 +26,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis, analysis_from_json
-from engine.audio.encode import file_hash
 from engine.audio.readers import Audio
 from engine.errors import UsageError, explain_os_error
-from engine.files import write_json
+from engine.files import file_hash, write_json
 from engine.plan import State, Task
 from engine.scan import Found
 from engine.text import printable

@@ -14,6 +14,7 @@ import soundfile
 from engine.demo import RATE, compose, write_demo
 from engine.events import Event
 from engine.session import Session
+from tests.player.soundcard import SoundCard, why_no_sound_card
 
 MUSIC = Path(__file__).resolve().parents[2] / "shared" / "music"
 
@@ -45,6 +46,20 @@ def songs(tmp_path, demo_mp3) -> Path:
     shutil.copy(demo_mp3, tmp_path / "lib" / "Artist" / "One.mp3")
     shutil.copy(demo_mp3, tmp_path / "lib" / "Two.mp3")
     return tmp_path / "lib"
+
+
+@pytest.fixture
+def sound_card(tmp_path, monkeypatch):
+    """A sound card that the player finds as the default one."""
+    if why := why_no_sound_card():
+        pytest.skip(why)
+    folder = tmp_path / "card"
+    folder.mkdir()
+    card = SoundCard(folder, 48000)
+    for name, value in card.environment.items():
+        monkeypatch.setenv(name, value)
+    yield card
+    card.unplug()
 
 
 def write_mp3(path: Path, audio: np.ndarray, rate: int = RATE, mode: str = "CONSTANT", level: float = 0.7) -> Path:

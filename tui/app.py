@@ -450,6 +450,11 @@ class RestoreApp(App[None]):
         self.crash_report = _write_crash(error)
         super()._handle_exception(error)
 
+    def tell_crash(self) -> None:
+        """After the screen was given back: say where the report of a crash is."""
+        if self.crash_report is not None and not self.hung_up:
+            print(f"The dashboard crashed; the report is in {printable(str(self.crash_report))}", file=sys.stderr)
+
     crash_report: Path | None = None
     hung_up = False
     leaving = False
@@ -523,8 +528,7 @@ def run_listening(materials: list[Material], blind: tuple[str, ...] | None, tria
     app = RestoreApp([], listening=Listening(materials, blind, trials))
     with quiet_stderr():
         app.run()
-    if app.crash_report is not None:
-        print(f"The dashboard crashed; the report is in {printable(str(app.crash_report))}", file=sys.stderr)
+    app.tell_crash()
     return app.return_code or 0
 
 
@@ -538,8 +542,7 @@ def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -
         except OSError:  # the terminal is gone and cannot be given back
             if not app.hung_up:
                 raise
-    if app.crash_report is not None and not app.hung_up:
-        print(f"The dashboard crashed; the report is in {printable(str(app.crash_report))}", file=sys.stderr)
+    app.tell_crash()
     session = app.session
     if session is None or not session.running:
         if session is not None and session.control.stopped and app.leaving:

@@ -16,10 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from engine import child as child_process
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.errors import DecodeError
-
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -42,11 +41,10 @@ def open_decoder(path: Path, decoder: Decoder = "libsndfile", start: int = 0) ->
     Raises:
         DecodeError: not even the first block can be decoded, or the decoder crashed.
     """
-    command = [sys.executable, "-m", "engine.audio.decode_process", decoder, str(start), os.fspath(path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROJECT), *_inherited_path()])}
+    command = child_process.command("engine.audio.decode_process", decoder, str(start), os.fspath(path))
     with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=child_process.environment(),
             **_detached(),
         )  # fmt: skip
         assert child.stdout is not None
@@ -67,11 +65,6 @@ def open_decoder(path: Path, decoder: Decoder = "libsndfile", start: int = 0) ->
             child.stdout.close()
             child.kill()
             child.wait()
-
-
-def _inherited_path() -> list[str]:
-    inherited = os.environ.get("PYTHONPATH", "")
-    return [inherited] if inherited else []
 
 
 def _detached() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.soundfiles import open_sound
 from engine.errors import OutputError, explain_os_error
+from engine.files import file_hash
 
 _BITS = 24
 _SCALE = float(1 << (_BITS - 1))
@@ -167,12 +168,6 @@ def need_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + (0 if size else 1 << 20):
         raise OutputError("The disk is full, so the result could not be written: free some space and run again.")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -21,6 +21,24 @@ def decibels(amplitude: float) -> float:
     return 20 * math.log10(amplitude) if amplitude > 1e-10 else SILENCE_DB
 
 
+class KWeighting:
+    """The K-weighting of BS.1770-4 as a running filter over blocks of ``(frames, channels)``."""
+
+    def __init__(self, rate: int, channels: int) -> None:
+        import pyloudnorm  # brings all of scipy.signal, a second of start-up
+
+        filters = pyloudnorm.Meter(rate)._filters
+        self._sos = np.array([np.concatenate([f.b, f.a]) for f in filters.values()])
+        self._state = np.zeros((len(self._sos), 2, channels))
+
+    def process(self, block: Audio) -> npt.NDArray[np.float64]:
+        """The next block, weighted."""
+        from scipy.signal import sosfilt
+
+        weighted, self._state = sosfilt(self._sos, block, axis=0, zi=self._state)
+        return np.asarray(weighted)
+
+
 class LoudnessMeter:
     """Integrated loudness in LUFS of a stream of blocks, in constant memory but for one number per 100 ms.
 
@@ -30,11 +48,7 @@ class LoudnessMeter:
     """
 
     def __init__(self, rate: int, channels: int) -> None:
-        import pyloudnorm  # brings all of scipy.signal, a second of start-up
-
-        filters = pyloudnorm.Meter(rate)._filters
-        self._sos = np.array([np.concatenate([f.b, f.a]) for f in filters.values()])
-        self._state = np.zeros((len(self._sos), 2, channels))
+        self._weighting = KWeighting(rate, channels)
         self._weights = np.ones(channels)
         self._weights[3:5] = _SURROUND_WEIGHT
         self._step = rate / 10
@@ -45,9 +59,7 @@ class LoudnessMeter:
 
     def process(self, block: Audio) -> None:
         """Take the next ``(frames, channels)``."""
-        from scipy.signal import sosfilt
-
-        weighted, self._state = sosfilt(self._sos, block, axis=0, zi=self._state)
+        weighted = self._weighting.process(block)
         power = (weighted * weighted) @ self._weights
         cumulative = np.concatenate([[0.0], np.cumsum(power)])
         done = 0

@@ -32,7 +32,7 @@ def resample(audio: Audio, source: int, target: int) -> Audio:
     if source == target:
         return audio
     wanted = resampled_length(len(audio), source, target)
-    return _fit(soxr.resample(audio, source, target, QUALITY), wanted)
+    return fit(soxr.resample(audio, source, target, QUALITY), wanted)
 
 
 def resample_stream(blocks: Iterable[Audio], source: int, target: int, frames: int) -> Iterator[Audio]:
@@ -63,7 +63,7 @@ def resample_all(blocks: Iterable[Audio], source: int, target: int) -> Iterator[
             given += len(held)
         held = block
     if held is not None:
-        yield _fit(held, max(0, resampled_length(taken, source, target) - given))
+        yield fit(held, max(0, resampled_length(taken, source, target) - given))
 
 
 def _converted(blocks: Iterable[Audio], source: int, target: int) -> Iterator[Audio]:
@@ -93,7 +93,8 @@ def exact_length(blocks: Iterable[Audio], frames: int) -> Iterator[Audio]:
         left -= count
 
 
-def _fit(audio: Audio, frames: int) -> Audio:
+def fit(audio: Audio, frames: int) -> Audio:
+    """The first ``frames`` frames, filled up with silence where there are fewer."""
     if len(audio) >= frames:
         return audio[:frames]
     return np.concatenate([audio, np.zeros((frames - len(audio), audio.shape[1]), audio.dtype)])

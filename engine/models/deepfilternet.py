@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
+from engine.files import file_hash
 
 RATE = 48000
 DELAY = 1440  # frames by which the library's output is late
@@ -100,8 +101,7 @@ def verify() -> Literal["verified", "damaged", "missing"]:
     """Whether the weights are here and are what they should be, by their SHA-256."""
     try:
         assets = _assets()
-        with open(assets.model_path, "rb") as file:  # noqa: PTH123  (may be a path of any kind)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(Path(assets.model_path))
     except (NotPossibleError, OSError):
         return "missing"
     return "verified" if digest == assets.model_sha256 else "damaged"

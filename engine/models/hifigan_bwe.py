@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import threading
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
+from engine.files import file_hash
 from engine.models import weights
 from engine.models.weights import Weights
 
@@ -52,7 +52,7 @@ def _path() -> Path:
 
 @lru_cache(maxsize=4)
 def _digest(path: Path, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_hash(path)
 
 
 def check(path: Path) -> None:

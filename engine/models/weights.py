@@ -6,7 +6,6 @@ download goes on where it broke off, is checked before it gets its name, and its
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from typing import Literal
 from platformdirs import user_data_path
 
 from engine.errors import NotPossibleError, UsageError, explain_os_error
-from engine.files import write_json
+from engine.files import file_hash, write_json
 from engine.text import printable, short_path, size
 
 State = Literal["verified", "damaged", "missing"]
@@ -71,8 +70,7 @@ def verify(weights: Weights) -> State:
     if not expected:
         return "verified" if path.stat().st_size else "damaged"  # the user's own file: it is what it is
     try:
-        with path.open("rb") as file:
-            return "verified" if hashlib.file_digest(file, "sha256").hexdigest() == expected else "damaged"
+        return "verified" if file_hash(path) == expected else "damaged"
     except OSError:
         return "damaged"
 
@@ -126,7 +124,7 @@ def get(
                 f"There is no room for {size(weights.size)} in {short_path(part.parent)}: free some space."
             )
         _fetch(weights, part, progress, cancelled)
-        digest = hashlib.sha256(part.read_bytes()).hexdigest()
+        digest = file_hash(part)
         expected = weights.sha256 or _remembered(weights)
         if expected and digest != expected:
             part.unlink()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from engine import __version__
 from engine.errors import UsageError
@@ -37,32 +37,7 @@ class Kind(StrEnum):
     PREFERENCE = "preference"
 
 
-class Dice(Protocol):
-    """Where chance comes from."""
-
-    def randbelow(self, stop: int, /) -> int:
-        """A whole number from 0 to ``stop - 1``."""
-        ...
-
-
-class _SystemDice:
-    @staticmethod
-    def randbelow(stop: int, /) -> int:
-        return secrets.randbelow(stop)
-
-
-_SYSTEM = _SystemDice()
-
-
-class SeededDice:
-    """Repeatable chance for simulations; never for a test that counts."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def randbelow(self, stop: int, /) -> int:
-        """A whole number from 0 to ``stop - 1``."""
-        return self._random.randrange(stop)
+_SYSTEM = random.SystemRandom()  # of the operating system: nobody can foresee it
 
 
 @dataclass
@@ -112,7 +87,8 @@ class Outcome:
 class BlindTest:
     """A test of ``trials`` questions about ``contenders`` (two for ABX, two or more for preference).
 
-    ``names`` are what the outcome calls them.
+    ``names`` are what the outcome calls them; a ``dice`` of one's own is for simulations, never for a test that
+    counts.
 
     Raises:
         UsageError: the number of trials or contenders does not fit.
@@ -120,7 +96,8 @@ class BlindTest:
 
     def __init__(
         self, kind: Kind, contenders: Sequence[str], trials: int = DEFAULT_TRIALS, *,
-        names: Mapping[str, str] | None = None, dice: Dice = _SYSTEM, clock: Callable[[], float] = time.monotonic,
+        names: Mapping[str, str] | None = None, dice: random.Random = _SYSTEM,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         if not TRIALS[0] <= trials <= TRIALS[1]:
             raise UsageError(f"A blind test takes {TRIALS[0]} to {TRIALS[1]} trials, not {trials}.")
@@ -205,29 +182,22 @@ class BlindTest:
         return folder / name
 
 
-def _abx(contenders: Sequence[str], trials: int, dice: Dice) -> list[Trial]:
+def _abx(contenders: Sequence[str], trials: int, dice: random.Random) -> list[Trial]:
     a, b = contenders
-    return [Trial(("A", "B", "X"), ("A", "B"), {"A": a, "B": b, "X": (a, b)[dice.randbelow(2)]}) for _ in range(trials)]
+    return [Trial(("A", "B", "X"), ("A", "B"), {"A": a, "B": b, "X": (a, b)[dice.randrange(2)]}) for _ in range(trials)]
 
 
-def _preference(contenders: Sequence[str], trials: int, dice: Dice) -> list[Trial]:
+def _preference(contenders: Sequence[str], trials: int, dice: random.Random) -> list[Trial]:
     """Pairs in turn, as evenly as the number allows, in random order and each way round by chance."""
     pairs = list(itertools.combinations(contenders, 2))
-    _shuffle(pairs, dice)
+    dice.shuffle(pairs)
     asked = [pairs[n % len(pairs)] for n in range(trials)]
-    _shuffle(asked, dice)
+    dice.shuffle(asked)
     result = []
     for pair in asked:
-        first, second = pair if dice.randbelow(2) else pair[::-1]
+        first, second = pair if dice.randrange(2) else pair[::-1]
         result.append(Trial(("1", "2"), ("1", "2"), {"1": first, "2": second}))
     return result
-
-
-def _shuffle(items: list[Any], dice: Dice) -> None:
-    """Fisher and Yates."""
-    for last in range(len(items) - 1, 0, -1):
-        other = dice.randbelow(last + 1)
-        items[last], items[other] = items[other], items[last]
 
 
 # --- statistics -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.audio.loudness import SILENCE_DB, decibels, gated_loudness
+from engine.audio.loudness import SILENCE_DB, KWeighting, decibels, gated_loudness
 from engine.audio.readers import Audio
 
 HOPS_PER_SECOND = 100
@@ -104,11 +104,7 @@ class LevelMeter:
     """Measures :class:`Levels` from a stream of blocks, float32 ``(frames, 2)``."""
 
     def __init__(self, rate: int) -> None:
-        import pyloudnorm  # brings all of scipy.signal
-
-        filters = pyloudnorm.Meter(rate)._filters
-        self._sos = np.array([np.concatenate([f.b, f.a]) for f in filters.values()])
-        self._state = np.zeros((len(self._sos), 2, 2))
+        self._weighting = KWeighting(rate, 2)
         self._hop = round(rate / HOPS_PER_SECOND)
         self._rest = np.zeros((0, 2), np.float32)
         self._frames = 0
@@ -124,9 +120,7 @@ class LevelMeter:
             self._measure(block[:whole])
 
     def _measure(self, block: Audio) -> None:
-        from scipy.signal import sosfilt
-
-        weighted, self._state = sosfilt(self._sos, block, axis=0, zi=self._state)
+        weighted = self._weighting.process(block)
         shape = (-1, self._hop)
         left, right = block[:, 0].astype(np.float64), block[:, 1].astype(np.float64)
         self._rows.append(
@@ -142,14 +136,10 @@ class LevelMeter:
         )
 
     def result(self) -> Levels:
-        """What was measured so far; the last part of a hop counts as one filled up with silence."""
-        rows = list(self._rows)
+        """What was measured; the last part of a hop counts as one filled up with silence. Ends the measurement."""
         if len(self._rest):
-            before = self._state.copy()
             self._measure(np.concatenate([self._rest, np.zeros((self._hop - len(self._rest), 2), np.float32)]))
-            rows.append(self._rows.pop())
-            self._state = before
-        table = np.concatenate(rows, axis=1) if rows else np.zeros((5, 0))
+        table = np.concatenate(self._rows, axis=1) if self._rows else np.zeros((5, 0))
         return Levels(self._hop, self._frames, *table)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine import child as child_process
 from engine.audio.readers import Audio
 from engine.errors import DecodeError
 from engine.player.levels import LevelMeter, Levels, matched_gains
@@ -28,7 +29,6 @@ from engine.player.output_process import FIELDS
 from engine.player.renderer import gain_of
 from engine.player.tracks import Contender, Loader, Part, SampleFolder, Track, probe
 
-_PROJECT = Path(__file__).resolve().parents[2]
 _DEFAULT_RATE = 48000
 _ANSWER = 8.0  # seconds that the output process may take for an answer
 _PAUSE_BEFORE_RESTART = 0.5
@@ -83,7 +83,6 @@ class Player:
         self._folder = SampleFolder()
         self._device, self._latency = device, latency
         self._loaded: dict[str, _Loaded] = {}
-        self._order: list[str] = []
         self._loader: Loader | None = None
         self._slots = 0
         self._lock = threading.Lock()
@@ -112,15 +111,13 @@ class Player:
     # --- the output process ------------------------------------------------------------------------------
 
     def _begin_process(self) -> None:
-        command = [sys.executable, "-m", "engine.player.output_process", os.fspath(self._status_file)]
-        inherited = [p for p in (os.environ.get("PYTHONPATH", ""),) if p]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROJECT), *inherited])}
+        command = child_process.command("engine.player.output_process", os.fspath(self._status_file))
         options: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             options = {"creationflags": subprocess.HIGH_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW}
         child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            **options,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=child_process.environment(), **options,
         )  # fmt: skip
         self._child = child
         threading.Thread(target=self._hear, args=(child,), name="player-answers", daemon=True).start()
@@ -227,7 +224,6 @@ class Player:
             loaded.enhanced.append(self._new_track(part, part.enhanced) if part.enhanced is not None else None)
             loaded.stems.append(Stem(part.name, can_be_enhanced=part.enhanced is not None))
         self._loaded[contender.key] = loaded
-        self._order.append(contender.key)
 
     def _new_track(self, part: Part, path: Path) -> Track:
         assert self._loader is not None
@@ -241,7 +237,7 @@ class Player:
             self._loader.close()
         self._send("unload")
         files = [t.file for loaded in self._loaded.values() for t in loaded.tracks()]
-        self._loaded, self._order, self.current = {}, [], ""
+        self._loaded, self.current = {}, ""
         self.region, self.looping, self._gains = None, False, None
         for file in files:
             with suppress(OSError):  # Windows keeps files that are mapped until the process lets go of them
@@ -259,7 +255,7 @@ class Player:
     @property
     def keys(self) -> list[str]:
         """The contenders on the transport, in order."""
-        return list(self._order)
+        return list(self._loaded)
 
     @property
     def frames(self) -> int:
@@ -275,7 +271,7 @@ class Player:
     @property
     def loading(self) -> bool:
         """Whether something is still to come."""
-        return any(self.progress_of(key) < 1 for key in self._order)
+        return any(self.progress_of(key) < 1 for key in self.keys)
 
     def error_of(self, key: str) -> str:
         """Why a contender cannot be heard; empty where it can."""
@@ -383,7 +379,7 @@ class Player:
 
     def gains(self) -> dict[str, float]:
         """What each loaded contender is changed by, in dB, without the volume."""
-        levels = {key: value for key in list(self._order) if (value := self.levels_of(key)) is not None}
+        levels = {key: value for key in self.keys if (value := self.levels_of(key)) is not None}
         state = (tuple(levels), self.region, self.match)
         if self._gains is None or self._gains[0] != state:  # asked at every frame, and long songs take a while
             self._gains = (state, matched_gains(levels, self.region, match=self.match))

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
-from engine.audio.resample import resample
+from engine.audio.resample import fit, resample
 from engine.models import deepfilternet
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
@@ -57,7 +57,7 @@ class Denoise(ChunkedStage):
             clean = _linked(at_model_rate, params.attenuation_limit_db)
             back = resample(clean, deepfilternet.RATE, rate)
             context_frames = _PRE_ROLL * rate
-            return _fit(back, len(window))[context_frames : len(window) - context_frames]
+            return fit(back, len(window))[context_frames : len(window) - context_frames]
 
         return process
 
@@ -86,7 +86,3 @@ def _apply_gains(audio: Audio, mid: Audio, clean: Audio, lowest: float) -> Audio
     gains = np.sqrt((power(after) + _MASK_SMOOTH) / (power(before) + _MASK_SMOOTH))
     gains = np.clip(gains, lowest, 1.0)
     return istft(stft(np.pad(audio, ((0, pad), (0, 0)))) * gains, frames + pad)[:frames]
-
-
-def _fit(audio: Audio, frames: int) -> Audio:
-    return np.pad(audio, ((0, max(0, frames - len(audio))), (0, 0)))[:frames]

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.audio.chunks import ChunkGeometry, read_window
 from engine.audio.readers import Audio
-from engine.audio.resample import resample
+from engine.audio.resample import fit, resample
 from engine.dsp.filters import lowpass
 from engine.dsp.headroom import duck_addition
 from engine.models import hifigan_bwe
@@ -72,7 +72,7 @@ class HifiganBwe(ChunkedStage):
         def model(audio: Audio) -> Audio:
             """At the song's rate, same length."""
             made = hifigan_bwe.extend(resample(audio, rate, hifigan_bwe.RATE), device)
-            return _fit(resample(made, hifigan_bwe.RATE, rate), len(audio))
+            return fit(resample(made, hifigan_bwe.RATE, rate), len(audio))
 
         gain = np.float32(_matched_gain(context, model, cutoff - params.transition_hz) * 10 ** (params.level_db / 20))
         edge = _frames(_CONTEXT, rate)
@@ -95,10 +95,6 @@ def _cutoff(context: Context) -> float | None:
 
 def _frames(tenths: int, rate: int) -> int:
     return tenths * rate // 10
-
-
-def _fit(audio: Audio, frames: int) -> Audio:
-    return np.pad(audio, ((0, max(0, frames - len(audio))), (0, 0)))[:frames]
 
 
 def _filtered(audio: Audio, taps: Audio) -> Audio:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import random
 
 import pytest
 
 from engine.errors import UsageError
-from engine.player.blind import BlindTest, Kind, SeededDice, holm, one_sided_p, show_p, two_sided_p
+from engine.player.blind import BlindTest, Kind, holm, one_sided_p, show_p, two_sided_p
 
 
 def run(test, choose):
@@ -52,11 +53,11 @@ def test_holm_adjusts_in_order_and_never_lowers():
 @pytest.mark.parametrize(("kind", "contenders"), [(Kind.ABX, "ab"), (Kind.PREFERENCE, "ab"), (Kind.PREFERENCE, "abcd")])
 def test_a_guesser_is_rarely_significant(kind, contenders):
     """10,000 sessions of tossing coins: significant at 5 % in no more than 5 % of them."""
-    dice = SeededDice(20261122)
+    dice = random.Random(20261122)
     significant = 0
     for _ in range(10_000):
         test = BlindTest(kind, list(contenders), 16, dice=dice)
-        outcome = run(test, lambda trial: trial.choices[dice.randbelow(2)])
+        outcome = run(test, lambda trial: trial.choices[dice.randrange(2)])
         significant += outcome.p <= 0.05
     assert significant / 10_000 <= 0.05
     if len(contenders) == 2:

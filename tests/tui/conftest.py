@@ -11,6 +11,16 @@ import pytest
 from engine.events import Progress
 from tui.app import RestoreApp
 
+QUICK = 'format = 1\ntitle = "Quick"\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\n'
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """A recipe without the slow denoiser."""
+    path = tmp_path / "quick.toml"
+    path.write_text(QUICK)
+    return str(path)
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):

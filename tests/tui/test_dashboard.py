@@ -20,16 +20,6 @@ from tui.settings import load_settings
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
 
-QUICK = 'format = 1\ntitle = "Quick"\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\n'
-
-
-@pytest.fixture
-def quick(tmp_path):
-    """A recipe without the slow denoiser."""
-    path = tmp_path / "quick.toml"
-    path.write_text(QUICK)
-    return str(path)
-
 
 def table(app):
     return app.home.query_one(SongTable)

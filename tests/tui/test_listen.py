@@ -14,34 +14,14 @@ from engine.player.material import LISTENING, of_paths
 from engine.player.verdicts import read_verdict
 from engine.session import Session
 from tests.conftest import execute
-from tests.player.soundcard import SoundCard, has_gap, why_no_sound_card
+from tests.player.soundcard import has_gap
 from tests.tui.conftest import opened, screen_text, until
-from tests.tui.test_dashboard import QUICK
 from tui.app import Listening, RestoreApp
 from tui.screens.blind import BlindScreen, BlindSetup
 from tui.screens.dialogs import TextDialog
 from tui.screens.listen import ListenScreen, StemsDialog
 from tui.widgets.spectrogram import Spectrogram
 from tui.widgets.waveform import Waveform
-
-
-@pytest.fixture
-def sound_card(tmp_path, monkeypatch):
-    if why := why_no_sound_card():
-        pytest.skip(why)
-    (tmp_path / "card").mkdir()
-    card = SoundCard(tmp_path / "card", 48000)
-    for name, value in card.environment.items():
-        monkeypatch.setenv(name, value)
-    yield card
-    card.unplug()
-
-
-@pytest.fixture
-def quick(tmp_path):
-    path = tmp_path / "quick.toml"
-    path.write_text(QUICK)
-    return str(path)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.audio.encode import file_hash
+from engine.files import file_hash
 from engine.player.blind import DEFAULT_TRIALS, TRIALS, BlindTest, Kind, Outcome, show_p
 from engine.player.player import Player
 from engine.player.tracks import Contender, Material
