@@ -1,19 +1,24 @@
 """Files of weights: where they lie, how they get here, and whether they are what they were.
 
-They lie in one folder (MP3RESTORE_MODELS, or the user's data folder), where the user may put them by hand. A
-download goes on where it broke off, is checked before it gets its name, and its SHA-256 is kept beside it.
+They lie in one folder (MP3RESTORE_MODELS, or the user's data folder), where the user may put them by hand; what
+comes from the Hub may also lie in its cache (HF_HOME), where other programs find it too. A download goes on where
+it broke off, is checked before it gets its name, and its SHA-256 is kept.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
@@ -34,14 +39,27 @@ _SPARE = 200_000_000  # bytes that a download leaves free
 
 @dataclass(frozen=True)
 class Weights:
-    """One file. ``size`` in bytes is about right until it was downloaded; ``sha256`` is empty where it is not known
-    beforehand: then what the first download brought, and what passed the model's own check, is remembered."""
+    """One file, from ``url`` or from the Hub (``repo``, ``revision``, ``hub_filename``).
+
+    ``size`` in bytes is about right until it was downloaded; ``sha256`` is empty where it is not known beforehand:
+    then what the first download brought, and what passed the model's own check, is remembered. ``filename`` is its
+    name in our folder; a file that is ``kept_as_is`` may stay in the Hub's cache, another is converted first.
+    """
 
     key: str
     filename: str
-    url: str
-    size: int
+    url: str = ""
+    size: int = 0
     sha256: str = ""
+    repo: str = ""
+    revision: str = ""
+    hub_filename: str = ""
+    kept_as_is: bool = True
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for the user."""
+        return f"{self.repo} on the Hub ({self.revision[:12] or 'latest'})" if self.repo else self.url
 
 
 def folder() -> Path:
@@ -56,9 +74,52 @@ def path_of(weights: Weights) -> Path:
 
 
 def find(weights: Weights) -> Path | None:
-    """The file, where it is here."""
+    """The file, where it is here: in our folder, or as it is in the Hub's cache."""
     path = path_of(weights)
-    return path if path.is_file() else None
+    if path.is_file():
+        return path
+    return _cached(weights) if weights.kept_as_is else None
+
+
+def _cached(weights: Weights) -> Path | None:
+    """The file in the Hub's cache."""
+    if not weights.repo or importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(weights.repo, weights.hub_filename, revision=weights.revision or None)
+    return Path(found) if isinstance(found, str) else None
+
+
+def fingerprint(weights: Weights) -> str:
+    """The SHA-256 of the file that is here; read once, and again when it has changed. Raises OSError."""
+    path = find(weights)
+    if path is None:
+        raise FileNotFoundError(weights.filename)
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, size: int, modified: int) -> str:
+    """Remembered on disk too: reading gigabytes takes a while."""
+    if known := _named_by_hash(path):
+        return known
+    memory = folder() / f"{path.name}.hash.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(memory.read_text("utf-8"))
+        if (kept["path"], kept["size"], kept["modified"]) == (str(path), size, modified):
+            return str(kept["sha256"])
+    digest = file_hash(path)
+    with suppress(OSError):
+        write_json(memory, {"path": str(path), "size": size, "modified": modified, "sha256": digest})
+    return digest
+
+
+def _named_by_hash(path: Path) -> str:
+    """The Hub's cache names large files by their SHA-256 and links to them."""
+    name = path.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else ""
 
 
 def verify(weights: Weights) -> State:
@@ -66,7 +127,7 @@ def verify(weights: Weights) -> State:
     path = find(weights)
     if path is None:
         return "missing"
-    expected = weights.sha256 or _remembered(weights)
+    expected = weights.sha256 or _remembered(weights) or _named_by_hash(path)
     if not expected:
         return "verified" if path.stat().st_size else "damaged"  # the user's own file: it is what it is
     try:
@@ -87,12 +148,19 @@ def _remembered(weights: Weights) -> str:
 
 
 def remove(weights: Weights) -> bool:
-    """Delete the file and what is known of it; False where there was none. Raises UsageError."""
-    path = path_of(weights)
-    was_there = path.is_file()
+    """Delete the file and what is known of it, in the Hub's cache too; False where there was none.
+
+    Raises:
+        UsageError: it cannot be deleted.
+    """
+    path, cached = path_of(weights), _cached(weights)
+    was_there = path.is_file() or cached is not None
     try:
-        for item in (path, _record(weights), _part(weights)):
+        for item in (path, _record(weights), _part(weights), folder() / f"{path.name}.hash.json"):
             item.unlink(missing_ok=True)
+        if cached is not None:
+            cached.resolve().unlink(missing_ok=True)
+            cached.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(explain_os_error(error, printable(str(path)))) from error
     return was_there
@@ -103,42 +171,92 @@ def _part(weights: Weights) -> Path:
 
 
 def get(
-    weights: Weights, check: Callable[[Path], None], *, progress: Progress | None = None,
-    cancelled: threading.Event | None = None,
+    weights: Weights, check: Callable[[Path], None], *, convert: Callable[[Path, Path], None] | None = None,
+    given: Path | None = None, progress: Progress | None = None, cancelled: threading.Event | None = None,
 ) -> Path:  # fmt: skip
     """Download the file unless it is here; ``check(path)`` raises where it is not the model.
 
-    ``progress(bytes, of)`` is called now and then; ``cancelled`` ends it, and what has come is kept for the next
-    time.
+    ``convert(source, path)`` makes of the published file the one that is kept (where that is another), ``given`` is
+    a published file that the user already has. ``progress(bytes, of)`` is called now and then; ``cancelled`` ends
+    it, and what has come is kept for the next time.
 
     Raises:
         UsageError: it did not come, or is not what it should be; the message says what to do.
     """
-    path, part = path_of(weights), _part(weights)
-    if find(weights) is not None and verify(weights) == "verified":
-        return path
+    here = find(weights)
+    if here is not None and given is None and verify(weights) == "verified":
+        return here
+    path = path_of(weights)
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(part.parent).free < weights.size + _SPARE:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(path.parent).free < weights.size + _SPARE:
             raise UsageError(
-                f"There is no room for {size(weights.size)} in {short_path(part.parent)}: free some space."
+                f"There is no room for {size(weights.size)} in {short_path(path.parent)}: free some space."
             )
-        _fetch(weights, part, progress, cancelled)
-        digest = file_hash(part)
-        expected = weights.sha256 or _remembered(weights)
-        if expected and digest != expected:
-            part.unlink()
-            raise UsageError(f"{weights.filename} came with a wrong hash and was thrown away: try again later.")
-        try:
-            check(part)
-        except NotPossibleError as error:
-            part.unlink()
-            raise UsageError(f"What came is not {weights.filename}: it was thrown away; try again later.") from error
-        write_json(_record(weights), {"sha256": digest, "size": part.stat().st_size, "url": weights.url})
-        part.replace(path)
+        if given is None and not weights.repo:
+            return _from_url(weights, check, progress, cancelled)
+        source = given if given is not None else _from_hub(weights, progress, cancelled)
+        return _taken_over(weights, source, check, convert, ours=given is not None)
     except OSError as error:
-        raise UsageError(explain_os_error(error, f"the model in {short_path(part.parent)}")) from error
+        raise UsageError(explain_os_error(error, f"the model in {short_path(path.parent)}")) from error
+
+
+def _from_url(
+    weights: Weights, check: Callable[[Path], None], progress: Progress | None, cancelled: threading.Event | None
+) -> Path:
+    path, part = path_of(weights), _part(weights)
+    _fetch(weights, part, progress, cancelled)
+    digest = file_hash(part)
+    expected = weights.sha256 or _remembered(weights)
+    if expected and digest != expected:
+        part.unlink()
+        raise UsageError(f"{weights.filename} came with a wrong hash and was thrown away: try again later.")
+    try:
+        check(part)
+    except NotPossibleError as error:
+        part.unlink()
+        raise UsageError(f"What came is not {weights.filename}: it was thrown away; try again later.") from error
+    write_json(_record(weights), {"sha256": digest, "size": part.stat().st_size, "url": weights.url})
+    part.replace(path)
     return path
+
+
+def _taken_over(
+    weights: Weights, source: Path, check: Callable[[Path], None], convert: Callable[[Path, Path], None] | None,
+    *, ours: bool,
+) -> Path:  # fmt: skip
+    """The kept file of a published one: converted, copied from what the user gave, or as it lies in the cache."""
+    path = path_of(weights)
+    if not source.is_file():
+        raise UsageError(f"{printable(str(source))} is not there: check the path.")
+    try:
+        if convert is not None:
+            convert(source, path)
+        elif ours:
+            check(source)
+            part = _part(weights)
+            shutil.copyfile(source, part)
+            part.replace(path)
+        else:
+            check(source)
+            path = source
+    except NotPossibleError as error:
+        raise UsageError(str(error)) from error
+    status = path.stat()
+    digest = _digest(path, status.st_size, status.st_mtime_ns)
+    write_json(_record(weights), {"sha256": digest, "size": status.st_size, "url": weights.source})
+    return path
+
+
+def _from_hub(weights: Weights, progress: Progress | None, cancelled: threading.Event | None) -> Path:
+    """The file in the Hub's cache, downloaded where it is not there; its hash is what the Hub says. Raises UsageError."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
+    from engine.models import hub
+
+    return hub.download(
+        weights.repo, weights.hub_filename, weights.revision, size=weights.size, progress=progress, cancelled=cancelled
+    )
 
 
 def _fetch(weights: Weights, part: Path, progress: Progress | None, cancelled: threading.Event | None) -> None:

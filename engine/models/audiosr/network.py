@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ from engine.models.audiosr import sampler
 from engine.models.audiosr.mel import log_mel
 from engine.models.audiosr.unet import unet_for
 from engine.models.audiosr.vae import decoder_for, encoder_for
-from engine.models.audiosr.vocoder import HOP, vocoder_for
+from engine.models.audiosr.vocoder import vocoder_for
+from engine.models.device import Precision, autocast
 
 STRIDE = 8  # mel frames and bands to one place of the latent
 UNCONDITIONAL = -11.4981  # the condition that says nothing: what the encoder makes of silence
@@ -138,3 +141,23 @@ def compact(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
     parts, scale = parts_of(checkpoint)
     kept = {_PREFIXES[part] + name: value for part, found in parts.items() for name, value in found.items()}
     return {**kept, "scale_factor": torch.tensor(scale)}
+
+
+def extended(
+    network: AudioSR, rows: npt.NDArray[np.float32], top: float, noise: Callable[[int], npt.NDArray[np.float32]],
+    sampling: Sampling, frugal: Frugal, device: str, precision: Precision, after_step: Callable[[int], None],
+) -> npt.NDArray[np.float32]:  # fmt: skip
+    """:meth:`AudioSR.forward` for arrays: ``(rows, samples)`` in and out."""
+    with torch.inference_mode(), autocast(device, precision):
+        made = network(
+            torch.from_numpy(np.ascontiguousarray(rows)).to(device), top,
+            lambda number: torch.from_numpy(noise(number)).to(device), sampling, frugal, after_step,
+        )  # fmt: skip
+        return made.float().cpu().numpy()
+
+
+def spoken(network: AudioSR, audio: npt.NDArray[np.float32], device: str, tiles: bool) -> npt.NDArray[np.float32]:
+    """The vocoder alone: ``(samples, channels)`` in and out, samples a multiple of 480."""
+    with torch.inference_mode():
+        rows = torch.from_numpy(np.ascontiguousarray(audio.T)).to(device)
+        return network.speak(log_mel(rows), Frugal(tiles=tiles), rows.shape[1]).T.cpu().numpy()

@@ -1,0 +1,189 @@
+"""Where models run, how much memory is free there, and what to do when it runs out. torch is imported when needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import psutil
+
+from engine.errors import NotPossibleError, UsageError
+from engine.text import size
+
+T = TypeVar("T")
+R = TypeVar("R")
+Precision = Literal["fp32", "fp16", "bf16"]
+_SPARE = 600_000_000  # bytes that are left to the system, the screen and the libraries
+_USED = 0.8  # of what is then free
+
+
+def choose(wanted: str) -> str:
+    """``cpu``, ``cuda`` or ``mps`` for what the user wants (or ``auto``). Raises UsageError where it is not here."""
+    if wanted == "cpu" or importlib.util.find_spec("torch") is None:
+        if wanted in ("auto", "cpu"):
+            return "cpu"
+        raise UsageError(f"--device {wanted} needs PyTorch: install the extra 'ai', or leave --device out.")
+    import torch
+
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next((name for name, found in here.items() if found), "cpu")
+    if not here[wanted]:
+        raise UsageError(f"PyTorch finds no {wanted} device here: leave --device out, or use --device cpu.")
+    return wanted
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a model may use on ``device`` now."""
+    if device == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info()
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(max(0, free + kept - _SPARE))
+    return int(max(0, psutil.virtual_memory().available - _SPARE))
+
+
+def batch_that_fits(device: str, cost: int, most: int) -> int:
+    """How many items of ``cost`` bytes each can be worked on at once: 1 to ``most``; 1 on a processor."""
+    if device == "cpu":
+        return 1  # nothing is gained by more: one item keeps all cores busy
+    return max(1, min(most, int(free_memory(device) * _USED / cost)))
+
+
+def precision(device: str, wanted: str) -> Precision:
+    """``wanted``, or for ``auto`` half precision on NVIDIA, else single (bf16 is slower on most processors)."""
+    if wanted in ("fp32", "fp16", "bf16"):
+        return wanted  # type: ignore[return-value]
+    return "fp16" if device == "cuda" else "fp32"
+
+
+@contextmanager
+def autocast(device: str, how: Precision) -> Iterator[None]:
+    """Matrix products and convolutions in half precision, all that is delicate in single, while this lasts."""
+    import torch
+
+    if how == "fp32":
+        yield
+        return
+    with torch.autocast(device, torch.float16 if how == "fp16" else torch.bfloat16):
+        yield
+
+
+# --- models that are loaded ----------------------------------------------------------------------------------
+
+_lock = threading.RLock()
+_loaded: OrderedDict[tuple[Any, str], tuple[Any, int]] = OrderedDict()
+
+
+@contextmanager
+def borrowed(key: Any, device: str, needed: int, load: Callable[[], Any]) -> Iterator[Any]:
+    """The model ``key`` on ``device`` for this thread alone; loaded once, and kept until its room is needed.
+
+    Args:
+        key: what decides the weights (the file and its time, say).
+        needed: bytes that it takes when loaded; the models that were used least lately make room for it.
+        load: gives the model, on ``device``.
+    """
+    with _lock:
+        if (key, device) not in _loaded:
+            _make_room(device, needed)
+            _loaded[key, device] = (load(), needed)
+        _loaded.move_to_end((key, device))
+        yield _loaded[key, device][0]
+
+
+def _make_room(device: str, needed: int) -> None:
+    for other in [entry for entry in _loaded if entry[1] == device]:
+        if free_memory(device) >= needed:
+            return
+        del _loaded[other]
+        release(device)
+
+
+def unload_all() -> None:
+    """Forget every model."""
+    with _lock:
+        devices = {device for _, device in _loaded}
+        _loaded.clear()
+        for device in devices:
+            release(device)
+
+
+def release(device: str) -> None:
+    """Give memory that nothing holds any more back to the system."""
+    import gc
+
+    gc.collect()
+    if device != "cpu":
+        import torch
+
+        (torch.cuda if device == "cuda" else torch.mps).empty_cache()
+
+
+# --- when memory runs out ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How to try: on which device, and whether in shorter pieces than usual."""
+
+    device: str
+    short: bool = False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is what PyTorch or Python raises when memory runs out."""
+    if isinstance(error, MemoryError):
+        return True
+    if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") and "memory" in str(error).lower():
+        return True
+    text = str(error).lower()
+    told = ("out of memory", "can't allocate memory", "failed to allocate", "not enough memory")
+    return isinstance(error, RuntimeError) and any(part in text for part in told)
+
+
+def down_the_ladder(
+    work: Callable[[list[T], Attempt], list[R]], items: list[T], device: str, tell: Callable[[str], None]
+) -> list[R]:
+    """``work(items)``; where memory runs out fewer items at once, then shorter pieces, then this one on the processor.
+
+    ``tell`` hears one sentence for every step down. The next call begins at the top again.
+
+    Raises:
+        NotPossibleError: there is not enough memory on the processor either.
+    """
+    done = _attempt(work, items, Attempt(device))
+    if done is not None:
+        return done
+    release(device)
+    where = "The GPU's memory" if device != "cpu" else "Memory"
+    if len(items) > 1:
+        middle = len(items) // 2
+        tell(f"{where} ran out: worked on {middle} instead of {len(items)} pieces at once.")
+        return [*down_the_ladder(work, items[:middle], device, tell), *down_the_ladder(work, items[middle:], device, tell)]
+    tell(f"{where} ran out: worked in shorter pieces.")
+    done = _attempt(work, items, Attempt(device, short=True))
+    if done is None and device != "cpu":
+        release(device)
+        tell(f"{where} ran out: a piece was worked on by the processor instead.")
+        done = _attempt(work, items, Attempt("cpu")) or _attempt(work, items, Attempt("cpu", short=True))
+    if done is None:
+        free = size(free_memory("cpu"))
+        raise NotPossibleError(f"There is not enough memory for this model ({free} are free): close other programs.")
+    return done
+
+
+def _attempt(work: Callable[[list[T], Attempt], list[R]], items: list[T], how: Attempt) -> list[R] | None:
+    """None where memory ran out; by then nothing holds what the attempt had allocated."""
+    try:
+        return work(items, how)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
