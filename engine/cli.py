@@ -107,11 +107,12 @@ def run(
 
     if not given:
         raise UsageError("Give the songs or folders to restore.")
-    chosen = headless.choose_device(device.value)
-    session = Session(given, Path(out) if out else None, recipe or "offline", names)
+    session = Session(given, Path(out) if out else None, recipe or "offline", names, device.value)
+    if device is not Device.AUTO:
+        session.device  # noqa: B018  (what is not here is said now)
     if dry_run:
         raise typer.Exit(headless.dry_run(session, force=force, as_json=as_json))
-    raise typer.Exit(headless.run(session, jobs=jobs, force=force, device=chosen, as_json=as_json))
+    raise typer.Exit(headless.run(session, jobs=jobs, force=force, as_json=as_json))
 
 
 def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> None:

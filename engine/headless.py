@@ -20,7 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import events
-from engine.errors import UsageError
 from engine.plan import State
 from engine.session import Session, SongPlan
 from engine.text import duration, printable
@@ -46,9 +45,9 @@ class View(Protocol):
         ...
 
 
-def run(session: Session, *, jobs: int, force: bool, device: str, as_json: bool) -> int:
+def run(session: Session, *, jobs: int, force: bool, as_json: bool) -> int:
     """Work to the end, or until the user stops it. Gives the exit code."""
-    return follow(session, lambda: session.start(jobs=jobs, force=force, device=device), as_json=as_json)
+    return follow(session, lambda: session.start(jobs=jobs, force=force), as_json=as_json)
 
 
 def follow(session: Session, start: Callable[[], threading.Thread], *, as_json: bool = False) -> int:
@@ -311,10 +310,3 @@ def _count(plans: list[SongPlan]) -> str:
         "\nStale means: made before, but with other settings or from another file." if counts[State.STALE] else ""
     )
     return f"\n{len(plans)} songs; tasks: {', '.join(parts)}.{explained}"
-
-
-def choose_device(wanted: str) -> str:
-    """The device to work on. Raises UsageError where the wanted one is of no use here."""
-    if wanted in ("auto", "cpu"):
-        return "cpu"
-    raise UsageError(f"No stage of this version works on {wanted}: leave --device out, or use --device cpu.")

@@ -8,15 +8,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from engine import costs
 from engine.errors import UsageError
 from engine.recipes import Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params, Stage
+from engine.text import duration
+
+_PATIENCE = 20.0  # times the playing time that a variant may take without having been asked for by name
+_A_SONG = 240.0  # seconds
 
 
 class State(Enum):
@@ -51,7 +56,7 @@ class Task:
             "stage": self.stage.name,
             "version": self.stage.version,
             "params": dataclasses.asdict(self.params),
-            **self.stage.fingerprint(),
+            **self.stage.fingerprint(self.params),
         }
 
     def fingerprint(self, source_hash: str) -> str:
@@ -59,6 +64,11 @@ class Task:
         before = self.parent.fingerprint(source_hash) if self.parent is not None else source_hash
         text = json.dumps([self.recipe_of(), before], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def cutoff(self, song: float | None) -> float | None:
+        """Hz above which the task's result holds nothing, for a song that was cut off at ``song`` Hz."""
+        before = self.parent.cutoff(song) if self.parent is not None else song
+        return self.stage.cutoff_after(before, self.params)
 
     def lineage(self) -> list[Task]:
         """The tasks from the source to this one."""
@@ -68,8 +78,10 @@ class Task:
 Chain = tuple[Step, ...]  # the stages from the source on
 
 
-def build(recipe: Recipe, wanted: Iterable[str] = ()) -> list[Task]:
+def build(recipe: Recipe, wanted: Iterable[str] = (), device: Callable[[], str] = lambda: "cpu") -> list[Task]:
     """The tasks that the wanted variants (all enabled ones, where none are named) need, in order.
+
+    What would take very long on ``device`` (which is only asked for where it matters) is left out unless it is named.
 
     Raises:
         UsageError: a wanted variant is not in the recipe or cannot be made on this machine.
@@ -88,11 +100,13 @@ def build(recipe: Recipe, wanted: Iterable[str] = ()) -> list[Task]:
             raise UsageError(f"The variants {ends[chain].name} and {name} are the same: switch one of them off.")
         ends[chain] = recipe.variants[name]
     tasks: dict[Chain, Task] = {}
+    patient = set(names)
     for name in names or chains:
         for length in range(1, len(chains[name]) + 1):
             prefix = chains[name][:length]
             if prefix not in tasks:
-                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]))
+                why = _why_not_possible(prefix) or ("" if name in patient else _why_not_worth_it(prefix, device))
+                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]), why)
     return list(tasks.values())
 
 
@@ -117,10 +131,21 @@ def _whole_chain(variant: Variant, chains: dict[str, Chain]) -> Chain:
 
 def _why_not_possible(chain: Chain) -> str:
     """Empty, or one sentence about the first stage that cannot run on this machine."""
-    return next((why for step in chain if (why := STAGES[step.stage].why_not_possible())), "")
+    return next((why for step in chain if (why := STAGES[step.stage].why_not_possible(step.params))), "")
 
 
-def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None) -> Task:
+def _why_not_worth_it(chain: Chain, device: Callable[[], str]) -> str:
+    """Empty, or one sentence about how long the chain would take."""
+    seconds = sum(costs.factor(STAGES[s.stage], s.params, device()) for s in chain if STAGES[s.stage].neural)
+    if seconds <= _PATIENCE:
+        return ""
+    return (
+        f"It would take about {duration(seconds * _A_SONG)} for a song of four minutes on this machine: "
+        "name it (--variants) to make it all the same."
+    )
+
+
+def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None, impossible: str) -> Task:
     step = prefix[-1]
     return Task(
         id=ending.name if ending is not None else "step-" + hashlib.sha256(repr(prefix).encode()).hexdigest()[:12],
@@ -130,5 +155,5 @@ def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | Non
         variant=ending.name if ending is not None else serves,
         suffix=ending.suffix if ending is not None else "",
         is_final=ending is not None,
-        impossible=_why_not_possible(prefix),
+        impossible=impossible,
     )

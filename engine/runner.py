@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import __version__
+from engine import __version__, costs
 from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.readers import Audio
@@ -62,12 +62,22 @@ class Runner:
     device: str = "cpu"
     estimate: Estimate = field(default_factory=Estimate)
 
+    def cost(self, task: Task) -> float:
+        """Seconds of work per second of audio, as far as can be known before."""
+        return costs.factor(task.stage, task.params, self.device)
+
+    def device_of(self, task: Task) -> str:
+        """Where the task is worked on."""
+        return self.device if task.stage.neural else "cpu"
+
     def run(self) -> None:
         """Work until all is done or stopped."""
         started = time.monotonic()
         self.emit(BatchStarted(len(self.songs), len(self.songs) * len(self.tasks), str(self.store.out)))
         for song in self.songs:
-            self.estimate.plan(song.id, _guess_duration(song) * sum(t.stage.cost for t in self.tasks))
+            self.estimate.plan(
+                song.id, _guess_duration(song) * sum(self.cost(t) for t in self.tasks if not t.impossible)
+            )
         waiting: queue.SimpleQueue[tuple[int, Song]] = queue.SimpleQueue()
         for item in enumerate(self.songs):
             waiting.put(item)
@@ -163,7 +173,7 @@ class _SongRun:
         for warning in record.analysis.warnings:
             self._log.line(f"warning: {warning}")
             self._emit(SongWarning(self._song.id, warning))
-        work = record.analysis.duration * sum(t.stage.cost for t in todo)
+        work = record.analysis.duration * sum(self._runner.cost(t) for t in todo)
         self._runner.estimate.plan(self._song.id, work)
         for task in tasks:
             self._visit(task, record)
@@ -235,7 +245,7 @@ class _SongRun:
         fingerprint = task.fingerprint(record.sha256)
         self._control.checkpoint(self._song.id, task.variant)
         self._log.line(f"{task.id}: {task.stage.name} {dataclasses.asdict(task.params)}")
-        self._emit(TaskStarted(self._song.id, task.variant, task.stage.name, self._runner.device))
+        self._emit(TaskStarted(self._song.id, task.variant, task.stage.name, self._runner.device_of(task)))
         started = time.monotonic()
         context = _TaskContext(self._runner, self._song, task, record, fingerprint, self._log)
         if self._runner.force:
@@ -249,6 +259,8 @@ class _SongRun:
         if task.is_final:
             self._made.append(task.id)
         length = record.analysis.duration
+        if not context.reused:
+            costs.learn(task.stage, task.params, context.device, length, seconds)
         self._log.line(f"{task.id}: done in {seconds:.1f} s ({length / max(seconds, 1e-3):.1f} x real time)")
         realtime = length / max(seconds, 1e-3)
         outputs = (str(encoded.path),) if task.is_final else ()
@@ -301,7 +313,7 @@ class _SongRun:
             frames=encoded.frames,
             gain=context.gain_before + rendered.gain + encoded.gain,
             note=rendered.note,
-            device=self._runner.device,
+            device=self._runner.device_of(task),
             seconds=round(seconds, 3),
             warnings=context.warnings,
         )
@@ -340,7 +352,8 @@ class _TaskContext:
         self.source = song.path
         self.analysis: SongAnalysis = record.analysis
         self.seed = _seed(record.sha256, "song")
-        self.device = runner.device
+        self.device = runner.device_of(task)
+        self.cutoff = task.parent.cutoff(self.analysis.cutoff.hz) if task.parent is not None else None
         self.warnings: list[str] = []
         self.cache: ChunkCache = runner.store.chunks(song, task, fingerprint)
         self._input: Signal | None = None
@@ -351,8 +364,9 @@ class _TaskContext:
             path = runner.store.output_path(song, task.parent)
             self._input = Signal(path, marker.rate, marker.channels, marker.frames, marker.gain)
             self.gain_before = marker.gain
-        self._work = self.analysis.duration * task.stage.cost
+        self._work = self.analysis.duration * runner.cost(task)
         self._told = 0.0
+        self.reused = False  # whether a part was done in an earlier run
         self._last_event = 0.0
 
     @property
@@ -364,6 +378,7 @@ class _TaskContext:
         self._runner.control.checkpoint(self._song.id, self._task.variant)
 
     def progress(self, done: int, of: int, *, reused: bool = False) -> None:
+        self.reused |= reused
         self._log.line(f"{self._task.id}: chunk {done} of {of}{' (kept from before)' if reused else ''}")
         self._advance(done / of, reused)
         self._event(done, of, done / of, reused)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from engine import plan, recipes
@@ -14,6 +15,7 @@ from engine.control import Control
 from engine.errors import UsageError
 from engine.estimate import Estimate
 from engine.events import BatchDone, Event, Paused, Resumed
+from engine.models import device as devices
 from engine.plan import State, Task
 from engine.runner import Runner
 from engine.scan import default_output, find_songs
@@ -35,16 +37,19 @@ class SongPlan:
 class Session:
     """One run: the songs below ``paths``, a recipe and an output folder.
 
+    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
     Raises:
         UsageError: something given does not exist or does not fit; the message says what to do.
     """
 
     def __init__(
         self, paths: Sequence[Path], out: Path | None = None, recipe: str = recipes.DEFAULT,
-        variants: Iterable[str] = (),
+        variants: Iterable[str] = (), device: str = "auto",
     ) -> None:  # fmt: skip
+        self._wanted_device = device
         self.recipe = recipes.load(recipe)
-        self.tasks: list[Task] = plan.build(self.recipe, variants)
+        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device)
         self.store = Store(out if out is not None else default_output(paths))
         found = find_songs(paths, self.store.out)
         if not found:
@@ -56,6 +61,11 @@ class Session:
         self.outcome: BatchDone | None = None  # of the latest run, once it has ended
         self._subscribers: list[Callable[[Event], None]] = []
         self._thread: threading.Thread | None = None
+
+    @cached_property
+    def device(self) -> str:
+        """Where networks run: ``cpu``, ``cuda`` or ``mps``. Finding out can take seconds. Raises UsageError."""
+        return devices.choose(self._wanted_device)
 
     def subscribe(self, receive: Callable[[Event], None]) -> None:
         """Have ``receive`` called with every event, from the engine's threads."""
@@ -93,7 +103,7 @@ class Session:
         return self._thread is not None and self._thread.is_alive()
 
     def start(
-        self, *, jobs: int = 0, force: bool = False, device: str = "cpu", songs: Sequence[Song] | None = None,
+        self, *, jobs: int = 0, force: bool = False, songs: Sequence[Song] | None = None,
     ) -> threading.Thread:  # fmt: skip
         """Begin work in the background on ``songs`` (None: all); the output folder is held until it ends.
 
@@ -108,13 +118,14 @@ class Session:
         self.outcome = None
         runner = Runner(
             store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
-            jobs=max(1, min(jobs or default_jobs(), len(chosen))), force=force, device=device,
-            estimate=self.estimate,
+            jobs=max(1, min(jobs or default_jobs(), len(chosen))), force=force, estimate=self.estimate,
         )  # fmt: skip
         lock = self.store.lock()
 
         def work() -> None:
             try:
+                if any(task.stage.neural and not task.impossible for task in self.tasks):
+                    runner.device = self.device
                 runner.run()
             finally:
                 lock.release()

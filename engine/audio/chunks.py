@@ -17,7 +17,7 @@ import numpy as np
 from engine.audio.readers import Audio
 from engine.audio.soundfiles import open_sound
 
-FadeLaw = Literal["equal-gain", "equal-power"]
+FadeLaw = Literal["equal-gain", "equal-power", "matched"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,23 @@ def fade_gains(length: int, law: FadeLaw) -> tuple[Audio, Audio]:
     return np.cos(np.pi / 2 * ramp).astype(np.float32), np.sin(np.pi / 2 * ramp).astype(np.float32)
 
 
+def crossfade(tail: Audio, head: Audio, law: FadeLaw) -> Audio:
+    """``tail`` faded into ``head``, both ``(frames, channels)``.
+
+    The law ``matched`` keeps the power constant whatever the two have in common: equal gain where they are the same,
+    equal power where they know nothing of each other (Fink, Holters and Zölzer, "Signal-matched power-complementary
+    cross-fading and dry-wet mixing", DAFx 2016).
+    """
+    if law != "matched":
+        falling, rising = fade_gains(len(tail), law)
+        return tail * falling + head * rising
+    falling, rising = fade_gains(len(tail), "equal-gain")
+    energies = float(np.vdot(tail, tail)) * float(np.vdot(head, head))
+    alike = float(np.clip(np.vdot(tail, head) / np.sqrt(energies), 0, 1)) if energies > 0 else 1.0
+    power = falling**2 + rising**2 + 2 * np.float32(alike) * falling * rising
+    return np.asarray((tail * falling + head * rising) / np.sqrt(power), np.float32)
+
+
 def stitch(
     load: Callable[[int], Audio], geometry: ChunkGeometry, frames: int, law: FadeLaw = "equal-gain"
 ) -> Iterator[Audio]:
@@ -74,15 +91,15 @@ def stitch(
 
     Args:
         load: gives chunk ``index`` as ``(frames of its span, channels)``.
-        law: equal-gain for coherent neighbours (the same signal twice), equal-power for independent ones.
+        law: equal-gain for coherent neighbours (the same signal twice), equal-power for independent ones, matched
+            for those in between.
     """
     count = geometry.count(frames)
     tail: Audio | None = None
     for index in range(count):
         chunk = load(index)
         if tail is not None:
-            falling, rising = fade_gains(len(tail), law)
-            yield tail * falling + chunk[: len(tail)] * rising
+            yield crossfade(tail, chunk[: len(tail)], law)
             chunk = chunk[len(tail) :]
         if index < count - 1:
             yield chunk[: len(chunk) - geometry.overlap]

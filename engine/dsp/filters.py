@@ -51,3 +51,10 @@ def apply_fir(blocks: Iterable[Audio], taps: Audio) -> Iterator[Audio]:
         held = np.concatenate([held, np.zeros((half, held.shape[1]), np.float32)])
         if len(held) > 2 * half:
             yield np.asarray(oaconvolve(held, taps[:, None], mode="valid", axes=0), np.float32)
+
+
+def filtered(audio: Audio, taps: Audio) -> Audio:
+    """``(frames, channels)`` through an odd-length linear-phase FIR, in step; silence is assumed around it."""
+    from scipy.signal import oaconvolve
+
+    return np.asarray(oaconvolve(audio, taps[:, None], mode="same", axes=0), np.float32)

@@ -80,3 +80,11 @@ def white_noise(start: int, frames: int, channels: int, seed: int, correlation: 
 def bin_of(frequency: float, rate: int) -> int:
     """The bin nearest to ``frequency`` in Hz, within the spectrum."""
     return int(min(BINS - 1, max(0, round(frequency * FFT / rate))))
+
+
+def band_power(audio: Audio, rate: int, low: float, high: float) -> float:
+    """Power of ``(frames, channels)`` from ``low`` to ``high`` Hz (Hann window over all of it), in its own unit."""
+    spectrum = np.fft.rfft(audio * np.hanning(len(audio))[:, None], axis=0)
+    frequencies = np.fft.rfftfreq(len(audio), 1 / rate)
+    band = (frequencies >= max(0.0, low)) & (frequencies < high)
+    return float((np.abs(spectrum[band]) ** 2).sum())

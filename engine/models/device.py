@@ -166,7 +166,10 @@ def down_the_ladder(
     if len(items) > 1:
         middle = len(items) // 2
         tell(f"{where} ran out: worked on {middle} instead of {len(items)} pieces at once.")
-        return [*down_the_ladder(work, items[:middle], device, tell), *down_the_ladder(work, items[middle:], device, tell)]
+        return [
+            *down_the_ladder(work, items[:middle], device, tell),
+            *down_the_ladder(work, items[middle:], device, tell),
+        ]
     tell(f"{where} ran out: worked in shorter pieces.")
     done = _attempt(work, items, Attempt(device, short=True))
     if done is None and device != "cpu":

@@ -69,7 +69,9 @@ def download(
             "(models get --from FILE)."
         ) from error
     except EntryNotFoundError as error:
-        raise UsageError(f"{name} has no {filename} any more: bring the file yourself (models get --from FILE).") from error
+        raise UsageError(
+            f"{name} has no {filename} any more: bring the file yourself (models get --from FILE)."
+        ) from error
     except (HfHubHTTPError, ConnectionError, TimeoutError) as error:
         raise UsageError(f"{name} broke off the download: run the same command again, it goes on from here.") from error
     except OSError:

@@ -249,7 +249,7 @@ def _taken_over(
 
 
 def _from_hub(weights: Weights, progress: Progress | None, cancelled: threading.Event | None) -> Path:
-    """The file in the Hub's cache, downloaded where it is not there; its hash is what the Hub says. Raises UsageError."""
+    """The file in the Hub's cache, downloaded where it is not there, with the hash that the Hub tells."""
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
     from engine.models import hub

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
 from engine.stages.decode import Decode
 from engine.stages.denoise import Denoise
@@ -11,5 +12,5 @@ from engine.stages.master import Master
 from engine.stages.restore import Restore
 
 STAGES: dict[str, Stage] = {
-    stage.name: stage for stage in (Decode(), Lowpass(), Denoise(), Restore(), HifiganBwe(), Master())
+    stage.name: stage for stage in (Decode(), Lowpass(), Denoise(), Restore(), HifiganBwe(), AudioSr(), Master())
 }

@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from engine.analysis.song import SongAnalysis
 from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
+from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
 from engine.errors import UsageError
+
+GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
 
 
 def parameter(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
@@ -78,6 +81,7 @@ class Context(Protocol):
     analysis: SongAnalysis
     seed: int
     device: str
+    cutoff: float | None  # Hz above which the input holds nothing; None where nothing was cut off
 
     @property
     def input(self) -> Signal:
@@ -120,15 +124,24 @@ class Stage:
     title: ClassVar[str]
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.02
+    neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
     Parameters: ClassVar[type[Params]] = Params
 
-    def why_not_possible(self) -> str:
+    def why_not_possible(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, params: Any) -> dict[str, Any]:
         """Whatever decides the result besides the input and the parameters (weights, say)."""
         return {}
+
+    def cost_of(self, params: Any, device: str) -> float:
+        """A first guess of the seconds of work per second of stereo audio on ``device``."""
+        return self.cost if device == "cpu" or not self.neural else self.cost / GPU_GAIN
+
+    def cutoff_after(self, before: float | None, params: Any) -> float | None:
+        """Hz above which the result holds nothing, where its input holds nothing above ``before``."""
+        return before
 
     def run(self, context: Context, params: Any) -> Rendered:
         """Do the work, or set it up to be done while the result is read."""
@@ -146,21 +159,40 @@ class Processor(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchProcessor(Protocol):
+    """Turns the windows of several chunks into their samples at once; see :class:`Processor`."""
+
+    def together(self, windows: list[Audio], starts: list[int]) -> list[Audio]:
+        """As :class:`Processor`, for each of the windows."""
+        ...
+
+
 class ChunkedStage(Stage):
     """A stage that works chunk by chunk and never does a finished chunk again.
 
-    Exactly-mono songs are processed as one channel.
+    Exactly-mono songs are processed as one channel. Where the stage ``adds``, its chunks hold only what is added to
+    the song, and are crossfaded by themselves: the song passes untouched.
     """
 
     fade: ClassVar[FadeLaw] = "equal-gain"
+    adds: ClassVar[bool] = False
+
+    def rate(self, signal: Signal) -> int:
+        """The rate in Hz that the stage works and gives its result at."""
+        return signal.rate
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
-        """Size, overlap and context of the chunks, in frames of ``signal``."""
+        """Size, overlap and context of the chunks, in frames at :meth:`rate`."""
         raise NotImplementedError
 
-    def prepare(self, context: Context, params: Any) -> Processor | None:
+    def prepare(self, context: Context, params: Any) -> Processor | BatchProcessor | None:
         """What the song as a whole decides. None where there is nothing to do: the input is passed on."""
         raise NotImplementedError
+
+    def batch(self, processor: Processor | BatchProcessor) -> int:
+        """How many chunks to work on at once."""
+        return 1
 
     def note(self, context: Context, params: Any) -> str:
         """The honest phrase for the listener."""
@@ -168,38 +200,96 @@ class ChunkedStage(Stage):
 
     def run(self, context: Context, params: Any) -> Rendered:
         signal = context.input
+        rate = self.rate(signal)
+        frames = resampled_length(signal.frames, signal.rate, rate)
         note = self.note(context, params)
         processor = self.prepare(context, params)
+
+        def song() -> Iterator[Audio]:
+            return resample_stream(read_blocks(signal), signal.rate, rate, frames)
+
         if processor is None:
-            return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note=note)
+            return Rendered(rate, signal.channels, frames, song, note=note)
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
-        count = geometry.count(signal.frames)
-        for index in range(count):
-            start, end = geometry.span(index, signal.frames)
-            reused = context.load_chunk(index, (end - start, channels)) is not None
-            if not reused:
-                context.checkpoint()
-                window = read_window(signal.path, start - geometry.context, end + geometry.context, signal.frames)[
-                    :, :channels
-                ]
-                context.save_chunk(index, np.ascontiguousarray(processor(window, start), np.float32))
-            context.progress(index + 1, count, reused=reused)
+        work = _Chunks(context, signal, geometry, rate, frames, channels)
+        work.make(processor, self.batch(processor))
 
         def load(index: int) -> Audio:
-            start, end = geometry.span(index, signal.frames)
-            chunk = context.load_chunk(index, (end - start, channels))
+            chunk = work.load(index)
             if chunk is None:
                 raise FileNotFoundError(f"chunk {index} has vanished")
             return chunk if channels == signal.channels else np.repeat(chunk, signal.channels, axis=1)
 
-        return Rendered(
-            signal.rate,
-            signal.channels,
-            signal.frames,
-            lambda: stitch(load, geometry, signal.frames, self.fade),
-            note=note,
-        )
+        def made() -> Iterator[Audio]:
+            return stitch(load, geometry, frames, self.fade)
+
+        return Rendered(rate, signal.channels, frames, lambda: _sum(song(), made()) if self.adds else made(), note=note)
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """The chunks of one task: which there are, and how they come to be."""
+
+    context: Context
+    signal: Signal
+    geometry: ChunkGeometry
+    rate: int
+    frames: int
+    channels: int
+
+    def load(self, index: int) -> Audio | None:
+        start, end = self.geometry.span(index, self.frames)
+        return self.context.load_chunk(index, (end - start, self.channels))
+
+    def make(self, processor: Processor | BatchProcessor, together: int) -> None:
+        """Make all that are not there. Groups are the same in every run, so that resuming changes nothing."""
+        count = self.geometry.count(self.frames)
+        for first in range(0, count, together):
+            group = range(first, min(first + together, count))
+            missing = [index for index in group if self.load(index) is None]
+            if missing:
+                self.context.checkpoint()
+                for index, chunk in zip(group, self._process(processor, group), strict=True):
+                    self.context.save_chunk(index, np.ascontiguousarray(chunk, np.float32))
+            for index in group:
+                self.context.progress(index + 1, count, reused=not missing)
+
+    def _process(self, processor: Processor | BatchProcessor, group: range) -> list[Audio]:
+        starts = [self.geometry.span(index, self.frames)[0] for index in group]
+        windows = [self._window(index) for index in group]
+        if isinstance(processor, BatchProcessor):
+            return processor.together(windows, starts)
+        return [processor(window, start) for window, start in zip(windows, starts, strict=True)]
+
+    def _window(self, index: int) -> Audio:
+        start, end = self.geometry.span(index, self.frames)
+        first, last = start - self.geometry.context, end + self.geometry.context
+        return read_at(self.signal, self.rate, first, last)[:, : self.channels]
+
+
+def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
+    """Frames ``[start, end)`` at ``rate`` Hz of a signal of another rate, with silence where it has none."""
+    if rate == signal.rate:
+        return read_window(signal.path, start, end, signal.frames)
+    # From a whole second on, so that both grids meet, and with more on both sides than the resampler looks at.
+    first, last = start // rate - 1, -(-end // rate) + 1
+    wide = read_window(signal.path, first * signal.rate, last * signal.rate, signal.frames)
+    return resample(wide, signal.rate, rate)[start - first * rate : end - first * rate]
+
+
+def _sum(first: Iterable[Audio], second: Iterable[Audio]) -> Iterator[Audio]:
+    """Two streams of the same length, added."""
+    waiting, held = iter(first), np.zeros((0, 1), np.float32)
+    for block in second:
+        done = 0
+        while done < len(block):
+            if not len(held):
+                held = next(waiting)
+                continue
+            count = min(len(held), len(block) - done)
+            yield held[:count] + block[done : done + count]
+            held, done = held[count:], done + count
 
 
 def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:

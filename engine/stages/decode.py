@@ -34,7 +34,7 @@ class Decode(Stage):
     cost = 0.02
     Parameters = DecodeParams
 
-    def fingerprint(self) -> dict[str, int]:
+    def fingerprint(self, params: DecodeParams) -> dict[str, int]:
         return {"analysis": ANALYSIS_VERSION}
 
     def run(self, context: Context, params: DecodeParams) -> Rendered:

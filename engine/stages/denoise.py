@@ -36,10 +36,10 @@ class Denoise(ChunkedStage):
     cost = 0.22
     Parameters = DenoiseParams
 
-    def why_not_possible(self) -> str:
+    def why_not_possible(self, params: DenoiseParams) -> str:
         return deepfilternet.why_not_possible()
 
-    def fingerprint(self) -> dict[str, str]:
+    def fingerprint(self, params: DenoiseParams) -> dict[str, str]:
         return {"model": deepfilternet.fingerprint()}
 
     def note(self, context: Context, params: DenoiseParams) -> str:

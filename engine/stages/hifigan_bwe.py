@@ -10,8 +10,9 @@ import numpy as np
 from engine.audio.chunks import ChunkGeometry, read_window
 from engine.audio.readers import Audio
 from engine.audio.resample import fit, resample
-from engine.dsp.filters import lowpass
+from engine.dsp.filters import filtered, lowpass
 from engine.dsp.headroom import duck_addition
+from engine.dsp.spectrum import band_power
 from engine.models import hifigan_bwe
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
@@ -44,13 +45,17 @@ class HifiganBwe(ChunkedStage):
     name = "hifigan-bwe"
     title = "HiFi-GAN BWE"
     cost = 4.6
+    neural = True
     Parameters = BweParams
 
-    def why_not_possible(self) -> str:
+    def why_not_possible(self, params: BweParams) -> str:
         return hifigan_bwe.why_not_possible()
 
-    def fingerprint(self) -> dict[str, str]:
+    def fingerprint(self, params: BweParams) -> dict[str, str]:
         return {"model": hifigan_bwe.fingerprint()}
+
+    def cutoff_after(self, before: float | None, params: BweParams) -> None:
+        return None
 
     def note(self, context: Context, params: BweParams) -> str:
         cutoff = _cutoff(context)
@@ -82,26 +87,19 @@ class HifiganBwe(ChunkedStage):
             if not window.any():
                 return window[own]  # a model makes noise of silence
             difference = model(window) * gain - window
-            added = (difference - _filtered(difference, below))[own]
+            added = (difference - filtered(difference, below))[own]
             return window[own] + duck_addition(window[own], added)
 
         return process
 
 
 def _cutoff(context: Context) -> float | None:
-    cutoff = context.analysis.cutoff.hz
+    cutoff = context.cutoff
     return cutoff if cutoff is not None and cutoff < min(_HIGHEST_CUTOFF, 0.48 * context.input.rate) else None
 
 
 def _frames(tenths: int, rate: int) -> int:
     return tenths * rate // 10
-
-
-def _filtered(audio: Audio, taps: Audio) -> Audio:
-    """Through a linear-phase FIR, in step."""
-    from scipy.signal import oaconvolve
-
-    return np.asarray(oaconvolve(audio, taps[:, None], mode="same", axes=0), np.float32)
 
 
 def _matched_gain(context: Context, model: Callable[[Audio], Audio], top: float) -> float:
@@ -115,15 +113,8 @@ def _matched_gain(context: Context, model: Callable[[Audio], Audio], top: float)
         context.checkpoint()
         piece = read_window(signal.path, start, start + length, signal.frames)[:, :channels]
         if piece.any():
-            song_power += _band_power(piece, signal.rate, top)
-            model_power += _band_power(model(piece), signal.rate, top)
+            song_power += band_power(piece, signal.rate, top - _COMPARED, top)
+            model_power += band_power(model(piece), signal.rate, top - _COMPARED, top)
     if song_power <= 0 or model_power <= 0:
         return 1.0
     return float(np.clip(np.sqrt(song_power / model_power), 1 / _MOST_GAIN, _MOST_GAIN))
-
-
-def _band_power(audio: Audio, rate: int, top: float) -> float:
-    spectrum = np.fft.rfft(audio * np.hanning(len(audio))[:, None], axis=0)
-    frequencies = np.fft.rfftfreq(len(audio), 1 / rate)
-    band = (frequencies >= max(0.0, top - _COMPARED)) & (frequencies < top)
-    return float((np.abs(spectrum[band]) ** 2).sum())

@@ -33,11 +33,13 @@ class Lowpass(Stage):
     cost = 0.01
     Parameters = LowpassParams
 
+    def cutoff_after(self, before: float | None, params: LowpassParams) -> float:
+        chosen = before - params.margin_hz if before is not None else _FALLBACK
+        return max(params.cutoff_hz or chosen, 2 * params.transition_hz)
+
     def run(self, context: Context, params: LowpassParams) -> Rendered:
         signal = context.input
-        song_cutoff = context.analysis.cutoff.hz
-        chosen = song_cutoff - params.margin_hz if song_cutoff is not None else _FALLBACK
-        cutoff = max(params.cutoff_hz or chosen, 2 * params.transition_hz)
+        cutoff = self.cutoff_after(context.cutoff, params)
         if cutoff >= signal.rate / 2:
             context.warn(f"A low-pass at {cutoff / 1000:.1f} kHz lies beyond what the song can hold: nothing is cut.")
             return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal))

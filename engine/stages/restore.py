@@ -57,6 +57,9 @@ class Restore(ChunkedStage):
     def geometry(self, signal: Signal) -> ChunkGeometry:
         return ChunkGeometry(_SIZE, _OVERLAP, _CONTEXT)
 
+    def cutoff_after(self, before: float | None, params: RestoreParams) -> float | None:
+        return None if params.extend else before
+
     def note(self, context: Context, params: RestoreParams) -> str:
         cutoff = context.analysis.cutoff.hz
         if cutoff is None:

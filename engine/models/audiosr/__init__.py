@@ -144,7 +144,9 @@ class Extender:
 
         return [devices.down_the_ladder(work, [piece], self.device, self.tell)[0] for piece in pieces]
 
-    def _run(self, network: Any, some: list[Piece], how: devices.Attempt, after_step: Callable[[float], None]) -> list[Audio]:
+    def _run(
+        self, network: Any, some: list[Piece], how: devices.Attempt, after_step: Callable[[float], None]
+    ) -> list[Audio]:
         from engine.models.audiosr.network import Frugal, extended
 
         shape = network.latent_shape(PIECE)

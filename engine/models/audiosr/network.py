@@ -83,7 +83,9 @@ class AudioSR(nn.Module):
             noise: ``noise(n)`` gives ``(batch, *latent_shape)``: -1 for the condition, then as the sampler asks.
         """
         heard = log_mel(audio)
-        condition = torch.cat([self.encoder(item, n) for item, n in zip(heard.split(1), noise(-1).split(1), strict=True)])
+        condition = torch.cat(
+            [self.encoder(item, n) for item, n in zip(heard.split(1), noise(-1).split(1), strict=True)]
+        )
         latent = self._sample(condition * self.scale, noise, sampling, frugal, after_step)
         made = torch.cat([self.decoder(item).float() for item in (latent / self.scale).split(1)])
         bands = mels.bands_below(top)
@@ -91,7 +93,8 @@ class AudioSR(nn.Module):
         return self.speak(made, frugal, audio.shape[1])
 
     def _sample(
-        self, condition: Tensor, noise: sampler.Noise, sampling: Sampling, frugal: Frugal, after_step: Callable[[int], None]
+        self, condition: Tensor, noise: sampler.Noise, sampling: Sampling, frugal: Frugal,
+        after_step: Callable[[int], None],
     ) -> Tensor:  # fmt: skip
         nothing = torch.full_like(condition, UNCONDITIONAL * self.scale)
 

@@ -220,7 +220,7 @@ def _sinusoids(times: Tensor, width: int) -> Tensor:
 def unet_for(state: Mapping[str, Tensor]) -> UNet:
     """The network that weights of these shapes fit. Raises KeyError where they are of something else."""
     first = state["input_blocks.0.0.weight"]
-    multiples = []
+    multiples: list[int] = []
     while (key := f"input_blocks.{(BLOCKS + 1) * len(multiples) + 1}.0.out_layers.3.weight") in state:
         multiples.append(state[key].shape[0] // first.shape[0])
     return UNet(first.shape[1], state["out.2.weight"].shape[0], first.shape[0], tuple(multiples))

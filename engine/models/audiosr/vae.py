@@ -6,6 +6,7 @@ Residual levels with attention at the smallest size only. Attribute names are th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [base, *(base * m for m in multiples)]
         self.conv_in = nn.Conv2d(1, base, 3, padding=1)
-        self.down = nn.ModuleList(Level(a, b, _BLOCKS) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(Level(a, b, _BLOCKS) for a, b in pairwise(widths))
         for level in list(self.down)[:-1]:
             level.downsample = Downsample(level.block[-1].conv2.out_channels)
         self.mid = Middle(widths[-1])
@@ -136,7 +137,9 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(latent, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1])
         # Counted from the finest level, worked through from the coarsest.
-        self.up = nn.ModuleList(Level(widths[min(n + 1, len(widths) - 1)], w, _BLOCKS + 1) for n, w in enumerate(widths))
+        self.up = nn.ModuleList(
+            Level(widths[min(n + 1, len(widths) - 1)], w, _BLOCKS + 1) for n, w in enumerate(widths)
+        )
         for level in list(self.up)[1:]:
             level.upsample = Upsample(level.block[-1].conv2.out_channels)
         self.norm_out, self.conv_out = _norm(widths[0]), nn.Conv2d(widths[0], 1, 3, padding=1)
@@ -189,7 +192,7 @@ def decoder_for(state: Mapping[str, Tensor]) -> LatentDecoder:
 
 def _widths(state: Mapping[str, Tensor], base_name: str, levels: str) -> tuple[int, tuple[int, ...]]:
     base = state[f"{base_name}.weight"].shape[0]
-    multiples = []
+    multiples: list[int] = []
     while (key := f"{levels}.{len(multiples)}.block.0.conv2.weight") in state:
         multiples.append(state[key].shape[0] // base)
     return base, tuple(multiples)

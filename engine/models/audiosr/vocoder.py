@@ -65,7 +65,7 @@ class Vocoder(nn.Module):
         return torch.tanh(self.conv_post(functional.leaky_relu(signal)))[:, 0]
 
     def in_tiles(self, mel: Tensor, frames: int) -> Tensor:
-        """As :meth:`forward`, cut to 480 samples a frame, but never for more than ``frames`` and their reach at once."""
+        """As :meth:`forward`, cut to 480 samples a frame, never for more than ``frames`` and their reach at once."""
         pieces = []
         for start in range(0, mel.shape[2], frames):
             first, last = max(0, start - _REACH), min(mel.shape[2], start + frames + _REACH)
@@ -78,10 +78,10 @@ class Vocoder(nn.Module):
 def vocoder_for(state: Mapping[str, Tensor]) -> Vocoder:
     """The network that weights of these shapes fit. Raises KeyError where they are of something else."""
     width, mels, _ = state["conv_pre.weight"].shape
-    rates = []
+    rates: list[int] = []
     while (key := f"ups.{len(rates)}.weight") in state:
         rates.append(state[key].shape[2] // 2)
-    kernels = []
+    kernels: list[int] = []
     while (key := f"resblocks.{len(kernels)}.convs1.0.weight") in state:
         kernels.append(state[key].shape[2])
     return Vocoder(mels, width, tuple(rates), tuple(kernels[: len(kernels) // len(rates)]))
