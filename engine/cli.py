@@ -87,7 +87,9 @@ def run(
     ] = None,
     no_tui: Annotated[bool, typer.Option("--no-tui", help="Work without the dashboard.")] = False,
     out: Annotated[str, typer.Option(help="Output folder [default: AI_Restored_Variants beside the first PATH].")] = "",
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file [default: offline].")] = "",
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe, or a TOML file [default: auto, what fits this machine].")
+    ] = "",
     variants: Annotated[str, typer.Option(help="Only these variants, such as 01,11_offline.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
     dry_run: Annotated[
@@ -102,12 +104,12 @@ def run(
     given = [Path(p) for p in paths or []]
     if not (no_tui or dry_run or as_json):
         _dashboard(given, Path(out) if out else None, recipe, jobs)
-    from engine import headless
+    from engine import headless, recipes
     from engine.session import Session
 
     if not given:
         raise UsageError("Give the songs or folders to restore.")
-    session = Session(given, Path(out) if out else None, recipe or "offline", names, device.value)
+    session = Session(given, Path(out) if out else None, recipe or recipes.DEFAULT, names, device.value)
     if device is not Device.AUTO:
         session.device  # noqa: B018  (what is not here is said now)
     if dry_run:
@@ -248,27 +250,38 @@ def list_models(
 
     if as_json:
         facts = ("key", "name", "task", "trained_on", "licence", "source", "size", "sample_rate")
-        print(json.dumps([{**{f: getattr(c, f) for f in facts}, "state": c.state()} for c in cards()], indent=1))
+        told = [{**{f: getattr(c, f) for f in facts}, "state": c.state(thoroughly=False)} for c in cards()]
+        print(json.dumps(told, indent=1))
         return
     for card in cards():
-        print(f"{card.key}: {card.name}, {card.task}; {size(card.size)}, {card.licence}; {card.state()}")
+        print(
+            f"{card.key}: {card.name}, {card.task}; {size(card.size)}, {card.licence}; {card.state(thoroughly=False)}"
+        )
         print(f"    trained on {card.trained_on}")
 
 
 @models.command()
 def get(
     names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Which (see: mp3restore models list).")],
+    given: Annotated[str, typer.Option("--from", help="Take this published file instead of downloading it.")] = "",
+    half: Annotated[bool, typer.Option("--half", help="Keep AudioSR in half precision: half the space.")] = False,
 ) -> None:
     """Download models; a broken download goes on where it stopped."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from engine.models.cards import card, download
 
-    for chosen in [card(name) for name in names]:
+    chosen_cards = [card(name) for name in names]
+    if given and len(chosen_cards) != 1:
+        raise UsageError("--from brings the file of one model: name one.")
+    for chosen in chosen_cards:
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
         with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
             bar = bars.add_task(chosen.name, total=chosen.size)
-            path = download(chosen, progress=lambda done, of, bar=bar: bars.update(bar, completed=done, total=of))  # type: ignore[misc]
+            path = download(
+                chosen, given=Path(given) if given else None, half=half,
+                progress=lambda done, of, bar=bar: bars.update(bar, completed=done, total=of),  # type: ignore[misc]
+            )  # fmt: skip
         print(f"{chosen.name}: {printable(str(path)) if path is not None else 'comes with ' + chosen.source}")
 
 
@@ -304,10 +317,11 @@ def remove(
     from engine.models.cards import card
 
     for chosen in [card(name) for name in names]:
-        if chosen.weights is None:
+        if not chosen.files:
             print(f"{chosen.key}: comes with {chosen.source}, and stays")
         else:
-            print(f"{chosen.key}: {'removed' if weights.remove(chosen.weights) else 'was not here'}")
+            removed = [weights.remove(file) for file in chosen.files]
+            print(f"{chosen.key}: {'removed' if any(removed) else 'was not here'}")
 
 
 def clean_arguments(arguments: list[str]) -> list[str]:

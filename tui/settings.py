@@ -32,7 +32,7 @@ class Settings:
     """
 
     theme: str = "ember"
-    recipe: str = "offline"
+    recipe: str = "auto"
     recent: list[str] = field(default_factory=list)
     keep_going_on_hangup: bool = True
     output_device: str = ""

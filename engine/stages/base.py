@@ -44,6 +44,12 @@ class Params:
             raise UsageError(f"{item.name} must be between {low} and {high}{' ' + unit if unit else ''}, not {value}.")
 
 
+def one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises UsageError where ``value`` of the parameter ``name`` is not allowed."""
+    if value not in allowed:
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
 _KINDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text in quotes"}
 
 
@@ -190,8 +196,8 @@ class ChunkedStage(Stage):
         """What the song as a whole decides. None where there is nothing to do: the input is passed on."""
         raise NotImplementedError
 
-    def batch(self, processor: Processor | BatchProcessor) -> int:
-        """How many chunks to work on at once."""
+    def batch(self, context: Context, params: Any) -> int:
+        """How many chunks to work on at once, where the processor can."""
         return 1
 
     def note(self, context: Context, params: Any) -> str:
@@ -213,7 +219,7 @@ class ChunkedStage(Stage):
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
         work = _Chunks(context, signal, geometry, rate, frames, channels)
-        work.make(processor, self.batch(processor))
+        work.make(processor, self.batch(context, params))
 
         def load(index: int) -> Audio:
             chunk = work.load(index)

@@ -76,7 +76,7 @@ class HifiganBwe(ChunkedStage):
 
         def model(audio: Audio) -> Audio:
             """At the song's rate, same length."""
-            made = hifigan_bwe.extend(resample(audio, rate, hifigan_bwe.RATE), device)
+            made = hifigan_bwe.extend(resample(audio, rate, hifigan_bwe.RATE), device, context.warn)
             return fit(resample(made, hifigan_bwe.RATE, rate), len(audio))
 
         gain = np.float32(_matched_gain(context, model, cutoff - params.transition_hz) * 10 ** (params.level_db / 20))

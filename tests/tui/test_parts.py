@@ -202,11 +202,11 @@ def test_models_are_downloaded_from_their_screen(drive, tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), lambda *a: http.server.SimpleHTTPRequestHandler(*a, directory=str(served))
     )
-    cards = module.cards()
+    cards = [module.card("deepfilternet3"), module.card("hifigan-bwe")]
 
     def at(port):
-        weights = dataclasses.replace(cards[1].weights, url=f"http://127.0.0.1:{port}/m.pt")
-        changed = [cards[0], dataclasses.replace(cards[1], weights=weights, check=lambda path: None)]
+        weights = dataclasses.replace(cards[1].files[0], url=f"http://127.0.0.1:{port}/m.pt")
+        changed = [cards[0], dataclasses.replace(cards[1], files=(weights,), check=lambda path: None)]
         monkeypatch.setattr("tui.screens.pages.cards", lambda: changed)
 
     app = RestoreApp([])
@@ -216,16 +216,20 @@ def test_models_are_downloaded_from_their_screen(drive, tmp_path, monkeypatch):
         await pilot.press("M")
         await until(pilot, lambda: isinstance(app.screen, ModelsPage))
         await pilot.pause(0.5)
-        assert "not installed" in screen_text(app) and "Download what is missing" in screen_text(app)
+        assert "not installed" in screen_text(app) and "Download a model" in screen_text(app)
         await pilot.press("g")
+        await until(pilot, lambda: "Which model" in screen_text(app))
+        await pilot.press("1")
         await until(pilot, lambda: any("Check the network" in n.message for n in app._notifications))
         at(server.server_port)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         await until(pilot, lambda: not app.screen._getting)
         await pilot.press("g")
+        await until(pilot, lambda: "Which model" in screen_text(app))
+        await pilot.press("1")
         await until(pilot, lambda: any("is here" in n.message for n in app._notifications))
         await until(pilot, lambda: "not installed" not in screen_text(app))
 
     drive(app, script)
     server.shutdown()
-    assert (tmp_path / "models" / cards[1].weights.filename).stat().st_size == 100_000
+    assert (tmp_path / "models" / cards[1].files[0].filename).stat().st_size == 100_000

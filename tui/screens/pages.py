@@ -19,10 +19,11 @@ from textual.screen import Screen
 from textual.widgets import Footer, Label, Static
 
 from engine.errors import RestoreError
-from engine.models.cards import cards, download
+from engine.models.cards import ModelCard, cards, download
 from engine.report import describe
 from engine.text import duration, printable, short_path, size
 from tui.model import GLYPHS, MEANINGS, Library, SongView
+from tui.screens.dialogs import Choice
 
 _LOG_LINES = 200
 _PROGRESS_INTERVAL = 0.25  # seconds
@@ -163,7 +164,7 @@ class ModelsPage(Page):
     """The neural networks: what they are, whether they are here, and getting them."""
 
     TITLE = "Models"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("g", "get", "Download what is missing")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("g", "get", "Download a model")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,22 +177,30 @@ class ModelsPage(Page):
         self._cancelled.set()
 
     def action_get(self) -> None:
-        """Download all models that can be downloaded and are not here."""
-        if not self._getting:
-            self._getting = True
-            self._get()
+        """Ask which of the models that are not here shall be downloaded."""
+        if self._getting:
+            self.notify("A download is under way.", timeout=4)
+            return
+        missing = {c.key: c for c in cards() if c.files and c.state(thoroughly=False) != "verified"}
+        if not missing:
+            self.notify("Everything that can be downloaded is here.", timeout=4)
+            return
+
+        def chosen(key: str | None) -> None:
+            if key is not None:
+                self._getting = True
+                self._get(missing[key])
+
+        answers = {key: f"{c.name}, {size(c.size)}: {c.task}" for key, c in missing.items()}
+        self.app.push_screen(Choice("Which model shall be downloaded?", answers), chosen)
 
     @work(thread=True, exclusive=True, group="get")
-    def _get(self) -> None:
-        wanted = [c for c in cards() if c.weights is not None and c.state() != "verified"]
-        if not wanted:
-            self._tell("Everything that can be downloaded is here.")
-        for card in wanted:
-            try:
-                download(card, progress=partial(self._moved, card.name), cancelled=self._cancelled)
-                self._tell(f"{card.name} is here.")
-            except RestoreError as error:
-                self._tell(str(error), severity="error")
+    def _get(self, card: ModelCard) -> None:
+        try:
+            download(card, progress=partial(self._moved, card.name), cancelled=self._cancelled)
+            self._tell(f"{card.name} is here.")
+        except RestoreError as error:
+            self._tell(str(error), severity="error")
         self._getting = False
         if self.is_running:
             self.app.call_from_thread(self._heading, self.heading())
@@ -214,7 +223,7 @@ class ModelsPage(Page):
         """A card each."""
         parts: list[RenderableType] = []
         for card in cards():
-            state = card.state()
+            state = card.state(thoroughly=False)
             table = _rows()
             verified = {
                 "verified": "installed, hash verified",
@@ -226,7 +235,7 @@ class ModelsPage(Page):
             )
             facts = {
                 "does": card.task, "trained on": card.trained_on, "licence": card.licence, "size": size(card.size),
-                "from": card.source, "needed for": ", ".join(card.stages),
+                "from": card.source, "needed for": ", ".join(card.stages) or "the stems (to come)",
             }  # fmt: skip
             for name, text in facts.items():
                 table.add_row(name, Text(text))

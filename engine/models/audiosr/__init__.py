@@ -31,11 +31,11 @@ _HUB = "pytorch_model.bin"
 WEIGHTS = {
     "basic": Weights(
         "audiosr-basic", "audiosr-basic.safetensors", repo="haoheliu/audiosr_basic", hub_filename=_HUB,
-        revision="74a47f49061a1e788e968cc43ad45c0b6243f37d", size=6_180_000_000,
+        kept_as_is=False, revision="74a47f49061a1e788e968cc43ad45c0b6243f37d", size=6_180_000_000,
     ),
     "speech": Weights(
         "audiosr-speech", "audiosr-speech.safetensors", repo="haoheliu/audiosr_speech", hub_filename=_HUB,
-        revision="413f1d734411663e95310c17d381279a0c049960", size=6_180_000_000,
+        kept_as_is=False, revision="413f1d734411663e95310c17d381279a0c049960", size=6_180_000_000,
     ),
 }  # fmt: skip
 _ACTIVATIONS = 2_500_000_000  # bytes that one piece of one channel takes at its worst, in the vocoder
@@ -57,15 +57,15 @@ def fingerprint(model: str) -> str:
     return weights.fingerprint(WEIGHTS[model])
 
 
-def convert(checkpoint: Path, path: Path) -> None:
-    """Write the compact form (1.3 or 2.7 GB) of the published checkpoint (6.2 GB) to ``path``.
+def convert(checkpoint: Path, path: Path, half: bool = False) -> None:
+    """Write the compact form (2.7 GB, ``half`` of it in half precision) of the published checkpoint (6.2 GB).
 
     Raises:
         NotPossibleError: it is not AudioSR.
     """
     from engine.models.audiosr.checkpoint import write_compact
 
-    write_compact(checkpoint, path)
+    write_compact(checkpoint, path, half=half)
 
 
 def check(path: Path) -> None:
@@ -73,6 +73,11 @@ def check(path: Path) -> None:
     from engine.models.audiosr.checkpoint import check_compact
 
     check_compact(path)
+
+
+def batch(device: str) -> int:
+    """How many pieces of stereo fit on the device at once."""
+    return devices.batch_that_fits(device, 2 * _ACTIVATIONS, 8)
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,6 @@ class Extender:
     sampling: Sampling
     precision: str
     tell: Callable[[str], None]
-
-    def batch(self) -> int:
-        """Pieces of stereo that fit on the device at once."""
-        return devices.batch_that_fits(self.device, 2 * _ACTIVATIONS, 8)
 
     def extend(self, pieces: list[Piece], after_step: Callable[[float], None]) -> list[Audio]:
         """Full-band audio for each piece, in step with it. Peaks should be about 0.5."""

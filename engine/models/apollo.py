@@ -1,0 +1,86 @@
+"""Apollo: restores what a codec damaged, over the whole band, at 44.1 kHz."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from engine.audio.readers import Audio
+from engine.errors import NotPossibleError
+from engine.models import device as devices
+from engine.models import weights
+from engine.models.weights import Weights
+
+RATE = 44100
+EDGE = RATE // 2  # frames at both ends of what the model is given whose result cannot be used
+WEIGHTS = Weights(
+    key="apollo", filename="apollo.bin", repo="JusperLee/Apollo", hub_filename="pytorch_model.bin", size=66_000_000
+)
+_ACTIVATIONS = 60_000_000  # bytes that a second of one channel takes at its worst
+
+
+def why_not_possible() -> str:
+    """Empty where the model can be used, else one sentence."""
+    if importlib.util.find_spec("torch") is None:
+        return "Apollo needs PyTorch: install the extra 'ai' (pip install '.[ai]' in the program's folder)."
+    if weights.find(WEIGHTS) is None:
+        return "The model of Apollo is not here: run 'mp3restore models get apollo'."
+    return ""
+
+
+def fingerprint() -> str:
+    """What decides the weights. Raises NotPossibleError where they are not here."""
+    if why := why_not_possible():
+        raise NotPossibleError(why)
+    return weights.fingerprint(WEIGHTS)
+
+
+def check(path: Path) -> None:
+    """Raises NotPossibleError where ``path`` is not a checkpoint of Apollo (of whatever width)."""
+    from engine.models.apollo_network import load
+
+    load(path, "cpu")
+
+
+def batch(device: str, seconds: float) -> int:
+    """How many windows of stereo of so many seconds fit on the device at once."""
+    return devices.batch_that_fits(device, int(2 * seconds * _ACTIVATIONS), 16)
+
+
+def restore(windows: list[Audio], device: str, precision: str, tell: Callable[[str], None]) -> list[Audio]:
+    """Each ``(frames, channels)`` at 44.1 kHz restored; :data:`EDGE` frames at both ends are of no use.
+
+    ``tell`` hears of every step down the ladder of memory.
+
+    Raises:
+        NotPossibleError: the model is not here, is not what it should be, or there is too little memory.
+    """
+
+    def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
+        from engine.models.apollo_network import load, restored
+
+        path = weights.find(WEIGHTS)
+        if path is None:
+            raise NotPossibleError(why_not_possible())
+        key = ("apollo", path, path.stat().st_mtime_ns)
+        with devices.borrowed(key, how.device, path.stat().st_size, lambda: load(path, how.device)) as model:
+
+            def run(rows: Audio) -> Audio:
+                return restored(model, rows.T, how.device, devices.precision(how.device, precision)).T
+
+            if how.short:
+                return [devices.in_halves(run, audio, EDGE) for audio in some]
+            made = run(np.concatenate(_alike(some), axis=1))
+        ends = np.cumsum([audio.shape[1] for audio in some])[:-1]
+        return [part[: len(audio)] for part, audio in zip(np.split(made, ends, axis=1), some, strict=True)]
+
+    return devices.down_the_ladder(work, windows, device, tell)
+
+
+def _alike(windows: list[Audio]) -> list[Audio]:
+    """Windows of one length: the last one of a song is shorter."""
+    longest = max(map(len, windows))
+    return [np.pad(audio, ((0, longest - len(audio)), (0, 0))) for audio in windows]
