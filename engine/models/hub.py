@@ -32,13 +32,12 @@ def download(
     Raises:
         UsageError: it did not come; the message says what to do.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, is_offline_mode
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -55,15 +54,17 @@ def download(
             path.unlink(missing_ok=True)
             raise UsageError(f"What came from {name} has a wrong hash and was thrown away: try again later.")
         return path
+    except UsageError:
+        raise
     except _Stopped as error:
         raise UsageError("The download was stopped; the next one goes on from here.") from error
     except GatedRepoError as error:
         raise UsageError(f"{name} asks for an account: accept its terms there, then run 'hf auth login'.") from error
-    except OfflineModeIsEnabled as error:
-        raise UsageError(f"{name} was not downloaded: HF_HUB_OFFLINE forbids it; unset it and try again.") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UsageError(f"{name} is no longer there: bring the file yourself (models get --from FILE).") from error
     except LocalEntryNotFoundError as error:
+        if is_offline_mode():
+            raise UsageError(f"{name} was not downloaded: HF_HUB_OFFLINE forbids it; unset it, try again.") from error
         raise UsageError(
             f"{name} could not be reached. Check the network and try again, or bring the file yourself "
             "(models get --from FILE)."

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
 from engine.dsp.filters import filtered, lowpass
+from engine.dsp.gate import activity
 from engine.models import apollo
 from engine.models.apollo import EDGE, RATE
 from engine.stages.base import ChunkedStage, Context, Params, Signal, one_of, parameter
@@ -16,7 +15,6 @@ from engine.stages.base import ChunkedStage, Context, Params, Signal, one_of, pa
 _SIZE = 7 * RATE
 _OVERLAP = RATE // 2
 _CONTEXT = EDGE + RATE // 10  # and the reach of the crossover's filter
-_SILENT = 10 ** (-90 / 20)
 _TRANSITION = 500.0
 
 
@@ -82,11 +80,14 @@ class _Processor:
 
     def together(self, windows: list[Audio], starts: list[int]) -> list[Audio]:
         """The restored song, for each window."""
-        loud = [n for n, audio in enumerate(windows) if np.abs(audio).max(initial=0.0) > _SILENT]
+        heard = [activity(window, RATE) for window in windows]
+        loud = [n for n, gain in enumerate(heard) if gain.any()]
         made = apollo.restore(
             [windows[n] for n in loud], self.context.device, self.precision, self.context.warn
         ) if loud else []  # fmt: skip
-        whole = list(windows)  # a model makes noise of silence
+        whole = list(windows)
         for n, audio in zip(loud, made, strict=True):
-            whole[n] = audio if self.below is None else audio + filtered(windows[n] - audio, self.below)
+            changed = audio - windows[n]
+            kept = 0 if self.below is None else filtered(changed, self.below)
+            whole[n] = windows[n] + (changed - kept) * heard[n]
         return [audio[_CONTEXT : len(audio) - _CONTEXT] for audio in whole]

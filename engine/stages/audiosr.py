@@ -10,6 +10,7 @@ import numpy as np
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
 from engine.dsp.filters import filtered, lowpass
+from engine.dsp.gate import activity
 from engine.dsp.headroom import duck_addition
 from engine.dsp.spectrum import band_power
 from engine.models import audiosr
@@ -141,7 +142,7 @@ class _Processor:
     def together(self, windows: list[Audio], starts: list[int]) -> list[Audio]:
         """What is to be added to the song, for each window."""
         heard = [np.float32(self.gain) * self._heard(window) for window in windows]
-        loud = [n for n, audio in enumerate(heard) if np.abs(audio).max(initial=0.0) > _SILENT * self.gain]
+        loud = [n for n, window in enumerate(windows) if activity(window, RATE).any()]
         # The first window begins before the song: places are counted from there.
         pieces = [Piece(self._turned(heard[n]), starts[n] // LATENT) for n in loud]
         made = self._extended(pieces, starts)
@@ -175,7 +176,7 @@ class _Processor:
     def _added(self, window: Audio, made: Audio) -> Audio:
         difference = made * np.float32(self.level / self.gain) - window
         own = slice(_CONTEXT, len(window) - _CONTEXT)
-        added = (difference - filtered(difference, self.below))[own]
+        added = ((difference - filtered(difference, self.below)) * activity(window, RATE))[own]
         return duck_addition(window[own], added)
 
 

@@ -11,6 +11,7 @@ from engine.audio.chunks import ChunkGeometry, read_window
 from engine.audio.readers import Audio
 from engine.audio.resample import fit, resample
 from engine.dsp.filters import filtered, lowpass
+from engine.dsp.gate import activity
 from engine.dsp.headroom import duck_addition
 from engine.dsp.spectrum import band_power
 from engine.models import hifigan_bwe
@@ -84,10 +85,11 @@ class HifiganBwe(ChunkedStage):
 
         def process(window: Audio, start: int) -> Audio:
             own = slice(edge, len(window) - edge)
-            if not window.any():
-                return window[own]  # a model makes noise of silence
+            heard = activity(window, rate)
+            if not heard.any():
+                return window[own]
             difference = model(window) * gain - window
-            added = (difference - filtered(difference, below))[own]
+            added = ((difference - filtered(difference, below)) * heard)[own]
             return window[own] + duck_addition(window[own], added)
 
         return process

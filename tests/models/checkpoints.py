@@ -29,3 +29,34 @@ def tiny_audiosr(path: Path, seed: int = 0) -> Path:
     state["first_stage_model.encoder.conv_in.weight"] = torch.zeros(32, 1, 3, 3)
     torch.save({"state_dict": state, "global_step": 1}, path)
     return path
+
+
+def tiny_apollo(path: Path, seed: int = 0) -> Path:
+    """As ``pytorch_model.bin`` of Apollo, with the tables that it keeps besides its weights."""
+    import torch
+
+    from engine.models.apollo_network import Apollo
+
+    torch.manual_seed(seed)
+    state = Apollo(882, (5,) * 79 + (47,), 16, 1).state_dict()
+    state["net.0.band_net.cos_freq"] = torch.ones(100, 2)
+    state["net.0.band_net.sin_freq"] = torch.zeros(100, 2)
+    torch.save({"model_name": "Apollo", "state_dict": state, "model_args": {"n_sample_rate": 2}, "infos": {}}, path)
+    return path
+
+
+def tiny_demucs(path: Path, stems: tuple[str, ...] = ("drums", "bass", "other", "vocals")) -> Path:
+    """As a safetensors file of HTDemucs on the Hub: the class and its arguments stand in the metadata."""
+    import json
+
+    import torch
+    from demucs.htdemucs import HTDemucs
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    arguments = {"sources": list(stems), "channels": 8, "t_layers": 1, "t_heads": 2, "bottom_channels": 16}
+    model = HTDemucs(**arguments, segment=2.0)
+    told = {**arguments, "segment": {"_type": "fraction", "numerator": 2, "denominator": 1}}
+    facts = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(told)}
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path, facts)
+    return path

@@ -34,7 +34,9 @@ def _to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def edges() -> npt.NDArray[np.float64]:
     """``(258,)`` Hz: band ``b`` rises from ``edges()[b]`` to ``[b + 1]`` and falls to ``[b + 2]``."""
     low, high = _to_mel(np.array([_LOWEST, _HIGHEST]))
-    return _to_hz(np.linspace(low, high, MELS + 2))
+    found = _to_hz(np.linspace(low, high, MELS + 2))
+    found[[0, -1]] = _LOWEST, _HIGHEST  # whatever the rounding
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 TIMES = 1000
+_LATEST = 981  # where 50 steps of DDIM begin; beyond, there is next to no signal
 _OFFSET = 8e-3
 Method = Literal["ddim", "dpm++"]
 Predict = Callable[[Tensor, int], Tensor]  # (x, time) -> v
@@ -29,13 +30,30 @@ def signal_power() -> npt.NDArray[np.float64]:
     return np.cumprod(power[1:] / power[:-1]).astype(np.float32).astype(np.float64)
 
 
-def times(steps: int) -> npt.NDArray[np.int64]:
-    """``(steps,)`` rising times at which the model is asked. ``steps`` is 1 to 1000."""
+def times(steps: int, method: Method = "ddim") -> npt.NDArray[np.int64]:
+    """``(steps,)`` rising times at which the model is asked. ``steps`` is 1 to 1000.
+
+    DDIM goes in equal steps of time, as the model's authors do; DPM-Solver++ in equal steps of the signal-to-noise
+    ratio, in which its steps are of second order.
+    """
+    if method == "dpm++" and 1 < steps <= _LATEST // 2:
+        return _even_in_log_ratio(steps)
     stride = TIMES // steps
     spaced = np.arange(0, TIMES, stride) + 1
     if len(spaced) == steps and spaced[-1] < TIMES:
         return spaced
     return np.rint(np.linspace(0, TIMES - 1, steps)).astype(np.int64)
+
+
+def _even_in_log_ratio(steps: int) -> npt.NDArray[np.int64]:
+    candidates = np.arange(1, _LATEST + 1)
+    ratios = np.array([_log_ratio(power) for power in signal_power()[candidates]])
+    found = np.interp(np.linspace(ratios[-1], ratios[0], steps), ratios[::-1], candidates[::-1])[::-1].round()
+    for index in range(1, steps):  # near the ends neighbouring times are further apart than wanted
+        found[index] = max(found[index], found[index - 1] + 1)
+    for index in reversed(range(steps - 1)):
+        found[index] = min(found[index], found[index + 1] - 1)
+    return found.astype(np.int64)
 
 
 def sample(
@@ -49,7 +67,7 @@ def sample(
         after_step: is told how many steps are done; it may raise to leave.
     """
     alphas = signal_power()
-    asked = times(steps)
+    asked = times(steps, method)
     x = noise(0)
     earlier: tuple[Tensor, float] | None = None
     for done, index in enumerate(reversed(range(steps)), 1):
