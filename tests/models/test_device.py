@@ -1,0 +1,130 @@
+"""The ladder for when memory runs out, rung by rung; models that are kept and make room; choices of device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.errors import NotPossibleError, UsageError
+from engine.models import device as devices
+from engine.models.device import Attempt
+
+
+@pytest.fixture
+def ladder(monkeypatch):
+    """``ladder(items, fails)``: what was tried, what was told, what came; ``fails(items, how)`` runs out of memory."""
+    monkeypatch.setattr(devices, "release", lambda device: None)
+
+    def run(items, fails, device="cuda"):
+        tried, told = [], []
+
+        def work(some, how):
+            tried.append((len(some), how))
+            if fails(some, how):
+                raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            return [item * 10 for item in some]
+
+        return tried, told, lambda: devices.down_the_ladder(work, items, device, told.append)
+
+    return run
+
+
+def test_nothing_is_tried_twice_where_memory_suffices(ladder):
+    tried, told, go = ladder([1, 2, 3, 4], lambda some, how: False)
+    assert go() == [10, 20, 30, 40] and tried == [(4, Attempt("cuda"))] and not told
+
+
+def test_a_smaller_batch_comes_first(ladder):
+    tried, told, go = ladder([1, 2, 3, 4, 5], lambda some, how: len(some) > 2)
+    assert go() == [10, 20, 30, 40, 50]
+    assert [count for count, _ in tried] == [5, 2, 3, 1, 2] and {how for _, how in tried} == {Attempt("cuda")}
+    assert told == ["The GPU's memory ran out: worked on 2 instead of 5 pieces at once.",
+                    "The GPU's memory ran out: worked on 1 instead of 3 pieces at once."]  # fmt: skip
+
+
+def test_then_shorter_pieces_then_the_processor_for_this_one_alone(ladder):
+    tried, told, go = ladder([1], lambda some, how: not how.short)
+    assert go() == [10] and tried[-1] == (1, Attempt("cuda", short=True)) and "shorter" in told[-1]
+    tried, told, go = ladder([1, 2], lambda some, how: how.device == "cuda" and 1 in some)
+    assert go() == [10, 20]
+    assert tried[-2:] == [(1, Attempt("cpu")), (1, Attempt("cuda"))]  # the next one has the GPU again
+    assert "by the processor" in told[-1]
+    tried, _, go = ladder([1], lambda some, how: how != Attempt("cpu", short=True))
+    assert go() == [10] and len(tried) == 4
+
+
+def test_at_the_bottom_there_is_one_sentence(ladder):
+    for device, rungs in (("cuda", 4), ("cpu", 2)):
+        tried, _, go = ladder([1], lambda some, how: True, device)
+        with pytest.raises(NotPossibleError, match="not enough memory for this model"):
+            go()
+        assert len(tried) == rungs
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(ladder):
+    def work(some, how):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        devices.down_the_ladder(work, [1], "cuda", print)
+    assert devices.is_out_of_memory(MemoryError())
+    assert devices.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert devices.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    assert not devices.is_out_of_memory(ValueError("out of memory lane"))
+
+
+def test_halves_are_joined_without_a_trace():
+    audio = np.random.default_rng(0).standard_normal((10_001, 2)).astype(np.float32)
+    kernel = np.hanning(201).astype(np.float32)
+    lengths = []
+
+    def smooth(part):
+        lengths.append(len(part))
+        return np.stack([np.convolve(channel, kernel, "same") for channel in part.T], axis=1)
+
+    assert np.allclose(devices.in_halves(smooth, audio, 100), smooth(audio), atol=1e-4)
+    assert lengths == [5100, 5101, 10_001]
+    assert devices.in_halves(lambda part: part, audio[:50], 100).shape == (50, 2)
+
+
+def test_models_are_kept_and_make_room_for_others(monkeypatch):
+    devices.unload_all()
+    loads, room = [], [10]
+    monkeypatch.setattr(devices, "release", lambda device: room.__setitem__(0, room[0] + 4))
+    monkeypatch.setattr(devices, "free_memory", lambda device: room[0])
+
+    def use(key, needed):
+        def load():
+            loads.append(key)
+            room[0] -= 4
+            return key.upper()
+
+        with devices.borrowed(key, "cuda", needed, load) as model:
+            assert model == key.upper()
+
+    for key in ("a", "b", "a", "a", "b"):
+        use(key, 4)
+    assert loads == ["a", "b"]
+    use("c", 4)  # no room: the one that was used least lately goes
+    use("b", 4)
+    use("a", 4)
+    assert loads == ["a", "b", "c", "a"]
+    devices.unload_all()
+
+
+def test_batches_fit_the_memory(monkeypatch):
+    monkeypatch.setattr(devices, "free_memory", lambda device: 10_000)
+    assert devices.batch_that_fits("cuda", 1000, 16) == 8
+    assert devices.batch_that_fits("cuda", 1000, 4) == 4
+    assert devices.batch_that_fits("cuda", 50_000, 4) == 1
+    assert devices.batch_that_fits("cpu", 1, 4) == 1
+    assert devices.free_memory("cpu") > 0
+
+
+def test_devices_that_are_not_here_are_told():
+    assert devices.choose("cpu") == "cpu" and devices.choose("auto") in ("cpu", "cuda", "mps")
+    missing = "mps" if devices.choose("auto") != "mps" else "cuda"
+    with pytest.raises(UsageError, match="leave --device out"):
+        devices.choose(missing)
+    assert devices.precision("cuda", "auto") == "fp16" and devices.precision("cpu", "auto") == "fp32"
+    assert devices.precision("cpu", "bf16") == "bf16"
