@@ -47,7 +47,7 @@ def check(path: Path) -> None:
 
 def batch(device: str, seconds: float) -> int:
     """How many windows of stereo of so many seconds fit on the device at once."""
-    return devices.batch_that_fits(device, int(2 * seconds * _ACTIVATIONS), 16)
+    return devices.batch_that_fits(device, "apollo", int(2 * seconds * _ACTIVATIONS), 16)
 
 
 def restore(windows: list[Audio], device: str, precision: str, tell: Callable[[str], None]) -> list[Audio]:
@@ -67,13 +67,17 @@ def restore(windows: list[Audio], device: str, precision: str, tell: Callable[[s
             raise NotPossibleError(why_not_possible())
         key = ("apollo", path, path.stat().st_mtime_ns)
         with devices.borrowed(key, how.device, path.stat().st_size, lambda: load(path, how.device)) as model:
+            arithmetic = devices.precision(
+                how.device, precision, lambda kind: restored(model, some[0].T[:1, :RATE], how.device, kind)
+            )
 
             def run(rows: Audio) -> Audio:
-                return restored(model, rows.T, how.device, devices.precision(how.device, precision)).T
+                return restored(model, rows.T, how.device, arithmetic).T
 
             if how.short:
                 return [devices.in_halves(run, audio, EDGE) for audio in some]
-            made = run(np.concatenate(_alike(some), axis=1))
+            with devices.measured(how.device, "apollo", len(some)):
+                made = run(np.concatenate(_alike(some), axis=1))
         ends = np.cumsum([audio.shape[1] for audio in some])[:-1]
         return [part[: len(audio)] for part, audio in zip(np.split(made, ends, axis=1), some, strict=True)]
 

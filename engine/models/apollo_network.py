@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from engine.errors import NotPossibleError
 from engine.models.device import Precision, autocast
+from engine.models.torch_file import read_state
 
 _EPS = 1e-5
 _HEADS = 8
@@ -158,26 +158,20 @@ def load(path: Path, device: str) -> Apollo:
     Raises:
         NotPossibleError: it is the checkpoint of something else.
     """
-    import pickle
-
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        found: dict[str, Any] = dict(loaded.get("state_dict", loaded))
         state = {
             name.removeprefix("audio_model."): value.float()
-            for name, value in found.items()
+            for name, value in read_state(path).items()
             if not name.endswith(("cos_freq", "sin_freq"))  # computed, not learnt
         }
         model = network_for(state)
         model.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise NotPossibleError(f"{path.name} is not a checkpoint of Apollo: get it again.") from error
     return model.eval().requires_grad_(False).to(device)
 
 
-def restored(
-    model: Apollo, rows: npt.NDArray[np.float32], device: str, precision: Precision
-) -> npt.NDArray[np.float32]:
+def restored(model: Apollo, rows: npt.NDArray[np.float32], device: str, how: Precision) -> npt.NDArray[np.float32]:
     """``(rows, samples)`` in and out."""
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), autocast(device, how):
         return model(torch.from_numpy(np.ascontiguousarray(rows)).to(device)).float().cpu().numpy()

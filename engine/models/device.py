@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import psutil
 
+from engine import memory
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
 from engine.text import size
@@ -21,6 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Precision = Literal["fp32", "fp16", "bf16"]
 _SPARE = 600_000_000  # bytes that are left to the system, the screen and the libraries
+_HALF_ERROR = 0.02  # relative, of one run of a network
 _USED = 0.8  # of what is then free
 
 
@@ -63,18 +65,52 @@ def total_memory() -> int | None:
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
-def batch_that_fits(device: str, cost: int, most: int) -> int:
-    """How many items of ``cost`` bytes each can be worked on at once: 1 to ``most``; 1 on a processor."""
+def batch_that_fits(device: str, model: str, guess: int, most: int) -> int:
+    """How many items of ``model`` can be worked on at once: 1 to ``most``; 1 on a processor.
+
+    ``guess`` is the bytes that an item takes, until it was measured on this machine (see :func:`measured`).
+    """
     if device == "cpu":
         return 1  # nothing is gained by more: one item keeps all cores busy
+    cost = memory.recall(_memory_of(model, device)) or guess
     return max(1, min(most, int(free_memory(device) * _USED / cost)))
 
 
-def precision(device: str, wanted: str) -> Precision:
-    """``wanted``, or for ``auto`` half precision on NVIDIA, else single (bf16 is slower on most processors)."""
+def _memory_of(model: str, device: str) -> str:
+    return f"bytes of {model} on {device}"
+
+
+@contextmanager
+def measured(device: str, model: str, items: int) -> Iterator[None]:
+    """Remembers the memory that ``items`` took at their worst while this lasts, where the device tells."""
+    if device != "cuda":
+        yield
+        return
+    import torch
+
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    yield
+    taken = (torch.cuda.max_memory_allocated() - before) / items
+    if taken > (memory.recall(_memory_of(model, device)) or 0.0):
+        memory.remember(_memory_of(model, device), taken)
+
+
+def precision(device: str, wanted: str, compute: Callable[[Precision], Audio]) -> Precision:
+    """``wanted``; for ``auto`` the half precision in which ``compute`` comes out as in single, on NVIDIA alone.
+
+    On processors half precision is slower (bf16 four times on AVX2), so that there ``auto`` means single.
+    """
     if wanted in ("fp32", "fp16", "bf16"):
         return wanted  # type: ignore[return-value]
-    return "fp16" if device == "cuda" else "fp32"
+    if device != "cuda":
+        return "fp32"
+    exact = compute("fp32")
+    for how in ("fp16", "bf16"):
+        error = float(np.linalg.norm(compute(how) - exact) / max(float(np.linalg.norm(exact)), 1e-9))
+        if error <= _HALF_ERROR:  # false for what is not a number
+            return how
+    return "fp32"
 
 
 @contextmanager

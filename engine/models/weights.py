@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
@@ -31,6 +31,7 @@ from engine.text import printable, short_path, size
 
 State = Literal["verified", "damaged", "missing"]
 Progress = Callable[[int, int], None]
+Convert = Callable[[Path, Path], None]
 _BLOCK = 1 << 16
 _TRIES = 5
 _TIMEOUT = 30
@@ -163,8 +164,8 @@ def remove(weights: Weights) -> bool:
         for item in (path, _record(weights), _part(weights), folder() / f"{path.name}.hash.json"):
             item.unlink(missing_ok=True)
         if cached is not None:
-            cached.resolve().unlink(missing_ok=True)
-            cached.unlink(missing_ok=True)
+            for item in (cached.resolve(), cached):
+                item.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(explain_os_error(error, printable(str(path)))) from error
     return was_there
@@ -175,7 +176,7 @@ def _part(weights: Weights) -> Path:
 
 
 def get(
-    weights: Weights, check: Callable[[Path], None], *, convert: Callable[[Path, Path], None] | None = None,
+    weights: Weights, check: Callable[[Path], None], *, convert: Convert | None = None,
     given: Path | None = None, progress: Progress | None = None, cancelled: threading.Event | None = None,
 ) -> Path:  # fmt: skip
     """Download the file unless it is here; ``check(path)`` raises where it is not the model.
@@ -197,46 +198,65 @@ def get(
             raise UsageError(
                 f"There is no room for {size(weights.size)} in {short_path(path.parent)}: free some space."
             )
-        if given is None and not weights.repo:
-            return _from_url(weights, check, progress, cancelled)
-        source = given if given is not None else _from_hub(weights, progress, cancelled)
-        return _taken_over(weights, source, check, convert, ours=given is not None)
+        brought = given if given is not None else _cached(weights)
+        if brought is not None:
+            return _taken_over(weights, brought, check, convert, copy=given is not None)
+        return _downloaded(_located(weights), check, convert, progress, cancelled)
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the model in {short_path(path.parent)}")) from error
 
 
-def _from_url(
-    weights: Weights, check: Callable[[Path], None], progress: Progress | None, cancelled: threading.Event | None
-) -> Path:
+def _located(weights: Weights) -> Weights:
+    """With its address, and what the Hub says of its size and hash. Raises UsageError."""
+    if not weights.repo:
+        return weights
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
+    from engine.models.hub import locate
+
+    found = locate(weights.repo, weights.hub_filename, weights.revision)
+    return replace(weights, url=found.url, size=found.size or weights.size, sha256=found.sha256)
+
+
+def _downloaded(
+    weights: Weights, check: Callable[[Path], None], convert: Convert | None, progress: Progress | None,
+    cancelled: threading.Event | None,
+) -> Path:  # fmt: skip
     path, part = path_of(weights), _part(weights)
     _fetch(weights, part, progress, cancelled)
     digest = file_hash(part)
-    expected = weights.sha256 or _remembered(weights)
+    expected = weights.sha256 or (_remembered(weights) if convert is None else "")
     if expected and digest != expected:
         part.unlink()
         raise UsageError(f"{weights.filename} came with a wrong hash and was thrown away: try again later.")
     try:
-        check(part)
+        if convert is not None:
+            convert(part, path)
+            digest = file_hash(path)
+        else:
+            check(part)
     except NotPossibleError as error:
         part.unlink()
         raise UsageError(f"What came is not {weights.filename}: it was thrown away; try again later.") from error
-    write_json(_record(weights), {"sha256": digest, "size": part.stat().st_size, "url": weights.url})
-    part.replace(path)
+    kept = path if convert is not None else part
+    write_json(_record(weights), {"sha256": digest, "size": kept.stat().st_size, "url": weights.url})
+    if convert is None:
+        part.replace(path)
+    part.unlink(missing_ok=True)
     return path
 
 
 def _taken_over(
-    weights: Weights, source: Path, check: Callable[[Path], None], convert: Callable[[Path, Path], None] | None,
-    *, ours: bool,
-) -> Path:  # fmt: skip
-    """The kept file of a published one: converted, copied from what the user gave, or as it lies in the cache."""
+    weights: Weights, source: Path, check: Callable[[Path], None], convert: Convert | None, *, copy: bool
+) -> Path:
+    """The kept file of a published one: converted, copied from what the user gave, or as it lies in the Hub's cache."""
     path = path_of(weights)
     if not source.is_file():
         raise UsageError(f"{printable(str(source))} is not there: check the path.")
     try:
         if convert is not None:
             convert(source, path)
-        elif ours:
+        elif copy:
             check(source)
             part = _part(weights)
             shutil.copyfile(source, part)
@@ -252,22 +272,13 @@ def _taken_over(
     return path
 
 
-def _from_hub(weights: Weights, progress: Progress | None, cancelled: threading.Event | None) -> Path:
-    """The file in the Hub's cache, downloaded where it is not there, with the hash that the Hub tells."""
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
-    from engine.models import hub
-
-    return hub.download(
-        weights.repo, weights.hub_filename, weights.revision, size=weights.size, progress=progress, cancelled=cancelled
-    )
-
-
 def _fetch(weights: Weights, part: Path, progress: Progress | None, cancelled: threading.Event | None) -> None:
     """Download into ``part``, from where it broke off; a broken connection is taken up again a few times."""
     problem = ""
     for _ in range(_TRIES):
         before = part.stat().st_size if part.exists() else 0
+        if weights.sha256 and before == weights.size:
+            return  # it was whole already
         try:
             if _fetch_once(weights, part, progress, cancelled):
                 return

@@ -7,8 +7,6 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -32,7 +30,10 @@ class _Handler(BaseHTTPRequestHandler):
         payload = server.files[name]
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         self.send_response(206 if start else 200)
-        self.send_header("X-Repo-Commit", COMMIT)
+        revision = self.path.split("/resolve/")[-1].split("/")[0]
+        self.send_header(
+            "X-Repo-Commit", revision if len(revision) == 40 else "0123456789abcdef0123456789abcdef01234567"
+        )
         self.send_header("ETag", f'"{server.hashes.get(name) or hashlib.sha256(payload).hexdigest()}"')
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(payload) - start))
@@ -43,6 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
             cut = server.cuts.pop(0) if server.cuts else len(payload)
             self.wfile.write(payload[start : start + cut])
             if cut < len(payload) - start:
+                self.wfile.flush()
+                server.ended.wait(server.hold)
                 self.close_connection = True
 
     def log_message(self, *_):
@@ -51,13 +54,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub(files):
-    """``files``: name to bytes. ``.cuts``: bytes that the next connections give; ``.hashes``: other ones than true."""
+    """``files``: name to bytes. ``.cuts``: bytes that the next connections give before they break off, after ``.hold``
+    seconds; ``.hashes``: other ones than the true ones."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.files, server.cuts, server.hashes, server.asked = dict(files), [], {}, []
+    server.hold, server.ended = 0.0, threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
     finally:
+        server.ended.set()
         server.shutdown()
         server.server_close()

@@ -42,7 +42,9 @@ def recipe(tmp_path, chain='"apollo"'):
 def test_the_published_sizes_are_what_is_published():
     network = Apollo(882, (5,) * 79 + (47,), 256, 6)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(16.54e6, rel=1e-3)
-    assert sum(p.numel() for p in Apollo(882, (5,) * 79 + (47,), 384, 6).parameters()) == pytest.approx(36.6e6, rel=1e-2)
+    assert sum(p.numel() for p in Apollo(882, (5,) * 79 + (47,), 384, 6).parameters()) == pytest.approx(
+        36.6e6, rel=1e-2
+    )
 
 
 def test_positions_turn_pairs_and_keep_lengths():
@@ -51,7 +53,9 @@ def test_positions_turn_pairs_and_keep_lengths():
     pairs, before = turned.unflatten(-1, (4, 2)), features.unflatten(-1, (4, 2))
     assert torch.allclose(pairs.norm(dim=-1), before.norm(dim=-1), atol=1e-5)
     assert torch.allclose(turned[..., 0, :], features[..., 0, :])
-    angle = torch.atan2(pairs[..., 3, 0, 1], pairs[..., 3, 0, 0]) - torch.atan2(before[..., 3, 0, 1], before[..., 3, 0, 0])
+    angle = torch.atan2(pairs[..., 3, 0, 1], pairs[..., 3, 0, 0]) - torch.atan2(
+        before[..., 3, 0, 1], before[..., 3, 0, 0]
+    )
     assert torch.allclose(torch.cos(angle), torch.full_like(angle, math.cos(3)), atol=1e-4)  # position 3, rate 1
     norm = RMSNorm(4)(torch.randn(1, 4, 5) * 30)
     assert torch.allclose(norm.square().mean(dim=1), torch.ones(1, 5), atol=1e-4)

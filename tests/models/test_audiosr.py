@@ -9,6 +9,7 @@ import math
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ import soundfile
 torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
 pytest.importorskip("safetensors", reason="needs the extra 'ai'")
 
-from engine import costs  # noqa: E402
+from engine import costs, memory  # noqa: E402
 from engine.audio.resample import resample  # noqa: E402
 from engine.errors import NotPossibleError, UsageError  # noqa: E402
 from engine.events import BatchDone, Progress, SongWarning, TaskFailed  # noqa: E402
@@ -419,7 +420,8 @@ def test_every_rung_of_the_ladder_is_gone_down_and_told(songs, model, recipe, mo
     monkeypatch.setattr(devices, "free_memory", lambda device: 1 << 40)
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self)
-    monkeypatch.setattr(devices, "precision", lambda device, wanted: "fp32")
+    monkeypatch.setattr(devices, "measured", lambda *_: nullcontext())
+    monkeypatch.setattr(AudioSR, "precision", lambda *_: "fp32")
     session = Session([songs / "Two.mp3"], recipe=recipe, variants=["02"])
     session.__dict__["device"] = "cuda"
     events = execute(session)
@@ -446,7 +448,7 @@ def test_one_item_at_a_time_gives_what_a_batch_gives(compact):
 
 
 def test_what_takes_hours_is_left_out_unless_it_is_named(songs, model, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(costs, "_memory", lambda: tmp_path / "costs.json")
+    monkeypatch.setattr(memory, "path", lambda: tmp_path / "measured.json")
     slow = tmp_path / "slow.toml"
     slow.write_text((tmp_path / "sr.toml").read_text().replace("steps = 2", "steps = 50"))
     session = Session([songs], recipe=str(slow))
@@ -457,7 +459,7 @@ def test_what_takes_hours_is_left_out_unless_it_is_named(songs, model, recipe, t
     stage, params = AudioSr(), AudioSrParams(steps=50)
     costs.learn(stage, params, "cpu", 10.0, 100.0)
     assert costs.factor(stage, params, "cpu") == pytest.approx(10.0, rel=1e-3)
-    assert json.loads((tmp_path / "costs.json").read_text())
+    assert json.loads((tmp_path / "measured.json").read_text())
     assert not next(t for t in Session([songs], recipe=str(slow)).tasks if t.id == "02_audiosr_direct").impossible
     assert costs.factor(stage, dataclasses.replace(params, steps=25), "cpu") == pytest.approx(7.15, rel=0.01)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine import memory
 from engine.errors import NotPossibleError, UsageError
 from engine.models import device as devices
 from engine.models.device import Attempt
@@ -112,13 +113,36 @@ def test_models_are_kept_and_make_room_for_others(monkeypatch):
     devices.unload_all()
 
 
-def test_batches_fit_the_memory(monkeypatch):
+def test_batches_fit_the_memory_that_was_measured(monkeypatch, tmp_path):
+    torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
+    monkeypatch.setattr(memory, "path", lambda: tmp_path / "measured.json")
     monkeypatch.setattr(devices, "free_memory", lambda device: 10_000)
-    assert devices.batch_that_fits("cuda", 1000, 16) == 8
-    assert devices.batch_that_fits("cuda", 1000, 4) == 4
-    assert devices.batch_that_fits("cuda", 50_000, 4) == 1
-    assert devices.batch_that_fits("cpu", 1, 4) == 1
-    assert devices.free_memory("cpu") > 0
+    assert devices.batch_that_fits("cuda", "m", 1000, 16) == 8
+    assert devices.batch_that_fits("cuda", "m", 1000, 4) == 4
+    assert devices.batch_that_fits("cuda", "m", 50_000, 4) == 1
+    assert devices.batch_that_fits("cpu", "m", 1, 4) == 1
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 500)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    for peak in (4500, 2500):  # the worst is what counts
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda peak=peak: peak)
+        with devices.measured("cuda", "m", 2):
+            pass
+    assert devices.batch_that_fits("cuda", "m", 1000, 16) == 4
+    (tmp_path / "measured.json").write_text("[broken")
+    assert devices.batch_that_fits("cuda", "m", 1000, 16) == 8
+
+
+def test_half_precision_is_used_where_it_comes_out_the_same():
+    exact = np.linspace(-1, 1, 100).astype(np.float32)
+
+    def computing(**errors):
+        return lambda how: exact * np.float32(1 + errors.get(how, 0.0))
+
+    assert devices.precision("cuda", "auto", computing(fp16=0.001)) == "fp16"
+    assert devices.precision("cuda", "auto", computing(fp16=float("nan"), bf16=0.01)) == "bf16"
+    assert devices.precision("cuda", "auto", computing(fp16=0.1, bf16=0.1)) == "fp32"
+    assert devices.precision("cpu", "auto", computing()) == "fp32"
+    assert devices.precision("cpu", "bf16", computing(bf16=1.0)) == "bf16"
 
 
 def test_devices_that_are_not_here_are_told():
@@ -126,5 +150,3 @@ def test_devices_that_are_not_here_are_told():
     missing = "mps" if devices.choose("auto") != "mps" else "cuda"
     with pytest.raises(UsageError, match="leave --device out"):
         devices.choose(missing)
-    assert devices.precision("cuda", "auto") == "fp16" and devices.precision("cpu", "auto") == "fp32"
-    assert devices.precision("cpu", "bf16") == "bf16"

@@ -77,7 +77,7 @@ def check(path: Path) -> None:
 
 def batch(device: str) -> int:
     """How many pieces of stereo fit on the device at once."""
-    return devices.batch_that_fits(device, 2 * _ACTIVATIONS, 8)
+    return devices.batch_that_fits(device, "audiosr", 2 * _ACTIVATIONS, 8)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Extender:
         """Full-band audio for each piece, in step with it. Peaks should be about 0.5."""
 
         def work(some: list[Piece], how: devices.Attempt) -> list[Audio]:
-            with self._model(how.device) as network:
+            with self._model(how.device) as network, devices.measured(how.device, "audiosr", len(some)):
                 return self._run(network, some, how, after_step)
 
         return devices.down_the_ladder(work, pieces, self.device, self.tell)
@@ -159,7 +159,7 @@ class Extender:
         rows = np.concatenate([p.audio.T for p in some])
         made = extended(
             network, rows, self.top, noise, self.sampling, Frugal(how.short, how.short), how.device,
-            devices.precision(how.device, self.precision), lambda done: after_step(done / self.sampling.steps),
+            network.precision(how.device, self.precision), lambda done: after_step(done / self.sampling.steps),
         )  # fmt: skip
         ends = np.cumsum([p.audio.shape[1] for p in some])[:-1]
         return [np.ascontiguousarray(part.T) for part in np.split(made, ends)]

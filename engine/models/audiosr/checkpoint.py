@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import NotPossibleError
 from engine.models.audiosr.network import AudioSR, compact, parts_of
+from engine.models.torch_file import read_state
 
 _KIND = "AudioSR, what inference needs"
 
@@ -19,12 +19,9 @@ _KIND = "AudioSR, what inference needs"
 def write_compact(checkpoint: Path, path: Path, *, half: bool = False) -> None:
     """See :func:`engine.models.audiosr.convert`. Nothing that is pickled in the checkpoint is run."""
     try:
-        state = _read(checkpoint)
-        kept = compact(state)
+        kept = compact(read_state(checkpoint))
         AudioSR(*parts_of(kept))
-    except (KeyError, RuntimeError, ValueError, TypeError, EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise NotPossibleError(f"{checkpoint.name} is not AudioSR's checkpoint: get it again.") from error
     temporary = path.with_name(f"{path.name}.making")
     try:
@@ -38,19 +35,6 @@ def write_compact(checkpoint: Path, path: Path, *, half: bool = False) -> None:
 
 def _stored(value: torch.Tensor, half: bool) -> torch.Tensor:
     return value.to(torch.float16 if half and value.ndim else torch.float32).contiguous().clone()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import pickle
-
-    try:
-        try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # an older format of the file, which cannot be mapped
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(str(error)) from error
-    return dict(loaded.get("state_dict", loaded))
 
 
 def check_compact(path: Path) -> None:

@@ -19,7 +19,7 @@ from engine.models.audiosr.mel import log_mel
 from engine.models.audiosr.unet import unet_for
 from engine.models.audiosr.vae import decoder_for, encoder_for
 from engine.models.audiosr.vocoder import vocoder_for
-from engine.models.device import Precision, autocast
+from engine.models.device import Precision, autocast, precision
 
 STRIDE = 8  # mel frames and bands to one place of the latent
 UNCONDITIONAL = -11.4981  # the condition that says nothing: what the encoder makes of silence
@@ -65,7 +65,21 @@ class AudioSR(nn.Module):
         for name, part in parts.items():
             getattr(self, name).load_state_dict(part, assign=True)
         self.scale = scale
+        self._precisions: dict[tuple[str, str], Precision] = {}
         self.latents = parts["decoder"]["post_quant_conv.weight"].shape[0]
+
+    def precision(self, device: str, wanted: str) -> Precision:
+        """The arithmetic to use: tried once on the UNet, which does nearly all of the work."""
+
+        def compute(how: Precision) -> npt.NDArray[np.float32]:
+            draw = torch.Generator().manual_seed(0)
+            x = torch.randn((1, 2 * self.latents, 16, mels.MELS // STRIDE), generator=draw).to(device)
+            with torch.inference_mode(), autocast(device, how):
+                return self.unet(x, torch.full((1,), 500, device=device)).float().cpu().numpy()
+
+        if (device, wanted) not in self._precisions:
+            self._precisions[device, wanted] = precision(device, wanted, compute)
+        return self._precisions[device, wanted]
 
     def latent_shape(self, samples: int) -> tuple[int, int, int]:
         """(channels, time, frequency) of the latent of so many samples (a multiple of 30,720)."""
@@ -148,10 +162,10 @@ def compact(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def extended(
     network: AudioSR, rows: npt.NDArray[np.float32], top: float, noise: Callable[[int], npt.NDArray[np.float32]],
-    sampling: Sampling, frugal: Frugal, device: str, precision: Precision, after_step: Callable[[int], None],
+    sampling: Sampling, frugal: Frugal, device: str, how: Precision, after_step: Callable[[int], None],
 ) -> npt.NDArray[np.float32]:  # fmt: skip
     """:meth:`AudioSR.forward` for arrays: ``(rows, samples)`` in and out."""
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), autocast(device, how):
         made = network(
             torch.from_numpy(np.ascontiguousarray(rows)).to(device), top,
             lambda number: torch.from_numpy(noise(number)).to(device), sampling, frugal, after_step,

@@ -1,0 +1,36 @@
+"""Figures that were measured on this machine and are remembered: one small file in the user's cache."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from engine.files import write_json
+
+_lock = threading.Lock()
+
+
+def path() -> Path:
+    """Where they lie."""
+    return user_cache_path("mp3restore", appauthor=False) / "measured.json"
+
+
+def recall(name: str) -> float | None:
+    """The figure of that name, where there is one."""
+    return _all().get(name)
+
+
+def remember(name: str, value: float) -> None:
+    """Keep a figure; a disk that does not take it is no reason to stop."""
+    with _lock, suppress(OSError):
+        write_json(path(), {**_all(), name: value})
+
+
+def _all() -> dict[str, float]:
+    with suppress(OSError, ValueError, AttributeError):
+        return {str(name): float(value) for name, value in json.loads(path().read_text("utf-8")).items()}
+    return {}
