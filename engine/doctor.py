@@ -12,6 +12,8 @@ from typing import Literal
 
 from engine import __version__, monitor
 from engine.models import deepfilternet
+from engine.models import device as devices
+from engine.models.cards import cards
 from engine.text import size
 
 Verdict = Literal["ok", "note", "problem"]
@@ -31,7 +33,7 @@ class Finding:
 def examine(folder: Path) -> list[Finding]:
     """Look at everything; ``folder`` is where results would go. Never raises."""
     checks: list[Callable[[], Finding]] = [
-        _program, _machine, _libsndfile, _ffmpeg, _deepfilternet, _gpu, _torch, _audio, lambda: _disk(folder),
+        _program, _machine, _libsndfile, _ffmpeg, _deepfilternet, _gpu, _torch, _models, _audio, lambda: _disk(folder),
     ]  # fmt: skip
     return [_safely(check) for check in checks]
 
@@ -81,15 +83,27 @@ def _gpu() -> Finding:
     machine = monitor.Machine(Path())
     found = machine.gpus()
     if not found:
-        return Finding("GPU", "ok", "no NVIDIA GPU; everything in this version runs on the processor")
+        return Finding("GPU", "ok", "no NVIDIA GPU; models run on the processor, the large ones slowly")
     names = [f"{g.name} ({size(g.memory_total)})" if g.memory_total else g.name for g in found]
     return Finding("GPU", "ok", f"{', '.join(names)}, driver {machine.driver()}")
 
 
 def _torch() -> Finding:
     if importlib.util.find_spec("torch") is None:
-        return Finding("PyTorch", "ok", "not installed; no model of this version needs it")
-    return Finding("PyTorch", "ok", importlib.metadata.version("torch"))
+        advice = "For AudioSR, Apollo and HiFi-GAN BWE run 'pip install \".[ai]\"' in the program's folder."
+        return Finding("PyTorch", "note", "not installed; the offline recipe works without", advice)
+    version, device = importlib.metadata.version("torch"), devices.choose("auto")
+    if device == "cpu" and monitor.Machine(Path()).gpus():
+        advice = "Install the build for your GPU (pytorch.org says which), or models run on the processor."
+        return Finding("PyTorch", "note", f"{version}, which does not find the GPU", advice)
+    return Finding("PyTorch", "ok", f"{version}, models run on {device}")
+
+
+def _models() -> Finding:
+    missing = [card.name for card in cards() if card.files and card.state(thoroughly=False) == "missing"]
+    if missing:
+        return Finding("models", "note", f"not here: {', '.join(missing)}", "See 'mp3restore models list'.")
+    return Finding("models", "ok", "all here")
 
 
 def _audio() -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
@@ -40,9 +41,10 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> Material:
     record = store.record(song)
     analysis = record.analysis if record is not None else None
     final = {task.id: task for task in tasks if task.is_final}
+    endings = Counter(task.stage.name for task in final.values())
     found: dict[str, Contender] = {}
     for marker in store.markers(song):
-        contender = _of_marker(store, marker, final.get(marker.task))
+        contender = _of_marker(store, marker, final.get(marker.task), endings)
         if contender is not None:
             found[contender.key] = contender
     _join_stems(found)
@@ -52,13 +54,13 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> Material:
     for key, task in final.items():
         if key not in found:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
-            found[key] = Contender(key, _title(key, task), chain=_chain(task), missing=why)
+            found[key] = Contender(key, _title(key, task, endings), chain=_chain(task), missing=why)
     cutoff = analysis.cutoff.hz if analysis is not None else None
     contenders = tuple(found[key] for key in sorted(found))
-    return Material(printable(song.id), contenders, store.out / LISTENING / song.key, cutoff, song.path)
+    return Material(printable(song.id), contenders, store.out / LISTENING / song.key, cutoff)
 
 
-def _of_marker(store: Store, marker: Marker, task: Task | None) -> Contender | None:
+def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Contender | None:
     """What a finished task offers; None for steps on the way and for files that are gone."""
     paths = [store.out / o.path for o in marker.outputs if not o.path.startswith("_chunks/")]
     if not paths or not all(p.is_file() for p in paths):
@@ -66,11 +68,10 @@ def _of_marker(store: Store, marker: Marker, task: Task | None) -> Contender | N
     chain = _chain(task) if task is not None else STAGES[marker.recipe["stage"]].title if _known(marker) else ""
     return Contender(
         key=marker.task,
-        title=_title(marker.task, task),
+        title=_title(marker.task, task, endings),
         parts=tuple(Part(p.stem, p, rate=marker.rate) for p in paths),
         chain=chain,
         note=printable(marker.note),
-        gain=marker.gain,
         sha256=marker.outputs[0].sha256 if len(paths) == 1 else "",
         is_plain=marker.task == PLAIN,
     )
@@ -88,7 +89,7 @@ def _join_stems(found: dict[str, Contender]) -> None:
         return
     other = {p.name.removesuffix(_ENHANCED): p.path for p in enhanced.parts}
     parts = tuple(Part(p.name, p.path, other.get(p.name), p.rate) for p in stems.parts)
-    found[stems.key] = Contender(stems.key, stems.title, parts, stems.chain, stems.note, stems.gain)
+    found[stems.key] = Contender(stems.key, stems.title, parts, stems.chain, stems.note)
     del found[enhanced.key]
 
 
@@ -107,10 +108,14 @@ def _chain(task: Task) -> str:
     return " → ".join(step.stage.title for step in task.lineage())
 
 
-def _title(key: str, task: Task | None) -> str:
+def _title(key: str, task: Task | None, endings: Counter[str]) -> str:
+    """The last stage's, which does not tell enough where several variants end with the same."""
     if key == PLAIN:
         return "Plain decode"
-    return task.stage.title if task is not None else printable(key.partition("_")[2].replace("_", " ") or key)
+    plain = printable(key.partition("_")[2].replace("_", " ") or key)
+    if task is None:
+        return plain
+    return f"{task.stage.title} ({plain})" if endings[task.stage.name] > 1 else task.stage.title
 
 
 # --- of anything ------------------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ class Contender:
     """Something that can be heard on the transport.
 
     ``key`` is the variant's name, ``title`` what the user reads, ``chain`` how it was made, ``note`` what has to
-    be said honestly about it, ``gain`` what it lost in dB so as not to clip, ``sha256`` its file's hash where
-    that is known, ``missing`` why it cannot be heard (yet).
+    be said honestly about it, ``sha256`` its file's hash where that is known, ``missing`` why it cannot be heard
+    (yet).
     """
 
     key: str
@@ -57,7 +57,6 @@ class Contender:
     parts: tuple[Part, ...] = ()
     chain: str = ""
     note: str = ""
-    gain: float = 0.0
     sha256: str = ""
     missing: str = ""
     is_plain: bool = False
@@ -76,7 +75,6 @@ class Material:
     contenders: tuple[Contender, ...]
     folder: Path
     cutoff: float | None = None
-    source: Path | None = None
 
 
 @dataclass

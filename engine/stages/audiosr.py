@@ -70,7 +70,7 @@ class AudioSr(ChunkedStage):
 
     name = "audiosr"
     title = "AudioSR super-resolution"
-    cost = 79.0  # for 50 steps
+    cost = 50.0  # for 50 steps
     neural = True
     fade = "matched"
     adds = True

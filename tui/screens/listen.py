@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _FRAMES_PER_SECOND = 20
 _VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
-_LINES_EACH = 4  # of a variant that says all about itself
+_LINES_EACH = 6  # of a variant that says all about itself
 _LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
 View = Literal["one", "side by side", "difference"]
@@ -303,8 +303,9 @@ class ListenScreen(Screen[None]):
             return text
         heard = f", heard at {round(gains[contender.key], 1) + 0.0:+.1f} dB" if contender.key in gains else ""
         text.append(f"\n   {loudness}{heard}", "dim")
-        if contender.note:
-            text.append(_indented(contender.note, width), "dim")
+        for said in (contender.chain, contender.note):
+            if said:
+                text.append(_indented(said, width), "dim")
         return text
 
     def _loudness(self, contender: Contender) -> str:

@@ -58,10 +58,11 @@ class AudioSR(nn.Module):
 
     def __init__(self, parts: Mapping[str, Mapping[str, Tensor]], scale: float) -> None:
         super().__init__()
-        self.unet = unet_for(parts["unet"])
-        self.encoder = encoder_for(parts["encoder"])
-        self.decoder = decoder_for(parts["decoder"])
-        self.vocoder = vocoder_for(parts["vocoder"])
+        with torch.device("meta"):  # without memory, and without drawing weights that are replaced at once
+            self.unet = unet_for(parts["unet"])
+            self.encoder = encoder_for(parts["encoder"])
+            self.decoder = decoder_for(parts["decoder"])
+            self.vocoder = vocoder_for(parts["vocoder"])
         for name, part in parts.items():
             getattr(self, name).load_state_dict(part, assign=True)
         self.scale = scale
