@@ -153,10 +153,11 @@ class _LineView:
                 self.say(f"{event.songs} songs, results go to {printable(event.out)}")
             case events.SongStarted() if event.tasks:
                 self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}")
-            case events.Progress() if event.chunk and time.monotonic() - self._last_progress > 5:
+            case events.Progress() if time.monotonic() - self._last_progress > (5 if event.chunk else 60):
                 self._last_progress = time.monotonic()
                 left = duration(self._session.estimate.time_left())
-                self.say(f"  {event.variant}: chunk {event.chunk} of {event.chunks}, about {left} left in all")
+                done = f"chunk {event.chunk} of {event.chunks}" if event.chunk else f"{event.fraction:.0%}"
+                self.say(f"  {event.variant}: {done}, about {left} left in all")
             case events.TaskDone():
                 self.say(f"  {event.variant} ({event.stage}) done in {duration(event.seconds)}, {event.realtime:.1f}x")
             case events.TaskSkipped():

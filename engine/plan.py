@@ -66,7 +66,7 @@ class Task:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def cutoff(self, song: float | None) -> float | None:
-        """Hz above which the task's result holds nothing, for a song that was cut off at ``song`` Hz."""
+        """Hz up to which the task's result is whole, for a song that was cut off at ``song`` Hz."""
         before = self.parent.cutoff(song) if self.parent is not None else song
         return self.stage.cutoff_after(before, self.params)
 

@@ -194,10 +194,9 @@ def get(
     path = path_of(weights)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(path.parent).free < weights.size + _SPARE:
-            raise UsageError(
-                f"There is no room for {size(weights.size)} in {short_path(path.parent)}: free some space."
-            )
+        needed = int(weights.size * (1.5 if convert is not None else 1))  # what is kept is less than half as large
+        if shutil.disk_usage(path.parent).free < needed + _SPARE:
+            raise UsageError(f"There is no room for {size(needed)} in {short_path(path.parent)}: free some space.")
         brought = given if given is not None else _cached(weights)
         if brought is not None:
             return _taken_over(weights, brought, check, convert, copy=given is not None)

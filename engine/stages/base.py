@@ -87,7 +87,7 @@ class Context(Protocol):
     analysis: SongAnalysis
     seed: int
     device: str
-    cutoff: float | None  # Hz above which the input holds nothing; None where nothing was cut off
+    cutoff: float | None  # Hz up to which the input is whole; None where nothing was cut off
 
     @property
     def input(self) -> Signal:
@@ -146,7 +146,7 @@ class Stage:
         return self.cost if device == "cpu" or not self.neural else self.cost / GPU_GAIN
 
     def cutoff_after(self, before: float | None, params: Any) -> float | None:
-        """Hz above which the result holds nothing, where its input holds nothing above ``before``."""
+        """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
 
     def run(self, context: Context, params: Any) -> Rendered:

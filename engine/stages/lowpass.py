@@ -34,12 +34,11 @@ class Lowpass(Stage):
     Parameters = LowpassParams
 
     def cutoff_after(self, before: float | None, params: LowpassParams) -> float:
-        chosen = before - params.margin_hz if before is not None else _FALLBACK
-        return max(params.cutoff_hz or chosen, 2 * params.transition_hz)
+        return _cutoff(before, params) - params.transition_hz
 
     def run(self, context: Context, params: LowpassParams) -> Rendered:
         signal = context.input
-        cutoff = self.cutoff_after(context.cutoff, params)
+        cutoff = _cutoff(context.cutoff, params)
         if cutoff >= signal.rate / 2:
             context.warn(f"A low-pass at {cutoff / 1000:.1f} kHz lies beyond what the song can hold: nothing is cut.")
             return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal))
@@ -51,6 +50,12 @@ class Lowpass(Stage):
             lambda: apply_fir(_watched(context, signal), taps),
             note=f"low-passed at {cutoff / 1000:.1f} kHz",
         )
+
+
+def _cutoff(before: float | None, params: LowpassParams) -> float:
+    """Where the filter ends."""
+    chosen = before - params.margin_hz if before is not None else _FALLBACK
+    return max(params.cutoff_hz or chosen, 2 * params.transition_hz)
 
 
 def _watched(context: Context, signal: Signal) -> Iterator[Audio]:
