@@ -19,6 +19,15 @@ from tests.player.soundcard import SoundCard, why_no_sound_card
 MUSIC = Path(__file__).resolve().parents[2] / "shared" / "music"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What is measured here, and models that lie on this machine, are none of the tests' business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("HF_HOME", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def music() -> Path:
     """The folder of real songs and encodings; tests that need it are skipped without it."""

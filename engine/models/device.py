@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import platform
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import psutil
 
-from engine import memory
+from engine import memory, monitor
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
 from engine.text import size
@@ -26,11 +29,29 @@ _HALF_ERROR = 0.02  # relative, of one run of a network
 _USED = 0.8  # of what is then free
 
 
+def likely() -> str:
+    """``cpu``, ``cuda`` or ``mps``, as far as can be told without the seconds that importing torch takes."""
+    if importlib.util.find_spec("torch") is None:
+        return "cpu"
+    build = importlib.metadata.version("torch").partition("+")[2]
+    if platform.system() == "Darwin":
+        return "mps" if platform.machine() == "arm64" else "cpu"
+    if build == "cpu":
+        return "cpu"
+    return "cuda" if build.startswith("rocm") or _gpu_memory() is not None else "cpu"
+
+
+def _gpu_memory() -> int | None:
+    """Bytes of memory of the first GPU that NVML tells of."""
+    found = monitor.Machine(Path()).gpus()
+    return (found[0].memory_total or 0) if found else None
+
+
 def choose(wanted: str) -> str:
     """``cpu``, ``cuda`` or ``mps`` for what the user wants (or ``auto``). Raises UsageError where it is not here."""
-    if wanted == "cpu" or importlib.util.find_spec("torch") is None:
-        if wanted in ("auto", "cpu"):
-            return "cpu"
+    if wanted == "cpu" or (wanted == "auto" and likely() == "cpu"):
+        return "cpu"
+    if importlib.util.find_spec("torch") is None:
         raise UsageError(f"--device {wanted} needs PyTorch: install the extra 'ai', or leave --device out.")
     import torch
 
@@ -42,6 +63,15 @@ def choose(wanted: str) -> str:
     return wanted
 
 
+def total_memory() -> int | None:
+    """Bytes of memory of the GPU that networks would run on; None where they would run on the processor."""
+    if likely() == "cpu":
+        return None
+    if likely() == "mps":
+        return int(psutil.virtual_memory().total // 2)  # shared with everything else
+    return _gpu_memory() or 0
+
+
 def free_memory(device: str) -> int:
     """Bytes that a model may use on ``device`` now."""
     if device == "cuda":
@@ -51,18 +81,6 @@ def free_memory(device: str) -> int:
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(max(0, free + kept - _SPARE))
     return int(max(0, psutil.virtual_memory().available - _SPARE))
-
-
-def total_memory() -> int | None:
-    """Bytes of memory of the GPU that networks would run on; None where they would run on the processor."""
-    here = choose("auto")
-    if here == "cpu":
-        return None
-    if here == "mps":
-        return int(psutil.virtual_memory().total // 2)  # shared with everything else
-    import torch
-
-    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def batch_that_fits(device: str, model: str, guess: int, most: int) -> int:

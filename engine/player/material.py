@@ -191,7 +191,7 @@ def _library(paths: Sequence[Path], out: Path | None) -> list[Material]:
     if any(p.is_relative_to(result) for p in paths):
         return []
     try:
-        session = Session(paths, result, DEFAULT)
+        session = Session(paths, result, DEFAULT, device="cpu")
     except UsageError:
         return []
     songs = [s for s in session.songs if session.store.markers(s)]

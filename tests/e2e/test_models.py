@@ -26,7 +26,7 @@ from tests.models.test_hifigan_bwe import checkpoint as tiny_hifigan_bwe
 RECIPE = """
 format = 1
 [defaults.audiosr]
-steps = 4
+steps = 2
 sampler = "dpm++"
 [variants.01_baseline]
 chain = ["decode"]

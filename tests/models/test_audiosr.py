@@ -387,6 +387,19 @@ def test_the_image_stays_and_silence_stays_silent(tmp_path, recipe, model):
     assert np.corrcoef(late.T)[0, 1] > 0.99  # nearly equal channels get nearly the same, out of the same noise
 
 
+def test_mono_songs_stay_mono_and_songs_without_a_cutoff_stay_what_they_are(tmp_path, recipe, pretend):
+    pretend.makes = lambda audio, place: audio * 0.5
+    added, song, _ = made_of(tmp_path, noise(6, 1), recipe)
+    assert added.shape == song.shape and added.shape[1] == 1 and pretend.heard[0].shape == (audiosr.PIECE, 1)
+    pretend.heard.clear()
+    library = tmp_path / "full"
+    library.mkdir()
+    soundfile.write(library / "Full.flac", noise(3), 44100)
+    session = Session([library], recipe=recipe, variants=["02"])
+    events = execute(session)
+    assert any("left it as it is" in e.text for e in events if isinstance(e, SongWarning)) and not pretend.heard
+
+
 def test_mid_and_side_come_back_as_left_and_right(tmp_path, recipe, pretend):
     pretend.makes = lambda audio, place: audio * 0.5
     plain, _, _ = made_of(tmp_path, noise(6), recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import memory
+from engine import memory, recipes
 from engine.errors import NotPossibleError, UsageError
 from engine.models import device as devices
 from engine.models.device import Attempt
@@ -150,3 +150,19 @@ def test_devices_that_are_not_here_are_told():
     missing = "mps" if devices.choose("auto") != "mps" else "cuda"
     with pytest.raises(UsageError, match="leave --device out"):
         devices.choose(missing)
+
+
+def test_the_recipe_that_fits_is_found_without_torch(monkeypatch):
+    def fitting(memory, build, models=True):
+        monkeypatch.setattr(devices.importlib.metadata, "version", lambda name: f"2.13.0{build}")
+        monkeypatch.setattr(devices, "_gpu_memory", lambda: memory)
+        monkeypatch.setattr(devices.platform, "system", lambda: "Windows")
+        monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: object())
+        for stage in recipes.STAGES.values():
+            monkeypatch.setattr(type(stage), "why_not_possible", lambda self, params: "" if models else "not here")
+        return recipes.load("auto").name
+
+    assert fitting(16_000_000_000, "+cu130") == "gpu-best"
+    assert fitting(8_000_000_000, "+cu130") == "gpu-fast"
+    assert fitting(16_000_000_000, "+cpu") == fitting(None, "+cu130") == "cpu-overnight"
+    assert fitting(16_000_000_000, "+cu130", models=False) == "offline"

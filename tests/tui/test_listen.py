@@ -59,6 +59,7 @@ def test_variants_are_listed_toggled_and_judged(drive, restored, quick):
             "Two.mp3",
             "Plain decode",
             "Offline restorer",
+            "Plain decode → Offline",
             "generated above",
             "LUFS",
             "levels matched",
