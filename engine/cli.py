@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class Screens:
     """What opens the user interface; each gives the exit code.
 
-    ``dashboard(paths, out, recipe, jobs)`` and ``listening(materials, contenders of a blind test, trials)``.
+    ``dashboard(paths, out, recipe, jobs, device)`` and ``listening(materials, contenders of a blind test, trials)``.
     """
 
-    dashboard: Callable[[list[Path], Path | None, str, int], int]
+    dashboard: Callable[[list[Path], Path | None, str, int, str], int]
     listening: Callable[[list[Material], tuple[str, ...] | None, int | None], int]
 
 
@@ -103,7 +103,7 @@ def run(
     names = [name.strip() for name in variants.split(",") if name.strip()]
     given = [Path(p) for p in paths or []]
     if not (no_tui or dry_run or as_json):
-        _dashboard(given, Path(out) if out else None, recipe, jobs)
+        _dashboard(given, Path(out) if out else None, recipe, jobs, device.value)
     from engine import headless, recipes
     from engine.session import Session
 
@@ -117,13 +117,17 @@ def run(
     raise typer.Exit(headless.run(session, jobs=jobs, force=force, as_json=as_json))
 
 
-def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> None:
+def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> None:
     """Hand over to the dashboard that :func:`main` was given."""
     screens = _screens_or("The dashboard needs a terminal: add --no-tui to work without it.")
+    if device != Device.AUTO:
+        from engine.models.device import choose
+
+        choose(device)  # what is not here is said now
     for path in paths:
         if not path.exists():
             raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
-    raise typer.Exit(screens.dashboard(paths, out, recipe, jobs))
+    raise typer.Exit(screens.dashboard(paths, out, recipe, jobs, device))
 
 
 @app.command()

@@ -16,11 +16,11 @@ def main() -> None:
     cli.main(cli.Screens(_dashboard, _listening))
 
 
-def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:
+def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> int:
     """Textual is loaded only when the dashboard is really wanted."""
     from tui.app import run_dashboard
 
-    return run_dashboard(paths, out, recipe, jobs)
+    return run_dashboard(paths, out, recipe, jobs, device)
 
 
 def _listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:

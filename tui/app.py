@@ -68,9 +68,10 @@ class RestoreApp(App[None]):
 
     def __init__(
         self, paths: list[Path], out: Path | None = None, recipe: str = "", jobs: int = 0, *,
-        listening: Listening | None = None,
+        device: str = "auto", listening: Listening | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self._device = device
         self._listening = listening
         self.settings: Settings = load_settings()
         self.library: Library | None = None
@@ -175,7 +176,7 @@ class RestoreApp(App[None]):
     @work(thread=True, exclusive=True, group="open")
     def _open(self, paths: list[Path]) -> None:
         try:
-            session = Session(paths, self._out, self._recipe)
+            session = Session(paths, self._out, self._recipe, device=self._device)
         except RestoreError as error:
             text = str(error)
             self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))
@@ -532,10 +533,10 @@ def run_listening(materials: list[Material], blind: tuple[str, ...] | None, tria
     return app.return_code or 0
 
 
-def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int) -> int:
+def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> int:
     """Show the dashboard until the user leaves it. Gives the exit code."""
     pixels.ask_terminal()
-    app = RestoreApp(paths, out, recipe, jobs)
+    app = RestoreApp(paths, out, recipe, jobs, device=device)
     with quiet_stderr():
         try:
             app.run()
