@@ -18,7 +18,6 @@ from engine.errors import UsageError
 from engine.recipes import Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params, Stage
-from engine.text import duration
 
 _PATIENCE = 20.0  # times the playing time that a variant may take without having been asked for by name
 _A_SONG = 240.0  # seconds
@@ -38,7 +37,7 @@ class Task:
     """One stage in the graph. ``id`` is its variant's name, or a hash where it only leads to one.
 
     ``variant`` is the variant that it ends or, for a step on the way, the first one that it serves.
-    ``impossible`` is empty, or one sentence about why it cannot be done on this machine.
+    ``impossible`` is empty, or one sentence about why it is not done on this machine; ``too_slow`` where it could be.
     """
 
     id: str
@@ -49,6 +48,7 @@ class Task:
     suffix: str
     is_final: bool
     impossible: str
+    too_slow: bool = False
 
     def recipe_of(self) -> dict[str, Any]:
         """What decides the task's result, but for the song and what comes before."""
@@ -78,19 +78,23 @@ class Task:
 Chain = tuple[Step, ...]  # the stages from the source on
 
 
-def build(recipe: Recipe, wanted: Iterable[str] = (), device: Callable[[], str] = lambda: "cpu") -> list[Task]:
+def build(
+    recipe: Recipe, wanted: Iterable[str] = (), device: Callable[[], str] = lambda: "cpu", patient: Iterable[str] = (),
+) -> list[Task]:  # fmt: skip
     """The tasks that the wanted variants (all enabled ones, where none are named) need, in order.
 
-    What would take very long on ``device`` (which is only asked for where it matters) is left out unless it is named.
+    What would take very long on ``device`` (which is only asked for where it matters) is left out, unless it is
+    wanted by name or one of the ``patient``.
 
     Raises:
         UsageError: a wanted variant is not in the recipe or cannot be made on this machine.
     """
     names = [_find(recipe, name) for name in wanted]
+    waited_for = {*names, *patient}
     chains: dict[str, Chain] = {}
     for variant in recipe.variants.values():
         if variant.enabled or variant.name in names:
-            chains[variant.name] = _whole_chain(variant, chains)
+            chains[variant.name] = _whole_chain(variant, chains, waited_for, device)
     for name in names:
         if why := _why_not_possible(chains[name]):
             raise UsageError(f"{name} cannot be made here. {why}")
@@ -99,15 +103,18 @@ def build(recipe: Recipe, wanted: Iterable[str] = (), device: Callable[[], str] 
         if chain in ends:
             raise UsageError(f"The variants {ends[chain].name} and {name} are the same: switch one of them off.")
         ends[chain] = recipe.variants[name]
+    waited_for_steps = {step for name in waited_for & chains.keys() for step in _prefixes(chains[name])}
     tasks: dict[Chain, Task] = {}
-    patient = set(names)
     for name in names or chains:
-        for length in range(1, len(chains[name]) + 1):
-            prefix = chains[name][:length]
+        for prefix in _prefixes(chains[name]):
             if prefix not in tasks:
-                why = _why_not_possible(prefix) or ("" if name in patient else _why_not_worth_it(prefix, device))
-                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]), why)
+                slow = _why_not_worth_it(prefix, device, waited_for_steps)
+                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]), slow)
     return list(tasks.values())
+
+
+def _prefixes(chain: Chain) -> list[Chain]:
+    return [chain[:length] for length in range(1, len(chain) + 1)]
 
 
 def _find(recipe: Recipe, wanted: str) -> str:
@@ -118,15 +125,19 @@ def _find(recipe: Recipe, wanted: str) -> str:
     raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
 
 
-def _whole_chain(variant: Variant, chains: dict[str, Chain]) -> Chain:
+def _whole_chain(variant: Variant, chains: dict[str, Chain], waited_for: set[str], device: Callable[[], str]) -> Chain:
     """The variant's chain behind that of the best variant that it may start from."""
     if not variant.sources:
         return variant.chain
-    made = [chains[name] for name in variant.sources if name in chains]
+    made = [name for name in variant.sources if name in chains]
     if not made:
         raise UsageError(f"{variant.name} starts from {' or '.join(variant.sources)}, and none of them is switched on.")
-    best = next((chain for chain in made if not _why_not_possible(chain)), made[0])
-    return best + variant.chain
+
+    def will_be_made(name: str) -> bool:
+        slow = name not in waited_for and _why_not_worth_it(chains[name], device, set())
+        return not (slow or _why_not_possible(chains[name]))
+
+    return chains[next(filter(will_be_made, made), made[0])] + variant.chain
 
 
 def _why_not_possible(chain: Chain) -> str:
@@ -134,18 +145,26 @@ def _why_not_possible(chain: Chain) -> str:
     return next((why for step in chain if (why := STAGES[step.stage].why_not_possible(step.params))), "")
 
 
-def _why_not_worth_it(chain: Chain, device: Callable[[], str]) -> str:
-    """Empty, or one sentence about how long the chain would take."""
-    seconds = sum(costs.factor(STAGES[s.stage], s.params, device()) for s in chain if STAGES[s.stage].neural)
+def _why_not_worth_it(chain: Chain, device: Callable[[], str], waited_for: set[Chain]) -> str:
+    """Empty, or one sentence about how long the chain would take, but for what of it is ``waited_for`` anyway."""
+    if _why_not_possible(chain):
+        return ""
+    first = max((length for length in range(len(chain) + 1) if chain[:length] in waited_for), default=0)
+    steps = [(STAGES[step.stage], step.params) for step in chain[first:]]
+    seconds = sum(costs.factor(stage, params, device()) for stage, params in steps if stage.neural)
     if seconds <= _PATIENCE:
         return ""
     return (
-        f"It would take about {duration(seconds * _A_SONG)} for a song of four minutes on this machine: "
-        "name it (--variants) to make it all the same."
+        f"It would take about {_roughly(seconds * _A_SONG)} for a song of four minutes on this machine: "
+        "switch it on, or name it (--variants), to make it all the same."
     )
 
 
-def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None, impossible: str) -> Task:
+def _roughly(seconds: float) -> str:
+    return f"{seconds / 3600:.0f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+
+
+def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None, slow: str) -> Task:
     step = prefix[-1]
     return Task(
         id=ending.name if ending is not None else "step-" + hashlib.sha256(repr(prefix).encode()).hexdigest()[:12],
@@ -155,5 +174,6 @@ def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | Non
         variant=ending.name if ending is not None else serves,
         suffix=ending.suffix if ending is not None else "",
         is_final=ending is not None,
-        impossible=impossible,
+        impossible=_why_not_possible(prefix) or slow,
+        too_slow=bool(slow),
     )

@@ -37,7 +37,7 @@ class SongPlan:
 class Session:
     """One run: the songs below ``paths``, a recipe and an output folder.
 
-    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``patient`` are variants that may take however long.
 
     Raises:
         UsageError: something given does not exist or does not fit; the message says what to do.
@@ -45,11 +45,11 @@ class Session:
 
     def __init__(
         self, paths: Sequence[Path], out: Path | None = None, recipe: str = recipes.DEFAULT,
-        variants: Iterable[str] = (), device: str = "auto",
+        variants: Iterable[str] = (), device: str = "auto", patient: Iterable[str] = (),
     ) -> None:  # fmt: skip
         self._wanted_device = device
         self.recipe = recipes.load(recipe)
-        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device)
+        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device, patient)
         self.store = Store(out if out is not None else default_output(paths))
         found = find_songs(paths, self.store.out)
         if not found:

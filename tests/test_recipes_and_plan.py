@@ -107,3 +107,39 @@ def test_missing_and_unreadable_recipes_are_told(tmp_path):
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="UTF-8"):
         recipes.load(str(tmp_path / "bad.toml"))
+
+
+SLOW = """
+format = 1
+[variants.01_baseline]
+chain = ["decode"]
+[variants.02_slow]
+chain = ["decode", "audiosr"]
+[variants.03_slower]
+chain = ["decode", "lowpass", "audiosr"]
+[variants.07_mastered]
+from = ["03_slower", "02_slow", "01_baseline"]
+chain = ["master"]
+"""
+
+
+def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
+    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "")
+    recipe = recipes.parse(SLOW, "slow", "slow")
+
+    def plan(*wanted, device="cpu", patient=()):
+        tasks = {t.id: t for t in build(recipe, wanted, lambda: device, patient)}
+        made = {name for name, task in tasks.items() if not task.impossible and task.is_final}
+        mastered = tasks.get("07_mastered")
+        return made, mastered and mastered.parent.id
+
+    assert plan() == ({"01_baseline", "07_mastered"}, "01_baseline")
+    assert plan(patient=["02_slow"]) == ({"01_baseline", "02_slow", "07_mastered"}, "02_slow")
+    assert plan("07", "03") == ({"01_baseline", "03_slower", "07_mastered"}, "03_slower")
+    assert plan("02")[0] == {"01_baseline", "02_slow"}
+    assert plan(device="cuda") == ({"01_baseline", "02_slow", "03_slower", "07_mastered"}, "03_slower")
+    slow = next(t for t in build(recipe) if t.id == "02_slow")
+    assert slow.too_slow and "about 3 h for a song of four minutes" in slow.impossible
+    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "not here")
+    slow = next(t for t in build(recipe) if t.id == "02_slow")
+    assert not slow.too_slow and slow.impossible == "not here"

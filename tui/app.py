@@ -72,6 +72,7 @@ class RestoreApp(App[None]):
     ) -> None:  # fmt: skip
         super().__init__()
         self._device = device
+        self._patient: set[str] = set()  # variants that may take however long
         self._listening = listening
         self.settings: Settings = load_settings()
         self.library: Library | None = None
@@ -173,10 +174,19 @@ class RestoreApp(App[None]):
         self._paths = paths
         self._open(paths)
 
+    def be_patient(self, variant: str) -> None:
+        """Have a variant made that was left out for the time it takes."""
+        if self.session is not None and self.session.running:
+            self.notify("A run is under way: stop it first (t).", severity="warning")
+            return
+        self._patient.add(variant)
+        self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
+        self._open(self._paths)
+
     @work(thread=True, exclusive=True, group="open")
     def _open(self, paths: list[Path]) -> None:
         try:
-            session = Session(paths, self._out, self._recipe, device=self._device)
+            session = Session(paths, self._out, self._recipe, device=self._device, patient=self._patient)
         except RestoreError as error:
             text = str(error)
             self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))

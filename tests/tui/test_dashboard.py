@@ -471,3 +471,23 @@ def test_no_color_is_respected(drive, monkeypatch):
                 assert color is None or color.red == color.green == color.blue
 
     drive(app, script)
+
+
+def test_many_variants_leave_room_for_names_and_slow_ones_can_be_switched_on(drive, songs, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "")
+    monkeypatch.setattr("engine.models.audiosr.fingerprint", lambda model: "a model")
+    app = RestoreApp([songs], recipe="gpu-best")
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await until(pilot, lambda: "about 3 h" in screen_text(app))
+        text = screen_text(app)
+        assert "t/One.mp3" in text and "takes too long" in text
+        assert all(number in text for number in ("01", "02", "03", "08", "09", "10", "11", "12", "07"))
+        assert state(app, "Two.mp3", "02_audiosr_direct") == "impossible"
+        await pilot.press("tab", "down", "space")
+        await until(pilot, lambda: app.library is not None and state(app, "Two.mp3", "02_audiosr_direct") == "todo")
+        assert state(app, "Two.mp3", "03_audiosr_lp") == "impossible"
+        assert any("however long it takes" in n.message for n in app._notifications)
+
+    drive(app, script, size=(110, 34))

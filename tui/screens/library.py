@@ -162,6 +162,9 @@ class LibraryScreen(Screen[None]):
         library, table = self.app.library, self.query_one(SongTable)
         if library is None or table.current is None:
             return
+        if any(task.too_slow and task.id == event.variant for task in library.session.tasks):
+            self.app.be_patient(event.variant)
+            return
         views = library.songs if event.for_all else table.marked or [table.current]
         on = library.toggle(views, event.variant)
         whom = "all songs" if event.for_all else f"{len(views)} marked songs" if table.marked else "this song"

@@ -27,6 +27,7 @@ _SORTS: dict[str, Callable[[SongView], object]] = {
     "length": lambda v: -(v.analysis.duration if v.analysis else -1.0),
 }
 _HEADER_LINES = 1
+_NAME = 14  # cells that a song's name has at least, where other columns can make room
 
 
 class SongTable(ScrollView, can_focus=True):
@@ -216,15 +217,20 @@ class SongTable(ScrollView, can_focus=True):
     def _columns(self, width: int) -> list[tuple[str, int]]:
         """(name, cells) of the columns that fit; the name takes what is left."""
         variants = self._library.final if self._library is not None else []
-        shown = [(t.id, 5) for t in variants]
+        facts: list[tuple[str, int]] = []
         if width >= 56:
-            shown = [("length", 7), ("cutoff", 7), ("lost", 5), *shown]
+            facts = [("length", 7), ("cutoff", 7), ("lost", 5)]
         if width >= 74:
-            shown.insert(1, ("source", 9 if width < 100 else 18 if width < 130 else 26))
-        if width >= 130:
-            shown.append(("done", 7))
-        left = width - 2 - sum(cells for _, cells in shown)
-        return [("mark", 2), ("song", max(8, left)), *shown]
+            facts.insert(1, ("source", 9 if width < 100 else 18 if width < 130 else 26))
+        after = [("done", 7)] if width >= 130 else []
+
+        def left() -> int:
+            return width - 2 - sum(cells for _, cells in (*facts, *after)) - 5 * len(variants)
+
+        for name in ("done", "source", "length", "cutoff", "lost"):  # many variants: the name comes first
+            if left() < _NAME:
+                facts, after = ([c for c in columns if c[0] != name] for columns in (facts, after))
+        return [("mark", 2), ("song", max(8, left())), *facts, *((t.id, 5) for t in variants), *after]
 
     def render_line(self, y: int) -> Strip:
         """One line of the table."""

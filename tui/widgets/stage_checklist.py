@@ -78,7 +78,8 @@ class StageChecklist(OptionList):
         elif shown.seconds is not None and shown.state == "done":
             line.append(f"  {duration(shown.seconds)} {shown.device}", "dim")
         else:
-            line.append(f"  {MEANINGS[shown.state]}", "dim")
+            slow = task.too_slow and shown.state == "impossible"
+            line.append(f"  {'takes too long' if slow else MEANINGS[shown.state]}", "dim")
         return line
 
     def _stage_lines(self, task: Task, view: SongView) -> list[Text]:
