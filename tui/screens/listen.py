@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _FRAMES_PER_SECOND = 20
 _VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
-_LINES_EACH = 6  # of a variant that says all about itself
 _LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
 View = Literal["one", "side by side", "difference"]
@@ -261,7 +260,7 @@ class ListenScreen(Screen[None]):
         favourite = read_verdict(material.folder).favourite
         gains = player.gains()
         options = self.query_one("#variants-heard", OptionList)
-        lines = [self._variant_lines(n, c, gains, favourite) for n, c in enumerate(self._contenders, 1)]
+        lines = self._lines_that_fit(gains, favourite)
         wanted = next((n for n, c in enumerate(self._contenders) if c.key == player.current), None)
         with self.prevent(OptionList.OptionHighlighted):
             if options.option_count == len(lines):
@@ -275,16 +274,26 @@ class ListenScreen(Screen[None]):
                 )
             options.highlighted = wanted
 
-    def _variant_lines(self, number: int, contender: Contender, gains: dict[str, float], favourite: str) -> Text:
-        """What a variant is: its title, its level, what has to be said. Where room is short, only the one in play
-        says it all."""
+    def _lines_that_fit(self, gains: dict[str, float], favourite: str) -> list[Text]:
+        """Every variant with all that is to be said of it; where room is short only the one in play, or none."""
         player = self.player
         assert player is not None
-        size = self.query_one("#variants-heard").size
-        width = max(20, size.width - 2)
+        numbered = list(enumerate(self._contenders, 1))
+        lines: list[Text] = []
+        for all_of in (lambda c: True, lambda c: c.key == player.current, lambda c: False):
+            lines = [self._variant_lines(n, c, gains, favourite, short=not all_of(c)) for n, c in numbered]
+            if sum(line.plain.count("\n") + 1 for line in lines) <= self.query_one("#variants-heard").size.height:
+                break
+        return lines
+
+    def _variant_lines(
+        self, number: int, contender: Contender, gains: dict[str, float], favourite: str, *, short: bool
+    ) -> Text:
+        """What a variant is: its title, its level, how it was made, what has to be said; ``short``: on one line."""
+        player = self.player
+        assert player is not None
+        width = max(20, self.query_one("#variants-heard").size.width - 2)
         playing = contender.key == player.current
-        crowded = size.height < _LINES_EACH * len(self._contenders)
-        short = crowded and (not playing or size.height < len(self._contenders) + _LINES_EACH)
         loudness = self._loudness(contender)
         right = f" {loudness}" if short else ""
         star = " ★" if contender.key == favourite else ""
@@ -304,7 +313,7 @@ class ListenScreen(Screen[None]):
         heard = f", heard at {round(gains[contender.key], 1) + 0.0:+.1f} dB" if contender.key in gains else ""
         text.append(f"\n   {loudness}{heard}", "dim")
         for said in (contender.chain, contender.note):
-            if said:
+            if said and said != contender.title:
                 text.append(_indented(said, width), "dim")
         return text
 
