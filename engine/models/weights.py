@@ -197,7 +197,7 @@ def get(
         needed = int(weights.size * (1.5 if convert is not None else 1))  # what is kept is less than half as large
         if shutil.disk_usage(path.parent).free < needed + _SPARE:
             raise UsageError(f"There is no room for {size(needed)} in {short_path(path.parent)}: free some space.")
-        brought = given if given is not None else _cached(weights)
+        brought = given if given is not None else _sound_in_cache(weights)
         if brought is not None:
             return _taken_over(weights, brought, check, convert, copy=given is not None)
         return _downloaded(_located(weights), check, convert, progress, cancelled)
@@ -245,6 +245,15 @@ def _downloaded(
     return path
 
 
+def _sound_in_cache(weights: Weights) -> Path | None:
+    """The file in the Hub's cache, where its bytes are what its name says. Reads all of it."""
+    path = _cached(weights)
+    if path is None:
+        return None
+    name = _named_by_hash(path)
+    return path if not name or file_hash(path) == name else None
+
+
 def _taken_over(
     weights: Weights, source: Path, check: Callable[[Path], None], convert: Convert | None, *, copy: bool
 ) -> Path:
@@ -262,6 +271,7 @@ def _taken_over(
             part.replace(path)
         else:
             check(source)
+            path.unlink(missing_ok=True)  # a damaged one of our own would be found first
             path = source
     except NotPossibleError as error:
         raise UsageError(str(error)) from error

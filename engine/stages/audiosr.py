@@ -90,9 +90,10 @@ class AudioSr(ChunkedStage):
         return None
 
     def note(self, context: Context, params: AudioSrParams) -> str:
-        if context.cutoff is None:
+        top = _top(context)
+        if top is None:
             return "nothing was cut off, so nothing was made"
-        return f"generated above {_top(context) / 1000:.1f} kHz, a guess by a model that learnt from low-passed audio"
+        return f"generated above {top / 1000:.1f} kHz, a guess by a model that learnt from low-passed audio"
 
     def rate(self, signal: Signal) -> int:
         return RATE
@@ -106,12 +107,12 @@ class AudioSr(ChunkedStage):
     def prepare(self, context: Context, params: AudioSrParams) -> _Processor | None:
         from engine.models.audiosr.network import Sampling
 
-        if context.cutoff is None or context.cutoff >= _HIGHEST:
+        top = _top(context)
+        if top is None:
             context.warn("This song has no cutoff that could be found: AudioSR left it as it is.")
             return None
         method: Literal["ddim", "dpm++"] = "ddim" if params.sampler == "ddim" else "dpm++"
         sampling = Sampling(params.steps, method, params.eta, params.guidance)
-        top = _top(context)
         extender = Extender(
             params.model, context.device, top - params.transition_hz, NoiseField(context.seed), sampling,
             params.precision, context.warn,
@@ -123,9 +124,10 @@ class AudioSr(ChunkedStage):
         return _Processor(context, extender, below, gain, level * 10 ** (params.level_db / 20), params.stereo)
 
 
-def _top(context: Context) -> float:
-    assert context.cutoff is not None
-    return float(np.clip(context.cutoff, _LOWEST, _HIGHEST))
+def _top(context: Context) -> float | None:
+    """Hz at which the new band begins; None where nothing that can be heard is missing."""
+    cutoff = context.cutoff
+    return max(cutoff, _LOWEST) if cutoff is not None and cutoff < _HIGHEST else None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,12 @@ def test_what_other_programs_have_in_the_cache_of_the_hub_is_used(tmp_path, get)
     assert "verified" in states.split("apollo: ")[1].split("\n")[0]  # as it lies there, without a copy
     assert not (tmp_path / "models/apollo.bin").exists()
     assert get(None, "apollo", HF_HUB_OFFLINE="1").returncode == 0
+    blob = next(path for path in (tmp_path / "hf").glob("hub/models--JusperLee--Apollo/blobs/*") if path.is_file())
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    assert mp3restore("models", "verify", "apollo", env=get.env).stdout == "apollo: damaged\n"
+    with hub({"pytorch_model.bin": tiny_apollo(tmp_path / "x.bin").read_bytes()}) as server:
+        assert get(server, "apollo").returncode == 0
+    assert mp3restore("models", "verify", "apollo", env=get.env).stdout == "apollo: verified\n"
 
 
 def test_a_download_that_was_killed_goes_on_where_it_was(tmp_path, get):
