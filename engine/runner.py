@@ -74,10 +74,9 @@ class Runner:
         """Work until all is done or stopped."""
         started = time.monotonic()
         self.emit(BatchStarted(len(self.songs), len(self.songs) * len(self.tasks), str(self.store.out)))
+        cost = sum(self.cost(task) for task in self.tasks if not task.impossible)
         for song in self.songs:
-            self.estimate.plan(
-                song.id, _guess_duration(song) * sum(self.cost(t) for t in self.tasks if not t.impossible)
-            )
+            self.estimate.plan(song.id, _guess_duration(song) * cost)
         waiting: queue.SimpleQueue[tuple[int, Song]] = queue.SimpleQueue()
         for item in enumerate(self.songs):
             waiting.put(item)

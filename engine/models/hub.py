@@ -1,4 +1,4 @@
-"""Where files lie on the Hugging Face Hub. HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN are honoured.
+"""Where files lie on the Hugging Face Hub. HF_ENDPOINT and HF_HUB_OFFLINE are honoured.
 
 Its client finds the file and tells its hash; the download is our own, because the client's begins anew when it was
 broken off, and some of these files have six gigabytes.
@@ -40,11 +40,9 @@ def locate(repo: str, filename: str, revision: str) -> Located:
     try:
         facts = get_hf_file_metadata(url)
     except GatedRepoError as error:
-        raise UsageError(f"{name} asks for an account: accept its terms there, then run 'hf auth login'.") from error
+        raise UsageError(f"{name} asks for an account: get the file there, then 'models get --from FILE'.") from error
     except EntryNotFoundError as error:
-        raise UsageError(
-            f"{name} has no {filename} any more: try a newer version of the program, {otherwise}"
-        ) from error
+        raise UsageError(f"{name} has no {filename} any more: update the program, {otherwise}") from error
     except HfHubHTTPError as error:
         code = getattr(error.response, "status_code", "an error")
         raise UsageError(f"{name} could not be asked ({code}): try again later, {otherwise}") from error
