@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,8 @@ FFT = 2048
 HOP = 512
 BINS = FFT // 2 + 1
 _NOISE_BLOCK = 1 << 15
+_COMPARED = 3000.0  # Hz in which the levels of a song and a model are compared
+_MOST_GAIN = 4.0
 # Square root of a periodic Hann window, for analysis and synthesis alike; their product overlaps to 2.
 _WINDOW = np.sqrt(np.hanning(FFT + 1)[:-1]).astype(np.float32)
 _OVERLAP_SUM = FFT / HOP / 2
@@ -88,3 +92,11 @@ def band_power(audio: Audio, rate: int, low: float, high: float) -> float:
     frequencies = np.fft.rfftfreq(len(audio), 1 / rate)
     band = (frequencies >= max(0.0, low)) & (frequencies < high)
     return float((np.abs(spectrum[band]) ** 2).sum())
+
+
+def matching_gain(song: Sequence[Audio], model: Sequence[Audio], rate: int, top: float) -> float:
+    """What makes the pieces that a model made as loud as the song's in the 3 kHz below ``top`` Hz; 1/4 to 4."""
+    before, after = (sum(band_power(p, rate, top - _COMPARED, top) for p in some) for some in (song, model))
+    if before <= 0 or after <= 0:
+        return 1.0
+    return float(np.clip(np.sqrt(before / after), 1 / _MOST_GAIN, _MOST_GAIN))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from engine.audio.readers import Audio
-from engine.errors import NotPossibleError
 from engine.models import device as devices
-from engine.models import weights
+from engine.models import loading
 from engine.models.weights import Weights
 
 RATE = 44100
@@ -24,18 +22,12 @@ _ACTIVATIONS = 60_000_000  # bytes that a second of one channel takes at its wor
 
 def why_not_possible() -> str:
     """Empty where the model can be used, else one sentence."""
-    if importlib.util.find_spec("torch") is None:
-        return "Apollo needs PyTorch: install the extra 'ai' (pip install '.[ai]' in the program's folder)."
-    if weights.find(WEIGHTS) is None:
-        return "The model of Apollo is not here: run 'mp3restore models get apollo'."
-    return ""
+    return loading.why_not_possible("Apollo", WEIGHTS)
 
 
 def fingerprint() -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    if why := why_not_possible():
-        raise NotPossibleError(why)
-    return weights.fingerprint(WEIGHTS)
+    return loading.fingerprint((WEIGHTS,), why_not_possible())
 
 
 def check(path: Path) -> None:
@@ -62,11 +54,7 @@ def restore(windows: list[Audio], device: str, precision: str, tell: Callable[[s
     def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
         from engine.models.apollo_network import load, restored
 
-        path = weights.find(WEIGHTS)
-        if path is None:
-            raise NotPossibleError(why_not_possible())
-        key = ("apollo", path, path.stat().st_mtime_ns)
-        with devices.borrowed(key, how.device, path.stat().st_size, lambda: load(path, how.device)) as model:
+        with loading.borrowed(WEIGHTS, why_not_possible, how.device, lambda path: load(path, how.device)) as model:
             arithmetic = devices.precision(
                 how.device, precision, lambda kind: restored(model, some[0].T[:1, :RATE], how.device, kind)
             )

@@ -14,7 +14,7 @@ from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe, w
 from engine.models.weights import Weights
 
 ModelState = Literal["verified", "damaged", "missing"]
-Convert = Callable[[Path, Path, bool], None]  # (published file, kept file, in half precision)
+Convert = Callable[..., None]  # (published file, kept file, half=in half precision)
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,6 @@ def _card(
     )
 
 
-def _convert(convert: Convert, half: bool, source: Path, path: Path) -> None:
-    convert(source, path, half)
-
-
 def download(
     card: ModelCard, *, given: Path | None = None, half: bool = False,
     progress: weights.Progress | None = None, cancelled: threading.Event | None = None,
@@ -138,10 +134,10 @@ def download(
         raise UsageError(f"{card.name} is not one file: put its files into the folder of models instead.")
     for number, file in enumerate(card.files):
         assert card.check is not None
-        convert = partial(_convert, card.convert, half) if card.convert is not None else None
+        convert = partial(card.convert, half=half) if card.convert is not None else None
         before = sum(other.size for other in card.files[:number])
 
-        def moved(done: int, of: int, before: int = before, file: Weights = file) -> None:
+        def moved(done: int, of: int, before: int = before) -> None:
             if progress is not None:
                 progress(before + done, of if len(card.files) == 1 else card.size)
 

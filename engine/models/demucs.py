@@ -14,7 +14,7 @@ import numpy as np
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
 from engine.models import device as devices
-from engine.models import weights
+from engine.models import loading, weights
 from engine.models.weights import Weights
 
 RATE = 44100
@@ -51,9 +51,7 @@ def why_not_possible(name: str) -> str:
 
 def fingerprint(name: str) -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    if why := why_not_possible(name):
-        raise NotPossibleError(why)
-    return " ".join(weights.fingerprint(file) for file in WEIGHTS[name])
+    return loading.fingerprint(WEIGHTS[name], why_not_possible(name))
 
 
 def check(path: Path) -> None:
@@ -104,11 +102,9 @@ def separate(
     for number, file in enumerate(files):
 
         def work(some: list[Audio], how: devices.Attempt, file: Weights = file) -> list[dict[str, Audio]]:
-            path = weights.find(file)
-            if path is None:
-                raise NotPossibleError(why_not_possible(name))
-            key = ("demucs", path, path.stat().st_mtime_ns)
-            with devices.borrowed(key, how.device, path.stat().st_size, lambda: _load(path, how.device)) as model:
+            with loading.borrowed(
+                file, lambda: why_not_possible(name), how.device, lambda path: _load(path, how.device)
+            ) as model:
                 return [_apply(model, item, how, after_segment) for item in some]
 
         made = devices.down_the_ladder(work, [audio], device, tell)[0]

@@ -65,9 +65,10 @@ def choose(wanted: str) -> str:
 
 def total_memory() -> int | None:
     """Bytes of memory of the GPU that networks would run on; None where they would run on the processor."""
-    if likely() == "cpu":
+    here = likely()
+    if here == "cpu":
         return None
-    if likely() == "mps":
+    if here == "mps":
         return int(psutil.virtual_memory().total // 2)  # shared with everything else
     return _gpu_memory() or 0
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
 from engine.models import device as devices
-from engine.models import weights
+from engine.models import loading
 from engine.models.weights import Weights
 
 RATE = 48000
@@ -27,18 +27,12 @@ WEIGHTS = Weights(
 
 def why_not_possible() -> str:
     """Empty where the model can be used, else one sentence."""
-    if importlib.util.find_spec("torch") is None:
-        return "HiFi-GAN BWE needs PyTorch: install the extra 'ai' (pip install '.[ai]' in the program's folder)."
-    if weights.find(WEIGHTS) is None:
-        return "The model of HiFi-GAN BWE is not here: run 'mp3restore models get hifigan-bwe'."
-    return ""
+    return loading.why_not_possible("HiFi-GAN BWE", WEIGHTS)
 
 
 def fingerprint() -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    if why := why_not_possible():
-        raise NotPossibleError(why)
-    return weights.fingerprint(WEIGHTS)
+    return loading.fingerprint((WEIGHTS,), why_not_possible())
 
 
 def check(path: Path) -> None:
@@ -64,12 +58,10 @@ def extend(audio: Audio, device: str, tell: Callable[[str], None] = lambda _: No
         from engine.models.hifigan_bwe_network import build, run
         from engine.models.torchscript import read_weights
 
-        path = weights.find(WEIGHTS)
-        if path is None:
-            raise NotPossibleError(why_not_possible())
-        key = ("hifigan-bwe", path, path.stat().st_mtime_ns)
-        size = path.stat().st_size
-        with devices.borrowed(key, how.device, size, lambda: build(read_weights(path), how.device)) as model:
+        def load(path: Path) -> Any:
+            return build(read_weights(path), how.device)
+
+        with loading.borrowed(WEIGHTS, why_not_possible, how.device, load) as model:
 
             def one(rows: Audio) -> Audio:
                 return np.ascontiguousarray(run(model, np.ascontiguousarray(rows.T), how.device).T)

@@ -12,7 +12,7 @@ from engine.audio.readers import Audio
 from engine.dsp.filters import filtered, lowpass
 from engine.dsp.gate import activity
 from engine.dsp.headroom import duck_addition
-from engine.dsp.spectrum import band_power
+from engine.dsp.spectrum import matching_gain
 from engine.models import audiosr
 from engine.models.audiosr import LATENT, PIECE, RATE, Extender, NoiseField, Piece
 from engine.stages.base import ChunkedStage, Context, Params, Signal, one_of, parameter, read_at
@@ -24,9 +24,7 @@ _HIGHEST = 21000.0  # Hz; above, there is nothing to hear
 _LOWEST = 2000.0
 _PEAK = 0.5  # what the model's training material was brought to
 _SILENT = 10 ** (-90 / 20)
-_MOST_GAIN = 4.0
 _PROBES, _PROBE = 4, 2 * RATE  # places at which the vocoder's level is compared with the song's, and their length
-_COMPARED = 3000.0  # Hz below the crossover in which levels are compared
 _CHOICES = {
     "model": ("basic", "speech"),
     "sampler": ("ddim", "dpm++"),
@@ -143,10 +141,9 @@ class _Processor:
 
     def together(self, windows: list[Audio], starts: list[int]) -> list[Audio]:
         """What is to be added to the song, for each window."""
-        heard = [np.float32(self.gain) * self._heard(window) for window in windows]
         loud = [n for n, window in enumerate(windows) if activity(window, RATE).any()]
         # The first window begins before the song: places are counted from there.
-        pieces = [Piece(self._turned(heard[n]), starts[n] // LATENT) for n in loud]
+        pieces = [Piece(self._turned(self._heard(windows[n])), starts[n] // LATENT) for n in loud]
         made = self._extended(pieces, starts)
         added = [np.zeros((len(w) - 2 * _CONTEXT, w.shape[1]), np.float32) for w in windows]
         for n, audio in zip(loud, made, strict=True):
@@ -154,10 +151,10 @@ class _Processor:
         return added
 
     def _heard(self, window: Audio) -> Audio:
-        """What the model hears: the song below the crossover, without its mean, filled up to a whole piece."""
+        """What the model hears: the song below the crossover at the model's level, without its mean, a whole piece."""
         low = filtered(window, self.below)
         low -= low.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return np.pad(low, ((0, PIECE - len(low)), (0, 0)))
+        return np.float32(self.gain) * np.pad(low, ((0, PIECE - len(low)), (0, 0)))
 
     def _turned(self, audio: Audio) -> Audio:
         """To mid and side, or back, where that is wanted."""
@@ -193,8 +190,4 @@ def _matched_level(context: Context, extender: Extender, below: Audio, gain: flo
         context.checkpoint()
         piece = read_at(signal, RATE, start * RATE, start * RATE + _PROBE)[:, :channels]
         pieces.append(np.float32(gain) * filtered(piece, below))
-    spoken = extender.speak(pieces)
-    before, after = (sum(band_power(p, RATE, top - _COMPARED, top) for p in some) for some in (pieces, spoken))
-    if before <= 0 or after <= 0:
-        return 1.0
-    return float(np.clip(np.sqrt(before / after), 1 / _MOST_GAIN, _MOST_GAIN))
+    return matching_gain(pieces, extender.speak(pieces), RATE, top)

@@ -13,7 +13,7 @@ from engine.audio.resample import fit, resample
 from engine.dsp.filters import filtered, lowpass
 from engine.dsp.gate import activity
 from engine.dsp.headroom import duck_addition
-from engine.dsp.spectrum import band_power
+from engine.dsp.spectrum import matching_gain
 from engine.models import hifigan_bwe
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
@@ -21,8 +21,6 @@ from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal,
 _SIZE, _OVERLAP, _CONTEXT = 60, 1, 3
 _PROBES, _PROBE = 6, 30  # places at which the model's level is compared with the song's, and their length
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
-_COMPARED = 3000.0  # Hz below the crossover in which levels are compared
-_MOST_GAIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,11 @@ def _matched_gain(context: Context, model: Callable[[Audio], Audio], top: float)
     signal = context.input
     length = min(_frames(_PROBE, signal.rate), signal.frames)
     starts = np.linspace(0, signal.frames - length, _PROBES).astype(int)
-    song_power = model_power = 0.0
+    pieces = []
     channels = 1 if context.analysis.exact_mono else signal.channels
     for start in sorted(set(starts.tolist())):
         context.checkpoint()
         piece = read_window(signal.path, start, start + length, signal.frames)[:, :channels]
         if piece.any():
-            song_power += band_power(piece, signal.rate, top - _COMPARED, top)
-            model_power += band_power(model(piece), signal.rate, top - _COMPARED, top)
-    if song_power <= 0 or model_power <= 0:
-        return 1.0
-    return float(np.clip(np.sqrt(song_power / model_power), 1 / _MOST_GAIN, _MOST_GAIN))
+            pieces.append((piece, model(piece)))
+    return matching_gain([song for song, _ in pieces], [made for _, made in pieces], signal.rate, top)

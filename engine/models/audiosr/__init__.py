@@ -5,7 +5,6 @@ This module knows where the weights are and what is done with them; the networks
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
-from engine.errors import NotPossibleError
 from engine.models import device as devices
-from engine.models import weights
+from engine.models import loading
 from engine.models.weights import Weights
 
 if TYPE_CHECKING:
@@ -43,18 +41,12 @@ _ACTIVATIONS = 2_500_000_000  # bytes that one piece of one channel takes at its
 
 def why_not_possible(model: str) -> str:
     """Empty where the model can be used, else one sentence."""
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
-        return "AudioSR needs PyTorch: install the extra 'ai' (pip install '.[ai]' in the program's folder)."
-    if weights.find(WEIGHTS[model]) is None:
-        return f"The model of AudioSR is not here: run 'mp3restore models get audiosr-{model}' (6 GB)."
-    return ""
+    return loading.why_not_possible("AudioSR", WEIGHTS[model], "safetensors", hint=" (6 GB)")
 
 
 def fingerprint(model: str) -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    if why := why_not_possible(model):
-        raise NotPossibleError(why)
-    return weights.fingerprint(WEIGHTS[model])
+    return loading.fingerprint((WEIGHTS[model],), why_not_possible(model))
 
 
 def convert(checkpoint: Path, path: Path, half: bool = False) -> None:
@@ -167,8 +159,7 @@ class Extender:
     def _model(self, device: str) -> Any:
         from engine.models.audiosr.checkpoint import load
 
-        path = weights.find(WEIGHTS[self.model])
-        if path is None:
-            raise NotPossibleError(why_not_possible(self.model))
-        key = ("audiosr", path, path.stat().st_mtime_ns)
-        return devices.borrowed(key, device, 2 * path.stat().st_size, lambda: load(path, device))
+        file = WEIGHTS[self.model]
+        return loading.borrowed(
+            file, lambda: why_not_possible(self.model), device, lambda path: load(path, device), room=2
+        )

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.models.audiosr.layers import Upsample
+
 HEAD = 32  # channels of an attention head
 BLOCKS = 2  # residual blocks a level
 _GROUPS = 32
@@ -127,18 +129,6 @@ class Downsample(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         """``(batch, channels, time, frequency)`` to half of both."""
         return self.op(signal)
-
-
-class Upsample(nn.Module):
-    """Twice the size in both directions."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """``(batch, channels, time, frequency)`` to twice both."""
-        return self.conv(functional.interpolate(signal, scale_factor=2.0, mode="nearest"))
 
 
 class Block(nn.Sequential):

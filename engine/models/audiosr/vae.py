@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.models.audiosr.layers import Upsample
+
 _GROUPS = 32
 _BLOCKS = 2  # residual blocks a level on the way down; one more on the way up
 
@@ -76,18 +78,6 @@ class Downsample(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         """``(batch, channels, time, mel)`` to half of both."""
         return self.conv(functional.pad(signal, (0, 1, 0, 1)))
-
-
-class Upsample(nn.Module):
-    """Twice the size."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """``(batch, channels, time, mel)`` to twice both."""
-        return self.conv(functional.interpolate(signal, scale_factor=2.0, mode="nearest"))
 
 
 class Level(nn.Module):
