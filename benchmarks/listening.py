@@ -20,12 +20,12 @@ import numpy as np
 import soundfile
 
 from engine.audio.readers import Audio
-from engine.demo import RATE as DEMO_RATE
-from engine.demo import compose
+from engine.commands.demo import RATE as DEMO_RATE
+from engine.commands.demo import compose
 from engine.player.material import of_files
 from engine.player.player import Player
 from engine.player.tracks import Contender, Part
-from engine.session import Session
+from engine.run.session import Session
 from tests.player.soundcard import SoundCard, until, why_no_sound_card
 from tui.app import Listening, RestoreApp
 from tui.screens.listen import ListenScreen

@@ -27,7 +27,7 @@ def make_library(folder: Path) -> Path:
     import soundfile
     import soxr
 
-    from engine.demo import RATE, compose
+    from engine.commands.demo import RATE, compose
 
     piece = compose(24.0)
     for number, name in enumerate(NAMES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import cli
+from engine.commands import cli
 
 if TYPE_CHECKING:
     from engine.player.tracks import Material

@@ -19,15 +19,15 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from engine import recipes
+from engine.commands.export import export, favourites
 from engine.errors import RestoreError
-from engine.export import export, favourites
-from engine.monitor import Machine, Poller, Sample
+from engine.library.records import Song
+from engine.library.scan import default_output
+from engine.machine.monitor import Machine, Poller, Sample
+from engine.planning import recipes
 from engine.player.material import of_song
 from engine.player.tracks import Material
-from engine.scan import default_output
-from engine.session import Session
-from engine.store import Song
+from engine.run.session import Session
 from engine.text import printable
 from tui import pixels
 from tui.model import Library, SongView
@@ -230,7 +230,7 @@ class RestoreApp(App[None]):
 
     @work(thread=True, exclusive=True, group="demo")
     def _make_demo(self) -> None:
-        from engine.demo import write_demo
+        from engine.commands.demo import write_demo
 
         folder = Path.home() / "mp3restore demo"
         try:
@@ -565,7 +565,7 @@ def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, d
 
 def _after(session: Session, *, hung_up: bool) -> int:
     """What becomes of the run that is under way when the dashboard is gone: it goes on, seen or unseen."""
-    from engine import headless
+    from engine.commands import headless
 
     thread = session.thread
     if hung_up:

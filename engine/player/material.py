@@ -12,13 +12,14 @@ from platformdirs import user_data_path
 
 from engine.analysis.song import SongAnalysis
 from engine.errors import UsageError
-from engine.plan import State, Task
+from engine.library.records import Marker, Song
+from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
+from engine.library.store import Store
+from engine.planning.plan import State, Task
+from engine.planning.recipes import DEFAULT
 from engine.player.tracks import Contender, Material, Part
-from engine.recipes import DEFAULT
-from engine.scan import OUTPUT_NAME, SUFFIXES, default_output
-from engine.session import Session
+from engine.run.session import Session
 from engine.stages import STAGES
-from engine.store import Marker, Song, Store
 from engine.text import printable
 
 LISTENING = "_listening"

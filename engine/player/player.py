@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine import child as child_process
 from engine.audio.readers import Audio
 from engine.errors import DecodeError
+from engine.machine import child_process
 from engine.player.levels import LevelMeter, Levels, matched_gains
 from engine.player.output_process import FIELDS
 from engine.player.renderer import gain_of

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from engine.commands.export import export, favourites
 from engine.errors import UsageError
-from engine.export import export, favourites
 from engine.player.material import LISTENING, of_files, of_paths, of_song
 from engine.player.verdicts import change_verdict, read_verdict
-from engine.session import Session
+from engine.run.session import Session
 from tests.conftest import execute, mp3restore
 
 QUICK = (

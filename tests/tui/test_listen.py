@@ -12,7 +12,7 @@ import soundfile
 from engine.player.blind import Kind
 from engine.player.material import LISTENING, of_paths
 from engine.player.verdicts import read_verdict
-from engine.session import Session
+from engine.run.session import Session
 from tests.conftest import execute
 from tests.player.soundcard import has_gap
 from tests.tui.conftest import opened, screen_text, until

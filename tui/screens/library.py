@@ -14,7 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, Input, RichLog, Static
 
-from engine.monitor import Sample
+from engine.machine.monitor import Sample
 from engine.text import duration, short_path
 from tui.model import Library
 from tui.screens.pages import DetailPage

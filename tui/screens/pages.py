@@ -18,9 +18,9 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Label, Static
 
+from engine.commands.analyze import describe
 from engine.errors import RestoreError
-from engine.models.cards import ModelCard, cards, download
-from engine.report import describe
+from engine.models.runtime.cards import ModelCard, cards, download
 from engine.text import duration, printable, short_path, size
 from tui.model import GLYPHS, MEANINGS, Library, SongView
 from tui.screens.dialogs import Choice
@@ -256,7 +256,7 @@ class DoctorPage(Page):
 
     def body(self) -> RenderableType:
         """A line per finding."""
-        from engine.doctor import examine
+        from engine.commands.doctor import examine
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         marks = {"ok": Text("●", "green"), "note": Text("◐", "yellow"), "problem": Text("✗", "bold red")}

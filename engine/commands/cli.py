@@ -104,8 +104,9 @@ def run(
     given = [Path(p) for p in paths or []]
     if not (no_tui or dry_run or as_json):
         _dashboard(given, Path(out) if out else None, recipe, jobs, device.value)
-    from engine import headless, recipes
-    from engine.session import Session
+    from engine.commands import headless
+    from engine.planning import recipes
+    from engine.run.session import Session
 
     if not given:
         raise UsageError("Give the songs or folders to restore.")
@@ -121,7 +122,7 @@ def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, devi
     """Hand over to the dashboard that :func:`main` was given."""
     screens = _screens_or("The dashboard needs a terminal: add --no-tui to work without it.")
     if device != Device.AUTO:
-        from engine.models.device import choose
+        from engine.models.runtime.device import choose
 
         choose(device)  # what is not here is said now
     for path in paths:
@@ -173,8 +174,8 @@ def export(
     link: Annotated[bool, typer.Option("--link", help="Hard-link instead of copying, where the disk can.")] = False,
 ) -> None:
     """Collect the favourites that were chosen while listening in one clean folder."""
-    from engine import export as exporting
-    from engine.session import Session
+    from engine.commands import export as exporting
+    from engine.run.session import Session
 
     session = Session([Path(p) for p in paths], Path(out) if out else None)
     if not exporting.favourites(session.store, session.songs):
@@ -192,7 +193,7 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
 ) -> None:
     """Show what songs are and what was done to them: encoder, cutoff, level, damage."""
-    from engine import report
+    from engine.commands import analyze as report
 
     raise typer.Exit(report.show([Path(f) for f in files], as_json=as_json))
 
@@ -207,7 +208,7 @@ def doctor(
     from rich.table import Table
     from rich.text import Text
 
-    from engine.doctor import examine
+    from engine.commands.doctor import examine
 
     findings = examine(Path(folder))
     if as_json:
@@ -231,7 +232,7 @@ def demo(
     folder: Annotated[str, typer.Argument(help="Where to put the song.")] = "demo",
 ) -> None:
     """Write a short song of our own as an MP3, to try the program with."""
-    from engine.demo import write_demo
+    from engine.commands.demo import write_demo
     from engine.errors import explain_os_error
 
     try:
@@ -249,7 +250,7 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
 ) -> None:
     """What models there are, and whether they are here."""
-    from engine.models.cards import cards
+    from engine.models.runtime.cards import cards
     from engine.text import size
 
     if as_json:
@@ -273,7 +274,7 @@ def get(
     """Download models; a broken download goes on where it stopped."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from engine.models.cards import card, download
+    from engine.models.runtime.cards import card, download
 
     chosen_cards = [card(name) for name in names]
     if given and len(chosen_cards) != 1:
@@ -294,7 +295,7 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Which [default: all].")] = None,
 ) -> None:
     """Check the weights against their hashes (exit code 1: something is damaged)."""
-    from engine.models.cards import card, cards
+    from engine.models.runtime.cards import card, cards
 
     damaged = False
     for chosen in [card(name) for name in names] if names else cards():
@@ -307,7 +308,7 @@ def verify(
 @models.command()
 def path() -> None:
     """Where weights lie; files can be put there by hand. MP3RESTORE_MODELS chooses another folder."""
-    from engine.models.weights import folder
+    from engine.models.runtime.weights import folder
 
     print(folder())
 
@@ -317,8 +318,8 @@ def remove(
     names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Which.")],
 ) -> None:
     """Delete downloaded weights."""
-    from engine.models import weights
-    from engine.models.cards import card
+    from engine.models.runtime import weights
+    from engine.models.runtime.cards import card
 
     for chosen in [card(name) for name in names]:
         if not chosen.files:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import UsageError
-from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe, weights
-from engine.models.weights import Weights
+from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe
+from engine.models.runtime import weights
+from engine.models.runtime.weights import Weights
 
 ModelState = Literal["verified", "damaged", "missing"]
 Convert = Callable[..., None]  # (published file, kept file, half=in half precision)

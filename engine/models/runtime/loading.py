@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import NotPossibleError
-from engine.models import device as devices
-from engine.models import weights
-from engine.models.weights import Weights
+from engine.models.runtime import device as devices
+from engine.models.runtime import weights
+from engine.models.runtime.weights import Weights
 
 
 def why_not_possible(name: str, file: Weights, *more_packages: str, hint: str = "") -> str:
@@ -33,7 +33,7 @@ def fingerprint(files: tuple[Weights, ...], why: str) -> str:
 def borrowed(
     file: Weights, why: Callable[[], str], device: str, load: Callable[[Path], Any], *, room: int = 1
 ) -> AbstractContextManager[Any]:
-    """The network of ``file`` on ``device``, for this thread alone (see :func:`engine.models.device.borrowed`).
+    """The network of ``file`` on ``device``, for this thread alone (see :func:`engine.models.runtime.device.borrowed`).
 
     It takes ``room`` times the file's size. Raises NotPossibleError with ``why()`` where the file is not here.
     """

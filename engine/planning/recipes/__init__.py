@@ -15,7 +15,7 @@ from typing import Any
 from platformdirs import user_config_path
 
 from engine.errors import UsageError, explain_os_error
-from engine.models import device
+from engine.models.runtime import device
 from engine.stages import STAGES
 from engine.stages.base import Params
 
@@ -58,7 +58,7 @@ class Recipe:
 
 def shipped() -> list[str]:
     """Names of the recipes that come with the program."""
-    folder = resources.files("engine.recipes")
+    folder = resources.files("engine.planning.recipes")
     return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
@@ -88,7 +88,7 @@ def load(name: str) -> Recipe:
     if own.is_file():
         return parse(_read(own), name, str(own))
     if name in shipped():
-        text = resources.files("engine.recipes").joinpath(f"{name}.toml").read_text("utf-8")
+        text = resources.files("engine.planning.recipes").joinpath(f"{name}.toml").read_text("utf-8")
         return parse(text, name, f"recipe '{name}'")
     raise UsageError(f"There is no recipe '{name}'{_hint(name, available())}; there are: {', '.join(available())}.")
 

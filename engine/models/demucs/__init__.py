@@ -13,9 +13,9 @@ import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
-from engine.models import device as devices
-from engine.models import loading, weights
-from engine.models.weights import Weights
+from engine.models.runtime import device as devices
+from engine.models.runtime import loading, weights
+from engine.models.runtime.weights import Weights
 
 RATE = 44100
 _CLASSES = ("demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs")

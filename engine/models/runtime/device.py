@@ -16,9 +16,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import psutil
 
-from engine import memory, monitor
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
+from engine.machine import measurements as memory
+from engine.machine import monitor
 from engine.text import size
 
 T = TypeVar("T")

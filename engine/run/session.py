@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engine import plan, recipes
 from engine.analysis.song import SongAnalysis
-from engine.control import Control
 from engine.errors import UsageError
-from engine.estimate import Estimate
-from engine.events import BatchDone, Event, Paused, Resumed
-from engine.models import device as devices
-from engine.plan import State, Task
-from engine.runner import Runner
-from engine.scan import default_output, find_songs
-from engine.store import Song, Store
+from engine.library.records import Song
+from engine.library.scan import default_output, find_songs
+from engine.library.store import Store
+from engine.models.runtime import device as devices
+from engine.planning import plan, recipes
+from engine.planning.plan import State, Task
+from engine.run.control import Control
+from engine.run.estimate import Estimate
+from engine.run.events import BatchDone, Event, Paused, Resumed
+from engine.run.runner import Runner
 from engine.text import printable
 
 _MOST_JOBS = 4

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from engine import costs
 from engine.errors import UsageError
-from engine.recipes import Recipe, Step, Variant
+from engine.planning import costs
+from engine.planning.recipes import Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params, Stage
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
-from engine.models import device as devices
-from engine.models import loading
-from engine.models.weights import Weights
+from engine.models.runtime import device as devices
+from engine.models.runtime import loading
+from engine.models.runtime.weights import Weights
 
 RATE = 48000
 REACH = 6560  # frames on each side that decide a sample: half the receptive field of 13,120
@@ -37,7 +37,7 @@ def fingerprint() -> str:
 
 def check(path: Path) -> None:
     """Raises NotPossibleError where ``path`` is not such a model."""
-    from engine.models.torchscript import read_weights
+    from engine.models.runtime.torchscript import read_weights
 
     names = read_weights(path)
     if not any(name.startswith("_wavenet._layers.") for name in names):
@@ -55,8 +55,8 @@ def extend(audio: Audio, device: str, tell: Callable[[str], None] = lambda _: No
     """
 
     def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
-        from engine.models.hifigan_bwe_network import build, run
-        from engine.models.torchscript import read_weights
+        from engine.models.hifigan_bwe.network import build, run
+        from engine.models.runtime.torchscript import read_weights
 
         def load(path: Path) -> Any:
             return build(read_weights(path), how.device)

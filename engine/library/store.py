@@ -12,79 +12,25 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis, analysis_from_json
-from engine.audio.readers import Audio
+from engine.analysis.song import ANALYSIS_VERSION, analysis_from_json
 from engine.errors import UsageError, explain_os_error
 from engine.files import file_hash, write_json
-from engine.plan import State, Task
-from engine.scan import Found
+from engine.library.chunk_cache import ChunkCache
+from engine.library.layout import fitting_name
+from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
+from engine.library.scan import Found
+from engine.planning.plan import State, Task
 from engine.text import printable
-
-FORMAT = 1
-_NAME_BYTES = 220  # of 255, so that suffixes and temporary names fit
-
-
-@dataclass(frozen=True)
-class Song:
-    """A source file and its place in the output tree. ``key`` is that place, without a suffix."""
-
-    path: Path
-    key: PurePath
-    id: str
-
-
-@dataclass(frozen=True)
-class SongRecord:
-    """What is remembered of a source: valid while its size and time of change stay the same."""
-
-    source: str
-    size: int
-    modified: int
-    sha256: str
-    analysis: SongAnalysis | None
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file of a finished task; ``path`` is relative to the output folder."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Marker:
-    """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip."""
-
-    format: int
-    program: str
-    task: str
-    recipe: dict[str, Any]
-    fingerprint: str
-    inputs: list[str]
-    outputs: list[Output]
-    rate: int
-    channels: int
-    frames: int
-    gain: float
-    note: str
-    device: str
-    seconds: float
-    warnings: list[str]
 
 
 class Store:
@@ -117,7 +63,7 @@ class Store:
 
     def claim(self, found: Found) -> Song:
         """The song's place in the tree; another one where a different, still existing file has taken it."""
-        plain = found.relative.with_name(_fitting(found.relative.stem))
+        plain = found.relative.with_name(fitting_name(found.relative.stem))
         key, number = plain, 2
         while self._taken(key, found.path):
             key = plain.with_name(f"{plain.name} ({number})")
@@ -274,54 +220,3 @@ class Store:
         except (OSError, ValueError):
             return None
         return data if isinstance(data, dict) else None
-
-
-class ChunkCache:
-    """Finished chunks of one task on disk, as float32 arrays. They are lost to no crash."""
-
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._folder = folder / fingerprint[:16]
-        if folder.is_dir():
-            for other in folder.iterdir():
-                if other.is_dir() and other != self._folder:
-                    shutil.rmtree(other, ignore_errors=True)
-
-    def load(self, index: int, shape: tuple[int, int]) -> Audio | None:
-        """The chunk, or None where it is not there or not whole."""
-        try:
-            chunk = np.load(self._folder / f"{index:06d}.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        return chunk if chunk.shape == shape and chunk.dtype == np.float32 else None
-
-    def save(self, index: int, chunk: Audio) -> None:
-        """Keep the chunk: on disk before it has its name. Raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{index:06d}.npy"
-        temporary = path.with_suffix(".tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.save(file, chunk, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-
-    def drop(self) -> None:
-        """Throw the chunks away."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _fitting(stem: str) -> str:
-    """``stem``, shortened where no suffix would fit behind it any more; replaced where Windows forbids it."""
-    if os.name == "nt":
-        stem = "".join("_" if c in '<>:"/\\|?*' or c < " " else c for c in stem).rstrip(". ") or "_"
-    if len(os.fsencode(stem)) <= _NAME_BYTES:
-        return stem
-    mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    while len(os.fsencode(stem)) > _NAME_BYTES - len(mark):
-        stem = stem[:-1]
-    return stem + mark

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.audio.readers import Audio
-from engine.models import device as devices
-from engine.models import loading
-from engine.models.weights import Weights
+from engine.models.runtime import device as devices
+from engine.models.runtime import loading
+from engine.models.runtime.weights import Weights
 
 RATE = 44100
 EDGE = RATE // 2  # frames at both ends of what the model is given whose result cannot be used
@@ -32,7 +32,7 @@ def fingerprint() -> str:
 
 def check(path: Path) -> None:
     """Raises NotPossibleError where ``path`` is not a checkpoint of Apollo (of whatever width)."""
-    from engine.models.apollo_network import load
+    from engine.models.apollo.network import load
 
     load(path, "cpu")
 
@@ -52,7 +52,7 @@ def restore(windows: list[Audio], device: str, precision: str, tell: Callable[[s
     """
 
     def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
-        from engine.models.apollo_network import load, restored
+        from engine.models.apollo.network import load, restored
 
         with loading.borrowed(WEIGHTS, why_not_possible, how.device, lambda path: load(path, how.device)) as model:
             arithmetic = devices.precision(

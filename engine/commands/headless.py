@@ -19,9 +19,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from engine import events
-from engine.plan import State
-from engine.session import Session, SongPlan
+from engine.planning.plan import State
+from engine.run import events
+from engine.run.session import Session, SongPlan
 from engine.text import duration, printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130

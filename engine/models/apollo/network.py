@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.errors import NotPossibleError
-from engine.models.device import Precision, autocast
-from engine.models.torch_file import read_state
+from engine.models.runtime.device import Precision, autocast
+from engine.models.runtime.torch_file import read_state
 
 _EPS = 1e-5
 _HEADS = 8

@@ -211,7 +211,7 @@ def _located(weights: Weights) -> Weights:
         return weights
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
-    from engine.models.hub import locate
+    from engine.models.runtime.hub import locate
 
     found = locate(weights.repo, weights.hub_filename, weights.revision)
     return replace(weights, url=found.url, size=found.size or weights.size, sha256=found.sha256)

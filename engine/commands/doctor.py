@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from engine import __version__, monitor
+from engine import __version__
+from engine.machine import monitor
 from engine.models import deepfilternet
-from engine.models import device as devices
-from engine.models.cards import cards
+from engine.models.runtime import device as devices
+from engine.models.runtime.cards import cards
 from engine.text import size
 
 Verdict = Literal["ok", "note", "problem"]

@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-from engine import memory
 from engine.errors import NotPossibleError
+from engine.machine import measurements as memory
 from engine.stages.base import Stage
 
 _NOTICED = 1.0  # times the playing time; what is faster is not worth remembering

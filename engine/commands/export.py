@@ -17,9 +17,10 @@ from typing import Any
 
 from engine.errors import UsageError, explain_os_error
 from engine.files import file_hash, write_json
+from engine.library.records import Song
+from engine.library.store import Store
 from engine.player.material import LISTENING, PLAIN
 from engine.player.verdicts import read_verdict
-from engine.store import Song, Store
 from engine.text import printable
 
 _MANIFEST = ".mp3restore-export.json"

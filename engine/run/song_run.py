@@ -1,32 +1,24 @@
-"""The background engine: runs the plan song by song, tells what happens, survives each song's failure."""
+"""One song through all tasks."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
-import queue
-import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine import __version__, costs
-from engine.analysis.song import SongAnalysis, analyze
+from engine import __version__
+from engine.analysis.song import analyze
 from engine.audio.encode import Encoded, need_room, write_flac
-from engine.audio.readers import Audio
 from engine.audio.tags import Tags, read_tags, write_tags
-from engine.control import Control, SkipSong, SkipVariant, StopRun
 from engine.errors import RestoreError, explain_os_error
-from engine.estimate import Estimate
-from engine.events import (
-    BatchDone,
-    BatchStarted,
-    Event,
-    Progress,
+from engine.library.records import FORMAT, Marker, Song, SongRecord
+from engine.planning import costs
+from engine.planning.plan import State, Task
+from engine.run.control import SkipSong, SkipVariant, StopRun
+from engine.run.events import (
     SongDone,
     SongStarted,
     SongWarning,
@@ -35,88 +27,31 @@ from engine.events import (
     TaskSkipped,
     TaskStarted,
 )
-from engine.plan import State, Task
-from engine.priority import work_in_background
-from engine.stages.base import Rendered, Signal
-from engine.store import FORMAT, ChunkCache, Marker, Song, SongRecord, Store
+from engine.run.song_log import SongLog
+from engine.run.task_context import TaskContext, seed_of
+from engine.stages.base import Rendered
 from engine.text import printable
 
-_MIN_INTERVAL = 0.1  # seconds between progress events within a chunk
+if TYPE_CHECKING:
+    from engine.run.runner import Runner
+
 _BYTES_PER_SECOND = 24000  # of an MP3 of unknown length (192 kbit/s)
 
 
-@dataclass
-class Runner:
-    """Works off ``songs`` x ``tasks``, ``jobs`` songs at a time; :class:`BatchDone` is the last event.
-
-    ``emit`` is called from the working threads. ``force`` does again what is done.
-    """
-
-    store: Store
-    songs: Sequence[Song]
-    tasks: Sequence[Task]
-    emit: Callable[[Event], None]
-    control: Control
-    jobs: int = 1
-    force: bool = False
-    device: str = "cpu"
-    estimate: Estimate = field(default_factory=Estimate)
-
-    def cost(self, task: Task) -> float:
-        """Seconds of work per second of audio, as far as can be known before."""
-        return costs.factor(task.stage, task.params, self.device)
-
-    def device_of(self, task: Task) -> str:
-        """Where the task is worked on."""
-        return self.device if task.stage.neural else "cpu"
-
-    def run(self) -> None:
-        """Work until all is done or stopped."""
-        started = time.monotonic()
-        self.emit(BatchStarted(len(self.songs), len(self.songs) * len(self.tasks), str(self.store.out)))
-        cost = sum(self.cost(task) for task in self.tasks if not task.impossible)
-        for song in self.songs:
-            self.estimate.plan(song.id, _guess_duration(song) * cost)
-        waiting: queue.SimpleQueue[tuple[int, Song]] = queue.SimpleQueue()
-        for item in enumerate(self.songs):
-            waiting.put(item)
-        counts = {"done": 0, "failed": 0, "up to date": 0}
-        lock = threading.Lock()
-
-        def work() -> None:
-            work_in_background()
-            while not self.control.stopped:
-                try:
-                    index, song = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                outcome = _SongRun(self, song, index).run()
-                with lock:
-                    counts[outcome] = counts.get(outcome, 0) + 1
-
-        threads = [threading.Thread(target=work, name=f"engine-{n}", daemon=True) for n in range(1, self.jobs)]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
-        seconds = time.monotonic() - started
-        self.emit(BatchDone(counts["done"], counts["failed"], counts["up to date"], self.control.stopped, seconds))
-
-
-def _guess_duration(song: Song) -> float:
+def guess_duration(song: Song) -> float:
+    """Seconds, from the size of the file, where it has not been looked at."""
     with suppress(OSError):
         return song.path.stat().st_size / _BYTES_PER_SECOND
     return 0.0
 
 
-class _SongRun:
+class SongRun:
     """One song through all tasks."""
 
     def __init__(self, runner: Runner, song: Song, index: int) -> None:
         self._runner, self._song, self._index = runner, song, index
         self._store, self._emit, self._control = runner.store, runner.emit, runner.control
-        self._log = _Log(self._store.log_path(song))
+        self._log = SongLog(self._store.log_path(song))
         self._made: list[str] = []
         self._failed: list[str] = []
         self._skipped: list[str] = []
@@ -157,7 +92,7 @@ class _SongRun:
         record = self._store.identify(self._song)
         tasks = self._runner.tasks
         todo = [t for t in tasks if self._is_todo(t, record.sha256)]
-        duration = record.analysis.duration if record.analysis is not None else _guess_duration(self._song)
+        duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
         self._emit(SongStarted(self._song.id, self._index, len(todo), duration))
         if not todo:
             self._report_impossible()
@@ -246,7 +181,7 @@ class _SongRun:
         self._log.line(f"{task.id}: {task.stage.name} {dataclasses.asdict(task.params)}")
         self._emit(TaskStarted(self._song.id, task.variant, task.stage.name, self._runner.device_of(task)))
         started = time.monotonic()
-        context = _TaskContext(self._runner, self._song, task, record, fingerprint, self._log)
+        context = TaskContext(self._runner, self._song, task, record, fingerprint, self._log)
         if self._runner.force:
             context.cache.drop()
         rendered = task.stage.run(context, task.params)
@@ -266,7 +201,7 @@ class _SongRun:
         warnings = tuple(context.warnings)
         self._emit(TaskDone(self._song.id, task.variant, task.stage.name, seconds, realtime, outputs, warnings))
 
-    def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: _TaskContext) -> Encoded:
+    def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: TaskContext) -> Encoded:
         path = self._store.output_path(self._song, task)
         path.parent.mkdir(parents=True, exist_ok=True)
         need_room(path.parent, rendered.frames * rendered.channels * 2)
@@ -284,7 +219,7 @@ class _SongRun:
 
         return write_flac(
             path, rendered.blocks, rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
-            seed=_seed(record.sha256, task.id), tag=tag if task.is_final else None,
+            seed=seed_of(record.sha256, task.id), tag=tag if task.is_final else None,
         )  # fmt: skip
 
     def _marker(
@@ -293,7 +228,7 @@ class _SongRun:
         fingerprint: str,
         rendered: Rendered,
         encoded: Encoded,
-        context: _TaskContext,
+        context: TaskContext,
         seconds: float,
     ) -> Marker:
         before = self._store.marker(self._song, task.parent) if task.parent is not None else None
@@ -318,10 +253,6 @@ class _SongRun:
         )
 
 
-def _seed(source_hash: str, purpose: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{source_hash}/{purpose}".encode()).digest()[:8], "big")
-
-
 def _unexpected(error: Exception, log: Path) -> str:
     return f"Something unexpected went wrong ({type(error).__name__}: {error}); details are in {printable(str(log))}."
 
@@ -340,105 +271,3 @@ def _provenance(task: Task, record: SongRecord, rendered: Rendered, gain: float)
         "MP3RESTORE_GAIN": f"{gain:.2f} dB",
         "MP3RESTORE_SOURCE_SHA256": record.sha256,
     }
-
-
-class _TaskContext:
-    """What a stage sees of its task (:class:`engine.stages.base.Context`)."""
-
-    def __init__(self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: _Log) -> None:
-        assert record.analysis is not None
-        self._runner, self._song, self._task, self._log = runner, song, task, log
-        self.source = song.path
-        self.analysis: SongAnalysis = record.analysis
-        self.seed = _seed(record.sha256, "song")
-        self.device = runner.device_of(task)
-        self.cutoff = task.parent.cutoff(self.analysis.cutoff.hz) if task.parent is not None else None
-        self.warnings: list[str] = []
-        self.cache: ChunkCache = runner.store.chunks(song, task, fingerprint)
-        self._input: Signal | None = None
-        self.gain_before = 0.0
-        if task.parent is not None:
-            marker = runner.store.marker(song, task.parent)
-            assert marker is not None
-            path = runner.store.output_path(song, task.parent)
-            self._input = Signal(path, marker.rate, marker.channels, marker.frames, marker.gain)
-            self.gain_before = marker.gain
-        self._work = self.analysis.duration * runner.cost(task)
-        self._told = 0.0
-        self.reused = False  # whether a part was done in an earlier run
-        self._last_event = 0.0
-
-    @property
-    def input(self) -> Signal:
-        assert self._input is not None, "the first stage has no input"
-        return self._input
-
-    def checkpoint(self) -> None:
-        self._runner.control.checkpoint(self._song.id, self._task.variant)
-
-    def progress(self, done: int, of: int, *, reused: bool = False) -> None:
-        self.reused |= reused
-        self._log.line(f"{self._task.id}: chunk {done} of {of}{' (kept from before)' if reused else ''}")
-        self._advance(done / of, reused)
-        self._event(done, of, done / of, reused)
-
-    def fraction(self, done: float) -> None:
-        self._advance(done, False)
-        now = time.monotonic()
-        if now - self._last_event >= _MIN_INTERVAL:
-            self._last_event = now
-            self._event(0, 0, min(1.0, done), False)
-
-    def _advance(self, done: float, reused: bool) -> None:
-        if done > self._told:
-            self._runner.estimate.advance(self._song.id, (done - self._told) * self._work, reused=reused)
-            self._told = done
-
-    def finished(self) -> None:
-        """All of the task's work is done."""
-        self._advance(1.0, False)
-
-    def _event(self, chunk: int, chunks: int, fraction: float, reused: bool) -> None:
-        self._runner.emit(
-            Progress(self._song.id, self._task.variant, self._task.stage.name, chunk, chunks, fraction, reused)
-        )
-
-    def warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-            self._log.line(f"{self._task.id}: warning: {text}")
-            self._runner.emit(SongWarning(self._song.id, text))
-
-    def load_chunk(self, index: int, shape: tuple[int, int]) -> Audio | None:
-        return self.cache.load(index, shape)
-
-    def save_chunk(self, index: int, chunk: Audio) -> None:
-        self.cache.save(index, chunk)
-
-
-class _Log:
-    """The song's log file. It must never be what a song fails for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: int | None = None
-        self._broken = False
-
-    def line(self, text: str) -> None:
-        """Append ``text`` with the time, escaped line by line."""
-        if self._broken:
-            return
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        lines = "".join(f"{stamp} {printable(part)}\n" for part in text.splitlines())
-        try:
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            os.write(self._file, lines.encode("utf-8", "replace"))
-        except OSError:
-            self._broken = True
-
-    def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
