@@ -48,7 +48,7 @@ class LevelFit:
         self._with_target = np.zeros((bands, parts))
 
     def process(self, target: Audio, parts: Sequence[Audio]) -> None:
-        """Take one block ``(frames, channels)`` of each; the last frames of a block that fill no window are left out."""
+        """Take one block ``(frames, channels)`` of each; what fills no window at its end is left out."""
         for start in range(0, len(target) - _FFT + 1, _FFT // 2):
             wanted = self._spectrum(target[start : start + _FFT])
             some = np.stack([self._spectrum(part[start : start + _FFT]) for part in parts])

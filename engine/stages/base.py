@@ -17,6 +17,7 @@ from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
 from engine.errors import UsageError
 
+MIX = "mix"  # the port of what has one signal
 GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
 
 
@@ -91,7 +92,12 @@ class Context(Protocol):
 
     @property
     def input(self) -> Signal:
-        """The signal to work on; every stage but the first has one."""
+        """The signal to work on, of a stage that has one input."""
+        ...
+
+    @property
+    def inputs(self) -> dict[str, Signal]:
+        """All inputs by their names; those of the first stage are none."""
         ...
 
     def checkpoint(self) -> None:
@@ -133,6 +139,14 @@ class Stage:
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
     Parameters: ClassVar[type[Params]] = Params
 
+    def inputs(self, params: Any) -> tuple[str, ...] | None:
+        """What the stage takes: one signal, none (it reads the source), or None: as many as come, and the mix."""
+        return (MIX,)
+
+    def outputs(self, params: Any) -> tuple[str, ...]:
+        """The names of what it makes."""
+        return (MIX,)
+
     def why_not_possible(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
@@ -149,8 +163,8 @@ class Stage:
         """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
 
-    def run(self, context: Context, params: Any) -> Rendered:
-        """Do the work, or set it up to be done while the result is read."""
+    def run(self, context: Context, params: Any) -> Rendered | dict[str, Rendered]:
+        """Do the work, or set it up to be done while the result is read. Several outputs are given by their names."""
         raise NotImplementedError
 
 
@@ -218,7 +232,7 @@ class ChunkedStage(Stage):
             return Rendered(rate, signal.channels, frames, song, note=note)
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
-        work = _Chunks(context, signal, geometry, rate, frames, channels)
+        work = Chunks(context, signal, geometry, rate, frames, channels, channels)
         work.make(processor, self.batch(context, params))
 
         def load(index: int) -> Audio:
@@ -234,8 +248,8 @@ class ChunkedStage(Stage):
 
 
 @dataclass(frozen=True)
-class _Chunks:
-    """The chunks of one task: which there are, and how they come to be."""
+class Chunks:
+    """The chunks of one task, ``channels`` wide: which there are, and how they come to be."""
 
     context: Context
     signal: Signal
@@ -243,8 +257,10 @@ class _Chunks:
     rate: int
     frames: int
     channels: int
+    heard: int  # channels of the song that are read
 
     def load(self, index: int) -> Audio | None:
+        """A chunk that is there."""
         start, end = self.geometry.span(index, self.frames)
         return self.context.load_chunk(index, (end - start, self.channels))
 
@@ -271,7 +287,7 @@ class _Chunks:
     def _window(self, index: int) -> Audio:
         start, end = self.geometry.span(index, self.frames)
         first, last = start - self.geometry.context, end + self.geometry.context
-        return read_at(self.signal, self.rate, first, last)[:, : self.channels]
+        return read_at(self.signal, self.rate, first, last)[:, : self.heard]
 
 
 def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
@@ -284,18 +300,26 @@ def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
     return resample(wide, signal.rate, rate)[start - first * rate : end - first * rate]
 
 
+def in_step(*streams: Iterable[Audio]) -> Iterator[tuple[Audio, ...]]:
+    """Streams of the same length, however each is cut, as blocks of the same size."""
+    sources = [iter(stream) for stream in streams]
+    held = [np.zeros((0, 1), np.float32)] * len(sources)
+    while True:
+        for n, source in enumerate(sources):
+            while not len(held[n]):
+                block = next(source, None)
+                if block is None:
+                    return
+                held[n] = block
+        count = min(map(len, held))
+        yield tuple(block[:count] for block in held)
+        held = [block[count:] for block in held]
+
+
 def _sum(first: Iterable[Audio], second: Iterable[Audio]) -> Iterator[Audio]:
     """Two streams of the same length, added."""
-    waiting, held = iter(first), np.zeros((0, 1), np.float32)
-    for block in second:
-        done = 0
-        while done < len(block):
-            if not len(held):
-                held = next(waiting)
-                continue
-            count = min(len(held), len(block) - done)
-            yield held[:count] + block[done : done + count]
-            held, done = held[count:], done + count
+    for one, other in in_step(first, second):
+        yield one + other
 
 
 def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:
