@@ -22,9 +22,9 @@ import soundfile
 from engine.audio.readers import Audio
 from engine.commands.demo import RATE as DEMO_RATE
 from engine.commands.demo import compose
-from engine.player.material import of_files
+from engine.player.listening_sets import of_files
 from engine.player.player import Player
-from engine.player.tracks import Contender, Part
+from engine.player.tracks import Candidate, Part
 from engine.run.session import Session
 from tests.player.soundcard import SoundCard, until, why_no_sound_card
 from tui.app import Listening, RestoreApp
@@ -77,7 +77,7 @@ def measure(folder: Path, card: SoundCard, minutes: float, switches: int) -> Non
     """Play for ``minutes`` with ``switches`` toggles at random moments."""
     tracks = make_tracks(folder, round((minutes * 60 + 10) * RATE))
     player = Player()
-    player.open([Contender(str(n), str(n), (Part(str(n), folder / f"{n}.wav"),)) for n in range(3)])
+    player.open([Candidate(str(n), str(n), (Part(str(n), folder / f"{n}.wav"),)) for n in range(3)])
     player.set_match(False)
     player.select("0")
     until(lambda: not player.loading and bool(player.device_name), 300)

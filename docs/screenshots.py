@@ -142,7 +142,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
         blind: Any = app.screen
         while blind.phase != "outcome":
             trial = blind.test.current
-            heard = trial.contender("X") == trial.contender("A") or blind.test.place in (3, 9)
+            heard = trial.candidate("X") == trial.candidate("A") or blind.test.place in (3, 9)
             await pilot.press("left" if heard else "right", "enter")
         await pilot.pause(0.3)
         if theme == "paper":

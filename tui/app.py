@@ -25,12 +25,12 @@ from engine.library.records import Song
 from engine.library.scan import default_output
 from engine.machine.monitor import Machine, Poller, Sample
 from engine.planning import recipes
-from engine.player.material import of_song
-from engine.player.tracks import Material
+from engine.player.listening_sets import of_song
+from engine.player.tracks import ListeningSet
 from engine.run.session import Session
 from engine.text import printable
 from tui import pixels
-from tui.model import Library, SongView
+from tui.model import DashboardModel, SongView
 from tui.screens.blind import BlindScreen
 from tui.screens.dialogs import Choice, OpenDialog, TextDialog
 from tui.screens.library import LibraryScreen
@@ -75,7 +75,7 @@ class RestoreApp(App[None]):
         self._patient: set[str] = set()  # variants that may take however long
         self._listening = listening
         self.settings: Settings = load_settings()
-        self.library: Library | None = None
+        self.library: DashboardModel | None = None
         self.session: Session | None = None
         self._paths, self._out, self._jobs = paths, out, jobs
         self._recipe = recipe or self.settings.recipe
@@ -191,7 +191,7 @@ class RestoreApp(App[None]):
             text = str(error)
             self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))
             return
-        library = Library(session)
+        library = DashboardModel(session)
         self.call_from_thread(self._opened, session, library)
         for start in range(0, len(session.songs), _LOAD_AT_ONCE):
             if self.library is not library:
@@ -199,7 +199,7 @@ class RestoreApp(App[None]):
             plans = [session.song_plan(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
             self.call_from_thread(self._loaded, library, plans)
 
-    def _opened(self, session: Session, library: Library) -> None:
+    def _opened(self, session: Session, library: DashboardModel) -> None:
         self.session, self.library = session, library
         for path in self._paths:
             self.settings.opened(str(Path(path).absolute()))
@@ -207,7 +207,7 @@ class RestoreApp(App[None]):
         self.settings.save()
         self.home.show_library(library)
 
-    def _loaded(self, library: Library, plans: list[Any]) -> None:
+    def _loaded(self, library: DashboardModel, plans: list[Any]) -> None:
         if self.library is not library:
             return
         for plan in plans:
@@ -320,7 +320,7 @@ class RestoreApp(App[None]):
 
     def _listen_only(self, listening: Listening) -> None:
         """The program was started to listen: leaving the screen leaves the program."""
-        songs = [lambda material=material: material for material in listening.materials]
+        songs = [lambda listening_set=listening_set: listening_set for listening_set in listening.sets]
         screen = ListenScreen(songs, blind=listening.blind, trials=listening.trials)
         self.push_screen(screen, lambda _: self.exit())
 
@@ -526,17 +526,17 @@ def quiet_stderr() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Listening:
-    """What the program was started to listen to; ``blind`` are the contenders of a test to begin with."""
+    """What the program was started to listen to; ``blind`` are the candidates of a test to begin with."""
 
-    materials: list[Material]
+    sets: list[ListeningSet]
     blind: tuple[str, ...] | None = None
     trials: int | None = None
 
 
-def run_listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:
+def run_listening(sets: list[ListeningSet], blind: tuple[str, ...] | None, trials: int | None) -> int:
     """Show the listen screen alone until the user leaves it. Gives the exit code."""
     pixels.ask_terminal()
-    app = RestoreApp([], listening=Listening(materials, blind, trials))
+    app = RestoreApp([], listening=Listening(sets, blind, trials))
     with quiet_stderr():
         app.run()
     app.tell_crash()

@@ -1,6 +1,6 @@
 """The player: the remote control of the output process, and what it needs to know to be fair.
 
-Contenders of one song lie on one transport. Which of them is heard, how loud, and which of its stems, are all
+Candidates of one song lie on one transport. Which of them is heard, how loud, and which of its stems, are all
 gains of one mix (see :mod:`engine.player.renderer`): this module decides the gains, the process applies them.
 """
 
@@ -27,7 +27,7 @@ from engine.machine import child_process
 from engine.player.levels import LevelMeter, Levels, matched_gains
 from engine.player.output_process import FIELDS
 from engine.player.renderer import gain_of
-from engine.player.tracks import Contender, Loader, Part, SampleFolder, Track, probe
+from engine.player.tracks import Candidate, Loader, Part, SampleFolder, Track, probe
 
 _DEFAULT_RATE = 48000
 _ANSWER = 8.0  # seconds that the output process may take for an answer
@@ -39,7 +39,7 @@ _SUM_BLOCK = 1 << 16
 
 @dataclass
 class Stem:
-    """How a stem of the contender in play is to be heard."""
+    """How a stem of the candidate in play is to be heard."""
 
     name: str
     muted: bool = False
@@ -50,9 +50,9 @@ class Stem:
 
 @dataclass
 class _Loaded:
-    """A contender on the transport: a track per part, and one per enhanced part."""
+    """A candidate on the transport: a track per part, and one per enhanced part."""
 
-    contender: Contender
+    candidate: Candidate
     plain: list[Track] = field(default_factory=list)
     enhanced: list[Track | None] = field(default_factory=list)
     stems: list[Stem] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Loaded:
 
 
 class Player:
-    """Plays the contenders of one song. Methods belong to one thread; ``changed`` is called from others.
+    """Plays the candidates of one song. Methods belong to one thread; ``changed`` is called from others.
 
     ``changed`` says that something loaded, failed, or that the device came or went: look again.
     """
@@ -197,33 +197,33 @@ class Player:
 
     # --- what is on the transport ------------------------------------------------------------------------
 
-    def open(self, contenders: Iterable[Contender]) -> None:
-        """Put the contenders of a song on the transport, from its start; takes a moment (asks the device).
+    def open(self, candidates: Iterable[Candidate]) -> None:
+        """Put the candidates of a song on the transport, from its start; takes a moment (asks the device).
 
         Those that are ``missing`` or cannot be decoded are left out; the latter say so (:meth:`error_of`).
         """
         self._unload()
-        chosen = [c for c in contenders if not c.missing and c.parts]
+        chosen = [c for c in candidates if not c.missing and c.parts]
         rates = [r for r in (_rate_of(c.parts[0]) for c in chosen) if r]
         wanted = max(rates, default=_DEFAULT_RATE)
         self.rate = int(self._ask("rates", "rate", rate=wanted, device=self._device) or 0) or wanted
         self._loader = Loader(self.rate, self._reported)
         self._send("open", rate=self.rate, device=self._device, latency=self._latency)
-        for contender in chosen:
-            self.add(contender)
+        for candidate in chosen:
+            self.add(candidate)
         if chosen:
             self.select(next((c.key for c in chosen if not c.is_plain), chosen[0].key))
 
-    def add(self, contender: Contender) -> None:
-        """Put one more contender on the transport (a variant that has just been made)."""
-        if contender.key in self._loaded or self._loader is None or contender.missing:
+    def add(self, candidate: Candidate) -> None:
+        """Put one more candidate on the transport (a variant that has just been made)."""
+        if candidate.key in self._loaded or self._loader is None or candidate.missing:
             return
-        loaded = _Loaded(contender)
-        for part in contender.parts:
+        loaded = _Loaded(candidate)
+        for part in candidate.parts:
             loaded.plain.append(self._new_track(part, part.path))
             loaded.enhanced.append(self._new_track(part, part.enhanced) if part.enhanced is not None else None)
             loaded.stems.append(Stem(part.name, can_be_enhanced=part.enhanced is not None))
-        self._loaded[contender.key] = loaded
+        self._loaded[candidate.key] = loaded
 
     def _new_track(self, part: Part, path: Path) -> Track:
         assert self._loader is not None
@@ -254,7 +254,7 @@ class Player:
 
     @property
     def keys(self) -> list[str]:
-        """The contenders on the transport, in order."""
+        """The candidates on the transport, in order."""
         return list(self._loaded)
 
     @property
@@ -263,7 +263,7 @@ class Player:
         return max((t.frames for loaded in self._loaded.values() for t in loaded.tracks()), default=0)
 
     def progress_of(self, key: str) -> float:
-        """How much of a contender is loaded, 0 to 1."""
+        """How much of a candidate is loaded, 0 to 1."""
         loaded = self._loaded.get(key)
         tracks = loaded.tracks() if loaded is not None else []
         return sum(t.complete or bool(t.error) for t in tracks) / len(tracks) if tracks else 0.0
@@ -274,17 +274,17 @@ class Player:
         return any(self.progress_of(key) < 1 for key in self.keys)
 
     def error_of(self, key: str) -> str:
-        """Why a contender cannot be heard; empty where it can."""
+        """Why a candidate cannot be heard; empty where it can."""
         loaded = self._loaded.get(key)
         return loaded.error if loaded is not None else ""
 
     def levels_of(self, key: str) -> Levels | None:
-        """What was measured of a contender; None while it loads."""
+        """What was measured of a candidate; None while it loads."""
         loaded = self._loaded.get(key)
         return loaded.levels if loaded is not None else None
 
     def samples_of(self, key: str, start: int, stop: int) -> Audio:
-        """Frames of a contender as float32 ``(frames, 2)`` at :attr:`rate`, without any gain; stems are summed."""
+        """Frames of a candidate as float32 ``(frames, 2)`` at :attr:`rate`, without any gain; stems are summed."""
         loaded = self._loaded.get(key)
         if loaded is None:
             return np.zeros((0, 2), np.float32)
@@ -349,7 +349,7 @@ class Player:
     # --- the mix -----------------------------------------------------------------------------------------
 
     def select(self, key: str, at: int | None = None) -> None:
-        """Toggle to a contender at the same position; ``at`` is the frame at which its crossfade begins."""
+        """Toggle to a candidate at the same position; ``at`` is the frame at which its crossfade begins."""
         if key not in self._loaded:
             return
         self.current = key
@@ -363,13 +363,13 @@ class Player:
         self._send_mix()
 
     def set_match(self, match: bool) -> None:
-        """Make all contenders equally loud, or leave them as they are."""
+        """Make all candidates equally loud, or leave them as they are."""
         self.match = match
         self._send_mix()
 
     @property
     def stems(self) -> list[Stem]:
-        """The stems of the contender in play; change them and call :meth:`stems_changed`."""
+        """The stems of the candidate in play; change them and call :meth:`stems_changed`."""
         loaded = self._loaded.get(self.current)
         return loaded.stems if loaded is not None and len(loaded.plain) > 1 else []
 
@@ -378,7 +378,7 @@ class Player:
         self._send_mix()
 
     def gains(self) -> dict[str, float]:
-        """What each loaded contender is changed by, in dB, without the volume."""
+        """What each loaded candidate is changed by, in dB, without the volume."""
         levels = {key: value for key in self.keys if (value := self.levels_of(key)) is not None}
         state = (tuple(levels), self.region, self.match)
         if self._gains is None or self._gains[0] != state:  # asked at every frame, and long songs take a while
@@ -386,7 +386,7 @@ class Player:
         return dict(self._gains[1])
 
     def mix_of(self, key: str, gains: Mapping[str, float] | None = None) -> dict[int, float]:
-        """Linear gains by slot with which a contender is heard."""
+        """Linear gains by slot with which a candidate is heard."""
         loaded = self._loaded.get(key)
         if loaded is None:
             return {}

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from engine.player.blind import Kind
-from engine.player.material import LISTENING, of_paths
+from engine.player.listening_sets import LISTENING, of_paths
 from engine.player.verdicts import read_verdict
 from engine.run.session import Session
 from tests.conftest import execute
@@ -241,7 +241,7 @@ def test_abx_from_training_to_the_result(drive, restored, quick):
             for hidden in ("Plain", "Offline", "LUFS", "baseline", "correct", "p ="):
                 assert hidden not in text
             await pilot.press("b", "x", "right")
-            right = test.current.contender("X") == test.current.contender("B")
+            right = test.current.candidate("X") == test.current.candidate("B")
             await pilot.press("right" if right else "left")
             await pilot.press("enter")
             if blind.phase == "break":
@@ -272,7 +272,7 @@ def test_nothing_on_the_screen_tells_what_x_is(drive, restored, quick):
         seen, sent = [], []
         send = screen.player._send
         screen.player._send = lambda do, **facts: (sent.append((do, set(facts), time.monotonic())), send(do, **facts))
-        for behind in trial.contender("A"), trial.contender("B"):
+        for behind in trial.candidate("A"), trial.candidate("B"):
             trial._behind["X"] = behind
             await pilot.press("a")
             sent.clear()
@@ -281,7 +281,7 @@ def test_nothing_on_the_screen_tells_what_x_is(drive, restored, quick):
             seen.append((screen_text(app), [(do, facts) for do, facts, _ in sent]))
             assert screen.player.current == behind
             assert screen.player.mix_of(behind) == screen.player.mix_of(
-                trial.contender("A" if behind == trial.contender("A") else "B")
+                trial.candidate("A" if behind == trial.candidate("A") else "B")
             )
         assert seen[0] == seen[1]
         await pilot.press("escape")
@@ -307,7 +307,7 @@ def test_preference_lets_leaving_it_alone_win(drive, restored, quick):
             if blind.phase == "break":
                 await pilot.press("enter")
                 continue
-            plain = blind.test.current.contender("1") == "01_baseline"
+            plain = blind.test.current.candidate("1") == "01_baseline"
             await pilot.press("2", "left" if plain else "right", "enter")
         await pilot.pause(0.3)
         assert "16 of 16 for Plain decode, p < 0.001: you do prefer it." in screen_text(app)
@@ -318,9 +318,9 @@ def test_preference_lets_leaving_it_alone_win(drive, restored, quick):
 def test_abx_of_two_files_begins_at_once_and_needs_sound(drive, tmp_path, piece):
     for name in "ab":
         soundfile.write(tmp_path / f"{name}.wav", piece[:88200], 44100)
-    materials = of_paths([tmp_path / "a.wav", tmp_path / "b.wav"])
-    keys = tuple(c.key for c in materials[0].contenders)
-    app = RestoreApp([], listening=Listening(materials, keys, 12))
+    sets = of_paths([tmp_path / "a.wav", tmp_path / "b.wav"])
+    keys = tuple(c.key for c in sets[0].candidates)
+    app = RestoreApp([], listening=Listening(sets, keys, 12))
 
     async def script(pilot):
         await until(pilot, lambda: isinstance(app.screen, BlindSetup))

@@ -19,7 +19,7 @@ from textual.widgets.option_list import Option
 from engine.files import file_hash
 from engine.player.blind import DEFAULT_TRIALS, TRIALS, BlindTest, Kind, Outcome, show_p
 from engine.player.player import Player
-from engine.player.tracks import Contender, Material
+from engine.player.tracks import Candidate, ListeningSet
 from engine.text import printable, short_path
 from tui.screens.dialogs import Choice
 from tui.widgets.cells import bar
@@ -35,7 +35,7 @@ class Plan:
     """What is to be tested."""
 
     kind: Kind
-    contenders: tuple[Contender, ...]
+    candidates: tuple[Candidate, ...]
     trials: int
 
 
@@ -49,7 +49,7 @@ class BlindSetup(ModalScreen[Plan | None]):
         Binding("space", "switch", "Choose", priority=True),
     ]
 
-    def __init__(self, offered: Sequence[Contender], chosen: Sequence[str], trials: int | None = None) -> None:
+    def __init__(self, offered: Sequence[Candidate], chosen: Sequence[str], trials: int | None = None) -> None:
         super().__init__()
         self._offered = list(offered)
         self._chosen = [key for key in chosen if any(c.key == key for c in offered)]
@@ -57,7 +57,7 @@ class BlindSetup(ModalScreen[Plan | None]):
         self._kind = Kind.ABX
 
     def compose(self) -> ComposeResult:
-        """The question, the contenders, the number of trials, and the start."""
+        """The question, the candidates, the number of trials, and the start."""
         with Vertical(classes="dialog"):
             yield Static(Text("Blind test"), classes="title")
             yield OptionList(id="setup")
@@ -74,9 +74,9 @@ class BlindSetup(ModalScreen[Plan | None]):
             Kind.ABX: "Is there a difference?  (ABX)", Kind.PREFERENCE: "Which is better?  (preference)",
         }[self._kind]  # fmt: skip
         lines = [(Text.assemble(("Question   ", "dim"), question), "question")]
-        for contender in self._offered:
-            mark = "●" if contender.key in self._chosen else "○"
-            lines.append((Text(f"  {mark} {contender.title}", overflow="ellipsis", no_wrap=True), contender.key))
+        for candidate in self._offered:
+            mark = "●" if candidate.key in self._chosen else "○"
+            lines.append((Text(f"  {mark} {candidate.title}", overflow="ellipsis", no_wrap=True), candidate.key))
         lines.append((Text.assemble(("Trials     ", "dim"), f"◂ {self._trials} ▸"), "trials"))
         lines.append((Text("Begin", "bold"), "begin"))
         options.clear_options()
@@ -129,8 +129,8 @@ class BlindSetup(ModalScreen[Plan | None]):
         if count < 2 or (self._kind is Kind.ABX and count != 2):
             self.notify(self._advice(), severity="warning", timeout=3)
             return
-        contenders = tuple(c for c in self._offered if c.key in self._chosen)
-        self.dismiss(Plan(self._kind, contenders, self._trials))
+        candidates = tuple(c for c in self._offered if c.key in self._chosen)
+        self.dismiss(Plan(self._kind, candidates, self._trials))
 
 
 class BlindScreen(Screen[None]):
@@ -152,14 +152,14 @@ class BlindScreen(Screen[None]):
         Binding("escape,q", "leave", "Leave"),
     ]
 
-    def __init__(self, player: Player, material: Material, plan: Plan) -> None:
+    def __init__(self, player: Player, listening_set: ListeningSet, plan: Plan) -> None:
         super().__init__()
-        self._player, self._material, self._plan = player, material, plan
-        self._names = {c.key: c.title for c in plan.contenders}
-        self.test = BlindTest(plan.kind, [c.key for c in plan.contenders], plan.trials, names=self._names)
+        self._player, self._set, self._plan = player, listening_set, plan
+        self._names = {c.key: c.title for c in plan.candidates}
+        self.test = BlindTest(plan.kind, [c.key for c in plan.candidates], plan.trials, names=self._names)
         self.phase: Literal["training", "trials", "break", "outcome"] = "training"
         self._label = ""
-        self._practice = plan.contenders[secrets.randbelow(2)].key
+        self._practice = plan.candidates[secrets.randbelow(2)].key
         self._practice_told = ""
         self._hashes: dict[str, str] = {}
         self._saved = ""
@@ -199,14 +199,14 @@ class BlindScreen(Screen[None]):
     @work(thread=True)
     def _hash(self) -> None:
         """The hashes of what is compared, for the log."""
-        for contender in self._plan.contenders:
+        for candidate in self._plan.candidates:
             hashes = []
-            for part in contender.parts:
+            for part in candidate.parts:
                 try:
-                    hashes.append(contender.sha256 or file_hash(part.path))
+                    hashes.append(candidate.sha256 or file_hash(part.path))
                 except OSError as error:
                     hashes.append(f"not readable: {error.strerror}")
-            self._hashes[contender.key] = ",".join(hashes)
+            self._hashes[candidate.key] = ",".join(hashes)
 
     # --- listening ---------------------------------------------------------------------------------------
 
@@ -214,14 +214,14 @@ class BlindScreen(Screen[None]):
         """What to play for a label; in training, a trial that does not count."""
         if self.phase == "training":
             if label in "AB":
-                return self._plan.contenders["AB".index(label)].key
+                return self._plan.candidates["AB".index(label)].key
             if label == "X":
                 return self._practice
             return self._practice if label == "1" else self._other(self._practice)
-        return self.test.current.contender(label)
+        return self.test.current.candidate(label)
 
     def _other(self, key: str) -> str:
-        return next(c.key for c in self._plan.contenders if c.key != key)
+        return next(c.key for c in self._plan.candidates if c.key != key)
 
     def action_hear(self, label: str) -> None:
         """Switch to a label, at the same position: the same command for each, whatever is behind it."""
@@ -265,7 +265,7 @@ class BlindScreen(Screen[None]):
             self._practice_told = f"X was {'A' if self._behind('A') == self._practice else 'B'}: " + (
                 "right." if right else "not this time."
             )
-            self._practice = self._plan.contenders[secrets.randbelow(2)].key
+            self._practice = self._plan.candidates[secrets.randbelow(2)].key
             if self._label == "X":
                 self._player.select(self._practice)
         self._paint()
@@ -313,11 +313,11 @@ class BlindScreen(Screen[None]):
         gains = player.gains()
         region = player.region or (0, player.frames)
         return {
-            "song": self._material.title,
+            "song": self._set.title,
             "names": self._names,
-            "files": {c.key: [printable(str(p.path)) for p in c.parts] for c in self._plan.contenders},
+            "files": {c.key: [printable(str(p.path)) for p in c.parts] for c in self._plan.candidates},
             "sha256": self._hashes,
-            "gain_db": {c.key: round(gains.get(c.key, 0.0), 3) for c in self._plan.contenders},
+            "gain_db": {c.key: round(gains.get(c.key, 0.0), 3) for c in self._plan.candidates},
             "region_seconds": [round(frame / player.rate, 3) for frame in region],
             "rate": player.rate,
             "device": player.device_name,
@@ -325,7 +325,7 @@ class BlindScreen(Screen[None]):
 
     def _save(self) -> None:
         try:
-            self._saved = short_path(self.test.save(self._material.folder, self._facts()))
+            self._saved = short_path(self.test.save(self._set.folder, self._facts()))
         except OSError as error:
             self.notify(f"The log could not be written: {error.strerror}.", severity="error", markup=False)
 
@@ -389,8 +389,8 @@ class BlindScreen(Screen[None]):
         text.append(self._playing())
         text.append("\n\n")
         if self._plan.kind is Kind.ABX:
-            for label, contender in zip("AB", self._plan.contenders, strict=True):
-                text.append(f"  {label} is {contender.title}\n")
+            for label, candidate in zip("AB", self._plan.candidates, strict=True):
+                text.append(f"  {label} is {candidate.title}\n")
             text.append("  X is one of them. Guess with ◂ (A) or ▸ (B), as often as you like.\n\n")
             text.append(f"  {self._practice_told}\n\n", "bold")
         else:
@@ -432,7 +432,7 @@ class BlindScreen(Screen[None]):
             return Text()
         text = Text.assemble((f"{outcome.words}\n\n", "bold"))
         if self._plan.kind is Kind.ABX:
-            text.append(f"A was {self._plan.contenders[0].title}, B was {self._plan.contenders[1].title}.\n\n")
+            text.append(f"A was {self._plan.candidates[0].title}, B was {self._plan.candidates[1].title}.\n\n")
             text.append("A guesser gets this far with the probability p (exact binomial, one-sided).\n", "dim")
         else:
             for result in outcome.pairs:

@@ -16,7 +16,7 @@ from textual.widgets import Footer, Input, RichLog, Static
 
 from engine.machine.monitor import Sample
 from engine.text import duration, short_path
-from tui.model import Library
+from tui.model import DashboardModel
 from tui.screens.pages import DetailPage
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.panel import Panel
@@ -79,7 +79,7 @@ class LibraryScreen(Screen[None]):
         self.query_one("#songs").border_title = "Songs"
         self.show_library(self.app.library)
 
-    def show_library(self, library: Library | None) -> None:
+    def show_library(self, library: DashboardModel | None) -> None:
         """Show another library, or the welcome where there is none."""
         self.set_class(library is None, "-empty")
         table = self.query_one(SongTable)
@@ -95,7 +95,7 @@ class LibraryScreen(Screen[None]):
         self.query_one(RunPanel).show(library)
         self.query_one("#status", Panel).show_text(self._status(library))
 
-    def _status(self, library: Library | None) -> Text:
+    def _status(self, library: DashboardModel | None) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" mp3restore ", "bold reverse")
         if library is None:

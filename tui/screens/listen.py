@@ -19,7 +19,7 @@ from textual.widgets.option_list import Option
 from engine.analysis.spectrogram import Picture, spectrogram
 from engine.audio.loudness import SILENCE_DB
 from engine.player.player import Player
-from engine.player.tracks import Contender, Material
+from engine.player.tracks import Candidate, ListeningSet
 from engine.player.verdicts import change_verdict, read_verdict
 from tui import pixels
 from tui.screens.blind import BlindScreen, BlindSetup, Plan
@@ -85,13 +85,13 @@ class ListenScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
 
     def __init__(
-        self, songs: Sequence[Callable[[], Material]], place: int = 0, *, blind: Sequence[str] | None = None,
+        self, songs: Sequence[Callable[[], ListeningSet]], place: int = 0, *, blind: Sequence[str] | None = None,
         trials: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self._songs, self._place = songs, place
         self._blind_at_once, self._trials = blind, trials
-        self._material: Material | None = None
+        self._set: ListeningSet | None = None
         self._player: Player | None = None
         self._pair: list[str] = []
         self._view: View = "one"
@@ -138,7 +138,7 @@ class ListenScreen(Screen[None]):
     def _look_for_new_variants(self) -> None:
         """While the engine works, variants get finished: offer them."""
         session = self.app.session
-        if session is not None and session.running and self._material is not None and not self._opening:
+        if session is not None and session.running and self._set is not None and not self._opening:
             self._look_again()
 
     # --- songs -------------------------------------------------------------------------------------------
@@ -147,31 +147,31 @@ class ListenScreen(Screen[None]):
     def _open(self) -> None:
         self._opening = True
         try:
-            material = self._songs[self._place]()
+            listening_set = self._songs[self._place]()
             if self._player is None:
                 settings = self.app.settings
                 self._player = Player(self._changed, settings.output_device or None)
                 self._player.volume = settings.volume
-            self._player.open(material.contenders)
+            self._player.open(listening_set.candidates)
         finally:
             self._opening = False
         if not self.is_running:  # left while it was opening
             self._player.close()
             return
-        self._material = material
+        self._set = listening_set
         self._pictures.clear()
         self._pair, self._zoomed, self._pictured = [], False, None
         self._dirty = True
 
     @work(thread=True, exclusive=True, group="look")
     def _look_again(self) -> None:
-        material = self._songs[self._place]()
+        listening_set = self._songs[self._place]()
         player = self._player
-        if player is None or self._material is None or material.folder != self._material.folder:
+        if player is None or self._set is None or listening_set.folder != self._set.folder:
             return
-        self._material = material
-        for contender in material.contenders:
-            player.add(contender)
+        self._set = listening_set
+        for candidate in listening_set.candidates:
+            player.add(candidate)
         self._dirty = True
 
     def _changed(self) -> None:
@@ -183,22 +183,22 @@ class ListenScreen(Screen[None]):
         place = self._place + step
         if 0 <= place < len(self._songs) and not self._opening:
             self._place = place
-            self._material = None
+            self._set = None
             self._open()
 
     @property
     def player(self) -> Player | None:
         """The player, once a song is open."""
-        return self._player if self._material is not None and not self._opening else None
+        return self._player if self._set is not None and not self._opening else None
 
     @property
-    def _contenders(self) -> tuple[Contender, ...]:
-        return self._material.contenders if self._material is not None else ()
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return self._set.candidates if self._set is not None else ()
 
     @property
-    def _current(self) -> Contender | None:
+    def _current(self) -> Candidate | None:
         player = self.player
-        return next((c for c in self._contenders if player is not None and c.key == player.current), None)
+        return next((c for c in self._candidates if player is not None and c.key == player.current), None)
 
     # --- painting ----------------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class ListenScreen(Screen[None]):
         """Paint what moves; and the rest where something changed."""
         player = self.player
         if player is None or not self.is_current:
-            if self._material is None:
+            if self._set is None:
                 self._show_title()
             return
         if self._dirty:
@@ -228,7 +228,7 @@ class ListenScreen(Screen[None]):
         self.query_one(Meters).show(
             player.levels_of(player.current), position, player.gains().get(player.current, 0.0) + player.volume
         )
-        number = next((n for n, c in enumerate(self._contenders, 1) if c is current), 0)
+        number = next((n for n, c in enumerate(self._candidates, 1) if c is current), 0)
         self.query_one(TransportLine).show(player, current.title if current is not None else "", number)
         self._ask_for_pictures(player)
 
@@ -242,26 +242,26 @@ class ListenScreen(Screen[None]):
     def _show_title(self) -> None:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" Listen ", "bold reverse")
-        if self._material is None:
+        if self._set is None:
             text.append("  opening …", "italic")
         else:
-            text.append(f"  {self._material.title}", "bold")
+            text.append(f"  {self._set.title}", "bold")
             if len(self._songs) > 1:
                 text.append(f"  {self._place + 1}/{len(self._songs)}", "dim")
-            note = read_verdict(self._material.folder).note
+            note = read_verdict(self._set.folder).note
             if note:
                 text.append(f"  “{' '.join(note.split())}”", "italic")
         self.query_one("#listen-title", Panel).show_text(text)
 
     def _show_variants(self) -> None:
-        player, material = self.player, self._material
-        if player is None or material is None:
+        player, listening_set = self.player, self._set
+        if player is None or listening_set is None:
             return
-        favourite = read_verdict(material.folder).favourite
+        favourite = read_verdict(listening_set.folder).favourite
         gains = player.gains()
         options = self.query_one("#variants-heard", OptionList)
         lines = self._lines_that_fit(gains, favourite)
-        wanted = next((n for n, c in enumerate(self._contenders) if c.key == player.current), None)
+        wanted = next((n for n, c in enumerate(self._candidates) if c.key == player.current), None)
         with self.prevent(OptionList.OptionHighlighted):
             if options.option_count == len(lines):
                 for place, line in enumerate(lines):
@@ -270,7 +270,7 @@ class ListenScreen(Screen[None]):
                 options.clear_options()
                 options.add_options(
                     Option(line, id=f"v{n}", disabled=bool(c.missing))
-                    for n, (line, c) in enumerate(zip(lines, self._contenders, strict=True))
+                    for n, (line, c) in enumerate(zip(lines, self._candidates, strict=True))
                 )
             options.highlighted = wanted
 
@@ -278,7 +278,7 @@ class ListenScreen(Screen[None]):
         """Every variant with all that is to be said of it; where room is short only the one in play, or none."""
         player = self.player
         assert player is not None
-        numbered = list(enumerate(self._contenders, 1))
+        numbered = list(enumerate(self._candidates, 1))
         lines: list[Text] = []
         for all_of in (lambda c: True, lambda c: c.key == player.current, lambda c: False):
             lines = [self._variant_lines(n, c, gains, favourite, short=not all_of(c)) for n, c in numbered]
@@ -287,47 +287,47 @@ class ListenScreen(Screen[None]):
         return lines
 
     def _variant_lines(
-        self, number: int, contender: Contender, gains: dict[str, float], favourite: str, *, short: bool
+        self, number: int, candidate: Candidate, gains: dict[str, float], favourite: str, *, short: bool
     ) -> Text:
         """What a variant is: its title, its level, how it was made, what has to be said; ``short``: on one line."""
         player = self.player
         assert player is not None
         width = max(20, self.query_one("#variants-heard").size.width - 2)
-        playing = contender.key == player.current
-        loudness = self._loudness(contender)
+        playing = candidate.key == player.current
+        loudness = self._loudness(candidate)
         right = f" {loudness}" if short else ""
-        star = " ★" if contender.key == favourite else ""
+        star = " ★" if candidate.key == favourite else ""
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{'▸' if playing else ' '}{number if number < 10 else ' '} ", "bold")
         room = width - 4 - len(star) - len(right)
-        title = fit(contender.title, room)
-        text.append(title if short else title.rstrip(), "bold" if not contender.missing else "dim")
+        title = fit(candidate.title, room)
+        text.append(title if short else title.rstrip(), "bold" if not candidate.missing else "dim")
         text.append(star, "bold")
         if short:
             text.append(right, "dim")
             return text
-        problem = contender.missing or player.error_of(contender.key)
+        problem = candidate.missing or player.error_of(candidate.key)
         if problem:
             text.append(_indented(problem, width), "dim italic")
             return text
-        heard = f", heard at {round(gains[contender.key], 1) + 0.0:+.1f} dB" if contender.key in gains else ""
+        heard = f", heard at {round(gains[candidate.key], 1) + 0.0:+.1f} dB" if candidate.key in gains else ""
         text.append(f"\n   {loudness}{heard}", "dim")
-        for said in (contender.chain, contender.note):
-            if said and said != contender.title:
+        for said in (candidate.chain, candidate.note):
+            if said and said != candidate.title:
                 text.append(_indented(said, width), "dim")
         return text
 
-    def _loudness(self, contender: Contender) -> str:
+    def _loudness(self, candidate: Candidate) -> str:
         """The level of the region in words, or what stands in its way."""
         player = self.player
         assert player is not None
-        if contender.missing:
-            return contender.missing
-        if player.error_of(contender.key):
+        if candidate.missing:
+            return candidate.missing
+        if player.error_of(candidate.key):
             return "cannot be played"
-        levels = player.levels_of(contender.key)
+        levels = player.levels_of(candidate.key)
         if levels is None:
-            return f"loading {player.progress_of(contender.key):.0%}"
+            return f"loading {player.progress_of(candidate.key):.0%}"
         loudness = levels.loudness(*(player.region or (0, None)))
         return f"{level(loudness).strip()} LUFS" if loudness > SILENCE_DB / 2 else "silent"
 
@@ -364,12 +364,12 @@ class ListenScreen(Screen[None]):
         self.app.call_from_thread(self._show_pictures, keys, levelled)
 
     def _show_pictures(self, keys: list[str], pictures: list[Picture]) -> None:
-        player, material = self.player, self._material
-        if player is None or material is None or not self.is_mounted:
+        player, listening_set = self.player, self._set
+        if player is None or listening_set is None or not self.is_mounted:
             return
         first, second = self.query_one("#picture", Spectrogram), self.query_one("#picture-other", Spectrogram)
-        titles = [next((c.title for c in self._contenders if c.key == k), k) for k in keys]
-        cutoff = material.cutoff
+        titles = [next((c.title for c in self._candidates if c.key == k), k) for k in keys]
+        cutoff = listening_set.cutoff
         second.display = self._view == "side by side" and len(keys) == 2
         if self._view == "difference" and len(keys) == 2:
             quiet = np.maximum(pictures[0], pictures[1]) < -95
@@ -416,19 +416,19 @@ class ListenScreen(Screen[None]):
 
     def action_number(self, number: int) -> None:
         """Toggle to a variant by its number."""
-        if number <= len(self._contenders):
-            self._select(self._contenders[number - 1])
+        if number <= len(self._candidates):
+            self._select(self._candidates[number - 1])
 
-    def _select(self, contender: Contender) -> None:
+    def _select(self, candidate: Candidate) -> None:
         player = self.player
-        if player is None or contender.key == player.current:
+        if player is None or candidate.key == player.current:
             return
-        if contender.missing or contender.key not in player.keys:
-            self.notify(f"{contender.title}: {contender.missing or 'not there'}", timeout=3, markup=False)
+        if candidate.missing or candidate.key not in player.keys:
+            self.notify(f"{candidate.title}: {candidate.missing or 'not there'}", timeout=3, markup=False)
             return
         before = player.current
-        player.select(contender.key)  # before anything is painted
-        self._pair = [before, contender.key]
+        player.select(candidate.key)  # before anything is painted
+        self._pair = [before, candidate.key]
         self._dirty = True
 
     def action_other(self) -> None:
@@ -437,17 +437,17 @@ class ListenScreen(Screen[None]):
         if player is None:
             return
         other = next((k for k in self._pair if k != player.current), "")
-        plain = next((c.key for c in self._contenders if c.is_plain and c.key != player.current), "")
+        plain = next((c.key for c in self._candidates if c.is_plain and c.key != player.current), "")
         rest = next((k for k in player.keys if k != player.current), "")
         key = other or plain or rest
-        chosen = next((c for c in self._contenders if c.key == key), None)
+        chosen = next((c for c in self._candidates if c.key == key), None)
         if chosen is not None:
             self._select(chosen)
 
     @on(OptionList.OptionHighlighted, "#variants-heard")
     def _pointed(self, event: OptionList.OptionHighlighted) -> None:
-        if event.option_index < len(self._contenders):
-            self._select(self._contenders[event.option_index])
+        if event.option_index < len(self._candidates):
+            self._select(self._candidates[event.option_index])
 
     @on(Waveform.Pointed)
     def _on_waveform(self, event: Waveform.Pointed) -> None:
@@ -575,12 +575,12 @@ class ListenScreen(Screen[None]):
 
     def action_favourite(self) -> None:
         """Make what is heard the favourite, or take that back."""
-        material, current = self._material, self._current
-        if material is None or current is None:
+        listening_set, current = self._set, self._current
+        if listening_set is None or current is None:
             return
-        is_one = read_verdict(material.folder).favourite == current.key
+        is_one = read_verdict(listening_set.folder).favourite == current.key
         try:
-            change_verdict(material.folder, favourite="" if is_one else current.key)
+            change_verdict(listening_set.folder, favourite="" if is_one else current.key)
         except OSError as error:
             self.notify(f"The favourite could not be kept: {error.strerror}.", severity="error", markup=False)
             return
@@ -589,19 +589,19 @@ class ListenScreen(Screen[None]):
 
     def action_note(self) -> None:
         """Write a note about the song."""
-        material = self._material
-        if material is None:
+        listening_set = self._set
+        if listening_set is None:
             return
 
         def written(text: str | None) -> None:
             if text is not None:
                 try:
-                    change_verdict(material.folder, note=text)
+                    change_verdict(listening_set.folder, note=text)
                 except OSError as error:
                     self.notify(f"The note could not be kept: {error.strerror}.", severity="error", markup=False)
                 self._dirty = True
 
-        self.app.push_screen(TextDialog("What do you hear?", read_verdict(material.folder).note), written)
+        self.app.push_screen(TextDialog("What do you hear?", read_verdict(listening_set.folder).note), written)
 
     # --- blind tests -------------------------------------------------------------------------------------
 
@@ -612,7 +612,7 @@ class ListenScreen(Screen[None]):
             self.notify("The variants are still loading.", timeout=3)
             return
         heard = [k for k in self._pair if k in player.keys] or [player.current]
-        plain = next((c.key for c in self._contenders if c.is_plain and c.key in player.keys), "")
+        plain = next((c.key for c in self._candidates if c.is_plain and c.key in player.keys), "")
         chosen = heard if len(set(heard)) == 2 or not plain else [plain, player.current]
         self._set_up_blind(list(dict.fromkeys(chosen)))
 
@@ -620,14 +620,14 @@ class ListenScreen(Screen[None]):
         player = self.player
         if player is None:
             return
-        offered = [c for c in self._contenders if c.key in player.keys and not player.error_of(c.key)]
+        offered = [c for c in self._candidates if c.key in player.keys and not player.error_of(c.key)]
         if len(offered) < 2:
             self.notify("A blind test needs two variants that can be heard.", timeout=4)
             return
 
         def begin(plan: Plan | None) -> None:
-            if plan is not None and self._material is not None and self.player is not None:
-                self.app.push_screen(BlindScreen(self.player, self._material, plan))
+            if plan is not None and self._set is not None and self.player is not None:
+                self.app.push_screen(BlindScreen(self.player, self._set, plan))
 
         self.app.push_screen(BlindSetup(offered, keys, self._trials), begin)
 
