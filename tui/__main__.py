@@ -18,14 +18,14 @@ def main() -> None:
 
 def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> int:
     """Textual is loaded only when the dashboard is really wanted."""
-    from tui.app import run_dashboard
+    from tui.launch import run_dashboard
 
     return run_dashboard(paths, out, recipe, jobs, device)
 
 
 def _listening(sets: list[ListeningSet], blind: tuple[str, ...] | None, trials: int | None) -> int:
     """The same for the listen screen."""
-    from tui.app import run_listening
+    from tui.launch import run_listening
 
     return run_listening(sets, blind, trials)
 

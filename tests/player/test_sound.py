@@ -79,7 +79,7 @@ def test_switches_are_at_the_asked_frame_and_no_sample_is_lost_or_repeated(sound
             key = "abc"[int(dice.integers(3))]
             player.select(key, at)
             asked.append((key, at))
-            until(lambda at=at: player._status[6] == at)
+            until(lambda at=at: player._output.status[6] == at)
         until(lambda: player.position > at + RATE)
         stop = player.position
         player.pause()
@@ -170,11 +170,11 @@ def test_an_unplugged_device_is_told_and_its_return_found(sound_card, player, tm
 def test_a_crash_of_the_sound_process_is_survived(sound_card, player, tmp_path):
     ready(player, write(tmp_path, a=noise(10, 1)))
     player.seek(3 * RATE)
-    until(lambda: player._status[0] == 3 * RATE)
-    child = player._child
+    until(lambda: player._output.status[0] == 3 * RATE)
+    child = player._output.child
     os.kill(child.pid, signal.SIGKILL)
-    until(lambda: player._child is not child)
-    until(lambda: player._status[0] == 3 * RATE and player.device_name)
+    until(lambda: player._output.child is not child)
+    until(lambda: player._output.status[0] == 3 * RATE and player.device_name)
     player.play()
     until(lambda: player.position > 4 * RATE)
 

@@ -17,9 +17,11 @@ from tests.conftest import execute
 from tests.player.soundcard import has_gap
 from tests.tui.conftest import opened, screen_text, until
 from tui.app import Listening, RestoreApp
-from tui.screens.blind import BlindScreen, BlindSetup
+from tui.screens.blind import BlindScreen
+from tui.screens.blind_setup import BlindSetup
 from tui.screens.dialogs import TextDialog
-from tui.screens.listen import ListenScreen, StemsDialog
+from tui.screens.listen import ListenScreen
+from tui.screens.stems import StemsDialog
 from tui.widgets.spectrogram import Spectrogram
 from tui.widgets.waveform import Waveform
 
@@ -210,13 +212,14 @@ def test_stems_are_muted_and_soloed(drive, tmp_path):
 async def begin_test(pilot, screen, *keys):
     """From the listen screen into the trials of a test; ``keys`` change its set-up."""
     app = pilot.app
-    screen.player.device_name = screen.player.device_name or "a card"  # the screen asks for sound before it begins
+    output = screen.player._output
+    output.device_name = output.device_name or "a card"  # the screen asks for sound before it begins
     await pilot.press("b")
     await until(pilot, lambda: isinstance(app.screen, BlindSetup))
     await pilot.press(*keys, "enter")
     await until(pilot, lambda: isinstance(app.screen, BlindScreen))
     test = app.screen
-    screen.player.device_name = screen.player.device_name or "a card"
+    output.device_name = output.device_name or "a card"
     return test
 
 
@@ -270,8 +273,9 @@ def test_nothing_on_the_screen_tells_what_x_is(drive, restored, quick):
         await pilot.press("enter")
         trial = blind.test.current
         seen, sent = [], []
-        send = screen.player._send
-        screen.player._send = lambda do, **facts: (sent.append((do, set(facts), time.monotonic())), send(do, **facts))
+        output = screen.player._output
+        send = output.send
+        output.send = lambda do, **facts: (sent.append((do, set(facts), time.monotonic())), send(do, **facts))
         for behind in trial.candidate("A"), trial.candidate("B"):
             trial._behind["X"] = behind
             await pilot.press("a")
@@ -327,7 +331,7 @@ def test_abx_of_two_files_begins_at_once_and_needs_sound(drive, tmp_path, piece)
         assert "12" in screen_text(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, BlindScreen))
-        app.screen._player.device_name = ""
+        app.screen._player._output.device_name = ""
         await pilot.press("enter")
         assert app.screen.phase == "training"
 
@@ -359,7 +363,7 @@ def test_keys_are_heard(drive, sound_card, tmp_path):
             await until(pilot, lambda: player.position > 1.5 * rate)
             await pilot.press("2")
             await until(pilot, lambda: player.position > 3 * rate)
-            heard.append(int(player._status[6]))
+            heard.append(int(player._output.status[6]))
             await pilot.press("space")
             await until(pilot, lambda: not player.playing)
             assert "▶" not in screen_text(app).splitlines()[-2]
