@@ -124,6 +124,10 @@ class Context(Protocol):
         """Keep a finished chunk, safely."""
         ...
 
+    def together(self, wanted: int) -> int:
+        """How many chunks to work on at once: as many as when the task was begun, else ``wanted``."""
+        ...
+
 
 class Stage:
     """One processing step. A subclass sets the class attributes and writes :meth:`run`.
@@ -211,7 +215,7 @@ class ChunkedStage(Stage):
         raise NotImplementedError
 
     def batch(self, context: Context, params: Any) -> int:
-        """How many chunks to work on at once, where the processor can."""
+        """How many chunks to work on at once, where the processor can. Asked when a task is begun, not on resuming."""
         return 1
 
     def note(self, context: Context, params: Any) -> str:
@@ -264,9 +268,10 @@ class Chunks:
         start, end = self.geometry.span(index, self.frames)
         return self.context.load_chunk(index, (end - start, self.channels))
 
-    def make(self, processor: Processor | BatchProcessor, together: int) -> None:
+    def make(self, processor: Processor | BatchProcessor, wanted: int) -> None:
         """Make all that are not there. Groups are the same in every run, so that resuming changes nothing."""
         count = self.geometry.count(self.frames)
+        together = self.context.together(wanted) if isinstance(processor, BatchProcessor) else 1
         for first in range(0, count, together):
             group = range(first, min(first + together, count))
             missing = [index for index in group if self.load(index) is None]
