@@ -131,6 +131,7 @@ class Stage:
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.02
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
+    sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
     Parameters: ClassVar[type[Params]] = Params
 
     def why_not_possible(self, params: Any) -> str:
