@@ -77,7 +77,7 @@ def what_was_lost(
     return f"It lost much of the song: {', and '.join(parts)}." if parts else ""
 
 
-def _bands_lost(before: np.ndarray, after: np.ndarray, whole_to: float | None) -> list[str]:  # type: ignore[type-arg]
+def _bands_lost(before: np.ndarray, after: np.ndarray, whole_to: float | None) -> list[str]:
     music = (before > before.max() - _MUSIC_RANGE) & (before > _MUSIC_FLOOR)
     if whole_to is not None:
         music &= whole_to >= _CENTRES * _EDGE
@@ -88,7 +88,7 @@ def _bands_lost(before: np.ndarray, after: np.ndarray, whole_to: float | None) -
     return [f"{much}next to nothing is left {' and '.join(_ranges(gone))}"]
 
 
-def _ranges(gone: np.ndarray) -> list[str]:  # type: ignore[type-arg]
+def _ranges(gone: np.ndarray) -> list[str]:
     """In words, from where to where."""
     steps = np.flatnonzero(np.diff(np.concatenate([[False], gone, [False]]).astype(int)))
     return [

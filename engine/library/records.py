@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 from engine.analysis.song import SongAnalysis
 
@@ -42,7 +42,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Marker:
-    """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip."""
+    """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip.
+
+    ``ruined`` is empty, or one sentence about what the result lost of the song; ``bands`` are its levels in dB
+    (:meth:`engine.analysis.loss.LossMeter.bands`, as loud as the source), where they were measured.
+    """
 
     format: int
     program: str
@@ -59,3 +63,14 @@ class Marker:
     device: str
     seconds: float
     warnings: list[str]
+    ruined: str = ""
+    bands: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why a task, or a song as a whole, was not finished: until what it is about changes its ``fingerprint``."""
+
+    kind: Literal["failed", "skipped"]
+    reason: str
+    fingerprint: str

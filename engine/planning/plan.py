@@ -53,7 +53,7 @@ class Task:
     impossible: str
     too_slow: bool = False
     serves: frozenset[str] = frozenset()
-    source: Task | None = None
+    source: str = ""
     instead: Task | None = None
 
     def recipe_of(self) -> dict[str, Any]:
@@ -75,6 +75,11 @@ class Task:
         """Hz up to which the task's result is whole, for a song that was cut off at ``song`` Hz."""
         before = self.parent.cutoff(song) if self.parent is not None else song
         return self.stage.cutoff_after(before, self.params)
+
+    @property
+    def ends_variant(self) -> bool:
+        """Whether its result is a variant, published or not."""
+        return self.id == self.variant
 
     @property
     def sets_loudness(self) -> bool:
@@ -169,7 +174,7 @@ class _Builder:
             impossible=impossible,
             too_slow=bool(slow),
             serves=frozenset(serves),
-            source=self._task(self._chains[sources[0]]) if sources else None,
+            source=sources[0] if sources else "",
             instead=self._instead(ending, sources[1:]) if ending is not None else None,
         )
 
