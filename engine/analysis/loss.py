@@ -59,7 +59,7 @@ def what_was_lost(
     """Empty, or one sentence about what a result lost of its song.
 
     Args:
-        before, after: :meth:`LossMeter.bands` of the song and of the result; nothing is known where one is empty.
+        before, after: :meth:`LossMeter.bands` of the song and of the result; they are not compared where one is not known.
         loudness: of both in LUFS.
         whole_to: Hz up to which the result is meant to be whole; None: all of it.
         any_loudness: whether another loudness is wanted; then only the balance of the bands counts.
@@ -73,7 +73,7 @@ def what_was_lost(
     if quieter > _QUIETER and not any_loudness:
         parts.append(f"it is {quieter:.0f} dB quieter ({loudness[1]:.1f} LUFS instead of {loudness[0]:.1f})")
     matched = quieter if any_loudness or parts else 0.0
-    parts += _bands_lost(np.array(before), np.array(after) + matched, whole_to) if before and after else []
+    parts += _bands_lost(np.array(before), np.array(after) + matched, whole_to) if len(before) == len(after) > 0 else []
     return f"It lost much of the song: {', and '.join(parts)}." if parts else ""
 
 

@@ -90,6 +90,13 @@ class Task:
         """The same work for the sake of what builds on it alone: its own variant is not wanted."""
         return dataclasses.replace(self, is_final=False)
 
+    def published_before(self) -> Task | None:
+        """The nearest task before this one whose result is published; None where there is none."""
+        before = self.parent
+        while before is not None and not before.is_final:
+            before = before.parent
+        return before
+
     def lineage(self) -> list[Task]:
         """The tasks from the source to this one."""
         return [*(self.parent.lineage() if self.parent is not None else []), self]

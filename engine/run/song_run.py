@@ -72,6 +72,7 @@ class SongRun:
         self._told: set[str] = set()  # variants of which a failure was told
         self._finished: list[Task] = []
         self._hash = ""  # of the source
+        self._intact: set[str] = set()  # tasks whose results were seen to be whole
         self._tags: Tags | None = None
 
     def run(self) -> str:
@@ -129,6 +130,7 @@ class SongRun:
         )
         self._emit(SongStarted(self._song.id, self._index, len(todo), duration, retried))
         if not todo:
+            self._store.remember(self._song, record)
             self._store.forget_outcome(self._song, None)
             self._report_impossible()
             return "up to date"
@@ -168,6 +170,7 @@ class SongRun:
         return [
             final.id for final in self._runner.tasks
             if final.is_final and not final.impossible and final.id not in self._unusable and self._wants(final.id)
+            and self._is_todo(self._here(final))
             and any(step.id == task.id for step in self._here(final).lineage())
         ]  # fmt: skip
 
@@ -263,8 +266,9 @@ class SongRun:
             self._task_failed(task, needed_by, unexpected(error, self._log.path))
 
     def _do(self, task: Task, needed_by: list[str], record: SongRecord) -> None:
-        """Run one task to its marker. The parent's result is made (again) first where it is not there."""
-        if task.parent is not None and not self._is_at_hand(task.parent):
+        """Run one task to its marker. The parent's result is made first where it is not there, or damaged."""
+        if task.parent is not None and not self._is_intact(task.parent):
+            self._log.line(f"{task.parent.id}: not there or damaged, so it is made first")
             self._do(self._as_wanted(task.parent), needed_by, record)
         assert record.analysis is not None
         fingerprint = task.fingerprint(record.sha256)
@@ -285,6 +289,7 @@ class SongRun:
         marker = self._marker(task, fingerprint, rendered, written, context, seconds)
         self._store.write_marker(self._song, task, marker)
         self._store.forget_outcome(self._song, task)
+        self._intact.add(task.id)
         context.cache.drop()
         context.finished()
         self._finished.append(task)
@@ -303,11 +308,14 @@ class SongRun:
             )
         )  # fmt: skip
 
-    def _is_at_hand(self, task: Task) -> bool:
-        marker = self._store.marker(self._song, task)
-        if marker is None or marker.fingerprint != task.fingerprint(self._hash):
-            return False
-        return all((self._store.out / output.path).exists() for output in marker.outputs)
+    def _is_intact(self, task: Task) -> bool:
+        """Whether the task's result is there and what its marker says; read once a run."""
+        if task.id not in self._intact:
+            marker = self._store.marker(self._song, task)
+            current = marker is not None and marker.fingerprint == task.fingerprint(self._hash)
+            if current and self._store.is_intact(self._song, task):
+                self._intact.add(task.id)
+        return task.id in self._intact
 
     def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: TaskContext) -> Written:
         path = self._store.output_path(self._song, task)
@@ -356,7 +364,7 @@ class SongRun:
         marker = self._store.marker(self._song, decode)
         if marker is None:
             return []
-        if not marker.bands and self._is_at_hand(decode):
+        if not marker.bands and self._is_intact(decode):
             meter = LossMeter(marker.rate, marker.channels)
             signal = Signal(
                 self._store.out / marker.outputs[0].path, marker.rate, marker.channels, marker.frames, marker.gain
@@ -376,7 +384,8 @@ class SongRun:
         seconds: float,
     ) -> Marker:
         encoded = written.encoded
-        before = self._store.marker(self._song, task.parent) if task.parent is not None else None
+        published = task.published_before()
+        before = self._store.marker(self._song, published) if published is not None else None
         if encoded.gain:
             context.warn(f"The result was turned down by {-encoded.gain:.1f} dB so that it does not clip.")
         return Marker(
