@@ -48,6 +48,13 @@ class _DefaultToRun(TyperGroup):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options of a run too: it is what is mostly wanted, and needs no word of its own."""
+        super().format_options(ctx, formatter)
+        records = [shown for item in self.commands["run"].params if (shown := item.get_help_record(ctx)) is not None]
+        with formatter.section("Options of a run (mp3restore [PATH...])"):
+            formatter.write_dl([record for record in records if record[0] != "--help"])
+
 
 app = typer.Typer(
     cls=_DefaultToRun,
@@ -55,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Rebuilds plausible approximations of what MP3 threw away, and lets your ear decide.\n\n"
-    "mp3restore [PATH...] opens the dashboard; with --no-tui it works without (see: mp3restore run --help).",
+    "mp3restore [PATH...] opens the dashboard; with --no-tui it works without.",
 )
 
 
@@ -189,7 +196,9 @@ def export(
 
 @app.command()
 def analyze(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Songs to look at.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
 ) -> None:
     """Show what songs are and what was done to them: encoder, cutoff, level, damage."""

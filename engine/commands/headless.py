@@ -47,24 +47,28 @@ class View(Protocol):
 
 def run(session: Session, *, jobs: int, force: bool, as_json: bool) -> int:
     """Work to the end, or until the user stops it. Gives the exit code."""
-    return follow(session, lambda: session.start(jobs=jobs, force=force), as_json=as_json)
+    return follow(session, lambda: session.start(jobs=jobs, force=force), as_json=as_json, jobs=jobs)
 
 
-def follow(session: Session, start: Callable[[], threading.Thread], *, as_json: bool = False) -> int:
+def follow(
+    session: Session, start: Callable[[], threading.Thread], *, as_json: bool = False, jobs: int = 0
+) -> int:  # fmt: skip
     """Show the run that ``start`` begins (or gives, where it is under way) to its end. Gives the exit code."""
+    go_on = f"go on with:  {command(session, '--json' if as_json else '--no-tui', *_jobs(jobs))}"
     inbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
     session.subscribe(inbox.put)
     thread = start()
     view = _view(session, as_json)
-    with _Interrupts(session, view):
+    with _Interrupts(session, view, go_on):
         try:
             outcome = _follow(session, inbox, thread, view)
         finally:
+            session.unsubscribe(inbox.put)
             view.close()
     if outcome.stopped:
-        view.say(f"Stopped. Nothing finished is lost; go on with:  {_same_command()}")
+        view.say(f"Stopped. Nothing finished is lost; {go_on}")
         return EXIT_STOPPED
-    return EXIT_FAILED if outcome.failed else EXIT_DONE
+    return EXIT_FAILED if outcome.failed or outcome.error else EXIT_DONE
 
 
 def _view(session: Session, as_json: bool) -> View:
@@ -80,27 +84,30 @@ def _follow(
         try:
             event = inbox.get(timeout=0.2)  # a timeout, so that signals are seen on every system
         except queue.Empty:
-            if not thread.is_alive() and inbox.empty():
-                if session.outcome is not None:  # it ended in the moment in which the view was set up
-                    return session.outcome
-                raise RuntimeError("the engine ended without a word") from None
+            if not thread.is_alive() and inbox.empty() and session.outcome is not None:
+                return session.outcome  # it ended in the moment in which the view was set up
             continue
         view.show(event)
         if isinstance(event, events.BatchDone):
             return event
 
 
-def _same_command() -> str:
-    command = ["mp3restore", *sys.argv[1:]]
+def command(session: Session, *options: str) -> str:
+    """The whole command that goes on with what ``session`` works on; what is done is not done again."""
+    parts = ["mp3restore", *options, *session.arguments()]
     quote = shlex.join if os.name != "nt" else lambda parts: " ".join(f'"{p}"' if " " in p else p for p in parts)
-    return printable(quote(command))
+    return printable(quote(parts))
+
+
+def _jobs(jobs: int) -> list[str]:
+    return ["--jobs", str(jobs)] if jobs else []
 
 
 class _Interrupts:
     """While active, Ctrl-C ends the run after the chunk in work, a second one at once."""
 
-    def __init__(self, session: Session, view: View) -> None:
-        self._session, self._view = session, view
+    def __init__(self, session: Session, view: View, go_on: str) -> None:
+        self._session, self._view, self._go_on = session, view, go_on
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> None:
@@ -114,6 +121,7 @@ class _Interrupts:
     def _interrupt(self, *_: object) -> None:
         if self._session.control.stopped:
             self._view.close()
+            self._view.say(f"Left at once. Nothing finished is lost; {self._go_on}")
             os._exit(EXIT_STOPPED)
         self._session.stop()
         self._view.say("Stopping when the chunk in work is finished; press Ctrl-C again to leave at once.")
@@ -152,7 +160,8 @@ class _LineView:
             case events.BatchStarted():
                 self.say(f"{event.songs} songs, results go to {printable(event.out)}")
             case events.SongStarted() if event.tasks:
-                self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}")
+                again = " (not finished the last time, tried again)" if event.retried else ""
+                self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}{again}")
             case events.Progress() if time.monotonic() - self._last_progress > (5 if event.chunk else 60):
                 self._last_progress = time.monotonic()
                 left = duration(self._session.estimate.time_left())
@@ -182,15 +191,20 @@ class _LineView:
 def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str) -> list[str]:
     """The last lines of a run."""
     lines = []
+    if event.error:
+        lines += ["", event.error]
     if failures:
         lines.append("")
         lines.append(f"{event.failed} of the songs could not be finished:")
         lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
+        lines.append("The next run tries them again.")
     parts = [f"{event.done} songs done"]
     if event.up_to_date:
         parts.append(f"{event.up_to_date} were up to date")
     if event.failed:
         parts.append(f"{event.failed} failed")
+    if event.skipped:
+        parts.append(f"{event.skipped} skipped")
     lines.append("")
     lines.append(f"{', '.join(parts)} in {duration(event.seconds)}. The results are in {printable(out)}")
     return lines
@@ -278,7 +292,7 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
     plans = session.states(force=force)
     if as_json:
         for item in plans:
-            states = {task: state.value for task, state in item.states.items()}
+            states = {task: _standing(item, task)[0] for task in item.states}
             print(json.dumps({"song": item.song.id, "duration": _duration(item), "tasks": states}))
         return EXIT_DONE
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -290,11 +304,20 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
         table.add_column(task.id, no_wrap=True)
     for item in plans:
         length = "?" if item.analysis is None else duration(item.analysis.duration)
-        cells = [Text(_GLYPHS[item.states[t.id]], _STYLES[item.states[t.id]]) for t in variants]
+        cells = [Text(*_standing(item, t.id)[1:]) for t in variants]
         table.add_row(Text(printable(item.song.id)), length, *cells)
     console.print(table)
     console.print(Text(_count(plans)))
     return EXIT_DONE
+
+
+def _standing(plan: SongPlan, task: str) -> tuple[str, str, str]:
+    """(in JSON, in a table, style) how a task stands; what failed the last time is to do, and told."""
+    outcome = plan.outcomes.get(task) or plan.outcome
+    state = plan.states[task]
+    if outcome is not None and state in (State.TODO, State.STALE):
+        return outcome.kind, outcome.kind, "bold red" if outcome.kind == "failed" else "yellow"
+    return state.value, _GLYPHS[state], _STYLES[state]
 
 
 def _duration(plan: SongPlan) -> float | None:
@@ -302,12 +325,12 @@ def _duration(plan: SongPlan) -> float | None:
 
 
 def _count(plans: list[SongPlan]) -> str:
-    counts = dict.fromkeys(State, 0)
+    counts = dict.fromkeys((*(state.value for state in State), "failed", "skipped"), 0)
     for item in plans:
-        for state in item.states.values():
-            counts[state] += 1
-    parts = [f"{number} {state.value}" for state, number in counts.items() if number]
-    explained = (
-        "\nStale means: made before, but with other settings or from another file." if counts[State.STALE] else ""
-    )
+        for task in item.states:
+            counts[_standing(item, task)[0]] += 1
+    parts = [f"{number} {name}" for name, number in counts.items() if number]
+    explained = "\nStale means: made before, but with other settings or from another file." if counts["stale"] else ""
+    if counts["failed"] or counts["skipped"]:
+        explained += "\nA run tries again what failed or was skipped."
     return f"\n{len(plans)} songs; tasks: {', '.join(parts)}.{explained}"

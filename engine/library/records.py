@@ -6,9 +6,9 @@ Format 1 (versions up to 0.1) had no checksums and knew a song by the hash of it
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -58,6 +58,9 @@ class Output:
 class Marker:
     """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip.
 
+    ``ruined`` is empty, or one sentence about what the result lost of the song; ``bands`` are its levels in dB
+    (:meth:`engine.analysis.loss.LossMeter.bands`, as loud as the source), where they were measured.
+
     ``inputs`` are the hashes of the published result that it builds on, through steps on the way: those are known
     by the fingerprint, as nobody needs to get the same bytes when they are made again.
     """
@@ -77,6 +80,17 @@ class Marker:
     device: str
     seconds: Annotated[float, Meta(ge=0)]
     warnings: list[str]
+    ruined: str = ""
+    bands: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why a task, or a song as a whole, was not finished: until what it is about changes its ``fingerprint``."""
+
+    kind: Literal["failed", "skipped"]
+    reason: str
+    fingerprint: str
 
 
 def marker_from_json(data: dict[str, Any]) -> Marker | None:
@@ -93,6 +107,14 @@ def _lies_below(path: str) -> bool:
     return (
         bool(pure.parts) and not pure.is_absolute() and not pure.drive and ".." not in pure.parts and "\0" not in path
     )
+
+
+def outcome_from_json(data: dict[str, Any]) -> Outcome | None:
+    """The outcome that ``data`` tells of; None where that cannot be one."""
+    try:
+        return msgspec.convert(data, Outcome)
+    except msgspec.ValidationError:
+        return None
 
 
 def marker_to_json(marker: Marker) -> dict[str, Any]:

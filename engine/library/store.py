@@ -5,16 +5,19 @@
     OUT/VARIANT/Artist/Album/Song.suffix.flac     results
     OUT/_done/Artist/Album/Song/song.json         the source's hash and analysis
     OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
+    OUT/_done/Artist/Album/Song/TASK.failed.json  why a task failed or was skipped; failed.json: the song
     OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
     OUT/_logs/Artist/Album/Song.log
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -23,13 +26,16 @@ from engine.files import file_hash
 from engine.library.chunk_cache import ChunkCache, drop_chunks
 from engine.library.layout import fitting_name
 from engine.library.records import (
+    FORMAT,
     UNCHECKED_FORMAT,
     Marker,
+    Outcome,
     Output,
     Song,
     SongRecord,
     marker_from_json,
     marker_to_json,
+    outcome_from_json,
     record_from_json,
     record_to_json,
 )
@@ -162,6 +168,7 @@ class Store:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
         if task.impossible:
             return State.IMPOSSIBLE
+        task = self.chosen(song, task, source_hash)
         marker = self.marker(song, task)
         if marker is None:
             return State.TODO
@@ -169,10 +176,32 @@ class Store:
             return State.STALE
         if not self._builds_on_what_is_there(song, task, marker):
             return State.STALE
+        if not task.is_final:
+            return State.DONE  # a result on the way may be gone: it is made again when it is needed
         expected = [self._relative(self.output_path(song, task))]
+        if all(o.path.startswith("_chunks/") for o in marker.outputs):
+            return State.TODO  # made for others' sake, and never published
         if [o.path for o in marker.outputs] != expected or not all(self._is_there(o) for o in marker.outputs):
             return State.STALE
         return State.DONE
+
+    def chosen(self, song: Song, task: Task, source_hash: str | None) -> Task:
+        """The task as it is for this song: behind the best source that did not lose too much of it."""
+        if task.parent is not None and source_hash is not None:
+            parent = self.chosen(song, task.parent, source_hash)
+            if parent is not task.parent:
+                task = dataclasses.replace(task, parent=parent)
+            if task.instead is not None and self.ruin_of_source(song, task, source_hash):
+                return self.chosen(song, task.instead, source_hash)
+        return task
+
+    def ruin_of_source(self, song: Song, task: Task, source_hash: str) -> str:
+        """Empty, or one sentence about what the variant that the task starts from lost of the song."""
+        source = next((step for step in task.lineage() if step.id == task.source), None)
+        marker = self.marker(song, source) if source is not None else None
+        if source is None or marker is None or marker.fingerprint != source.fingerprint(source_hash):
+            return ""
+        return marker.ruined
 
     def _builds_on_what_is_there(self, song: Song, task: Task, marker: Marker) -> bool:
         """Whether the published result that the task builds on is still the one it was made from.
@@ -201,8 +230,6 @@ class Store:
         return path.relative_to(self.out).as_posix()
 
     def _is_there(self, output: Output) -> bool:
-        if output.path.startswith("_chunks/"):
-            return True  # a result on the way may be gone: it is made again when it is needed
         with suppress(OSError):
             return (self.out / output.path).stat().st_size == output.size
         return False
@@ -210,6 +237,47 @@ class Store:
     def output(self, path: Path, size: int, sha256: str) -> Output:
         """The record of a finished file in this tree."""
         return Output(self._relative(path), size, sha256)
+
+    # --- what was not finished ---------------------------------------------------------------------------
+
+    def outcome(self, song: Song, task: Task, source_hash: str | None) -> Outcome | None:
+        """Why the task was not finished, as long as neither the song nor what is to be done has changed."""
+        known = self._outcome(self._outcome_path(song, task))
+        if known is None or source_hash is None:
+            return None
+        return known if known.fingerprint == self.chosen(song, task, source_hash).fingerprint(source_hash) else None
+
+    def song_outcome(self, song: Song) -> Outcome | None:
+        """Why the song as a whole was not finished, as long as its file is the same."""
+        known = self._outcome(self._outcome_path(song, None))
+        return known if known is not None and known.fingerprint == self._stamp(song) else None
+
+    def remember_outcome(self, song: Song, task: Task | None, kind: Literal["failed", "skipped"], reason: str,
+                         source_hash: str = "") -> None:  # fmt: skip
+        """Keep why a task (None: the song) was not finished. Raises OSError."""
+        what = task.fingerprint(source_hash) if task is not None else self._stamp(song)
+        data = {"format": FORMAT, **dataclasses.asdict(Outcome(kind, reason, what))}
+        write_checked(self._outcome_path(song, task), data)
+
+    def forget_outcome(self, song: Song, task: Task | None) -> None:
+        """The task (None: the song) is not failed or skipped any more."""
+        with suppress(OSError):
+            self._outcome_path(song, task).unlink()
+
+    def _outcome_path(self, song: Song, task: Task | None) -> Path:
+        return self._song_folder(song.key) / (f"{task.id}.failed.json" if task is not None else "failed.json")
+
+    def _outcome(self, path: Path) -> Outcome | None:
+        data = read_checked(path, 0)
+        return outcome_from_json(data) if data is not None else None
+
+    @staticmethod
+    def _stamp(song: Song) -> str:
+        """What tells whether a file is still the same without reading it."""
+        with suppress(OSError):
+            status = song.path.stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+        return ""
 
     # --- chunks ------------------------------------------------------------------------------------------
 

@@ -36,8 +36,11 @@ class State(Enum):
 class Task:
     """One stage in the graph. ``id`` is its variant's name, or a hash where it only leads to one.
 
-    ``variant`` is the variant that it ends or, for a step on the way, the first one that it serves.
+    ``serves`` are the variants that need it, itself included; ``variant`` is the one that it ends or, for a step on
+    the way, the first that it serves. ``is_final`` says that its result is published as that variant.
     ``impossible`` is empty, or one sentence about why it is not done on this machine; ``too_slow`` where it could be.
+    ``source`` is the variant that it starts from; ``instead`` is the same variant from the next best source, for the
+    songs of which the first lost too much.
     """
 
     id: str
@@ -49,6 +52,9 @@ class Task:
     is_final: bool
     impossible: str
     too_slow: bool = False
+    serves: frozenset[str] = frozenset()
+    source: str = ""
+    instead: Task | None = None
 
     def recipe_of(self) -> dict[str, Any]:
         """What decides the task's result, but for the song and what comes before."""
@@ -69,6 +75,20 @@ class Task:
         """Hz up to which the task's result is whole, for a song that was cut off at ``song`` Hz."""
         before = self.parent.cutoff(song) if self.parent is not None else song
         return self.stage.cutoff_after(before, self.params)
+
+    @property
+    def ends_variant(self) -> bool:
+        """Whether its result is a variant, published or not."""
+        return self.id == self.variant
+
+    @property
+    def sets_loudness(self) -> bool:
+        """Whether this stage, or one before it, brings the song to another loudness on purpose."""
+        return any(task.stage.sets_loudness for task in self.lineage())
+
+    def unpublished(self) -> Task:
+        """The same work for the sake of what builds on it alone: its own variant is not wanted."""
+        return dataclasses.replace(self, is_final=False)
 
     def published_before(self) -> Task | None:
         """The nearest task before this one whose result is published; None where there is none."""
@@ -99,9 +119,11 @@ def build(
     names = [_find(recipe, name) for name in wanted]
     waited_for = {*names, *patient}
     chains: dict[str, Chain] = {}
+    sources: dict[str, list[str]] = {}
     for variant in recipe.variants.values():
         if variant.enabled or variant.name in names:
-            chains[variant.name] = _whole_chain(variant, chains, waited_for, device)
+            sources[variant.name] = _sources(variant, chains, waited_for, device)
+            chains[variant.name] = _behind(sources[variant.name], chains) + variant.chain
     for name in names:
         if why := _why_not_possible(chains[name]):
             raise UsageError(f"{name} cannot be made here. {why}")
@@ -110,14 +132,66 @@ def build(
         if chain in ends:
             raise UsageError(f"The variants {ends[chain].name} and {name} are the same: switch one of them off.")
         ends[chain] = recipe.variants[name]
-    waited_for_steps = {step for name in waited_for & chains.keys() for step in _prefixes(chains[name])}
-    tasks: dict[Chain, Task] = {}
-    for name in names or chains:
-        for prefix in _prefixes(chains[name]):
-            if prefix not in tasks:
-                slow = _why_not_worth_it(prefix, device, waited_for_steps)
-                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]), slow)
-    return list(tasks.values())
+    return _Builder(recipe, chains, sources, ends, waited_for, device).tasks(names or list(chains))
+
+
+class _Builder:
+    """Makes each task once, however many variants need it."""
+
+    def __init__(
+        self, recipe: Recipe, chains: dict[str, Chain], sources: dict[str, list[str]], ends: dict[Chain, Variant],
+        waited_for: set[str], device: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._recipe, self._chains, self._sources, self._ends, self._device = recipe, chains, sources, ends, device
+        self._waited_for = {step for name in waited_for & chains.keys() for step in _prefixes(chains[name])}
+        self._serves: dict[Chain, list[str]] = {}
+        self._made: dict[Chain, Task] = {}
+
+    def tasks(self, names: list[str]) -> list[Task]:
+        """What the named variants need, in order."""
+        wanted = [prefix for name in names for prefix in _prefixes(self._chains[name])]
+        for name in dict.fromkeys([*names, *(self._ends[prefix].name for prefix in wanted if prefix in self._ends)]):
+            for prefix in _prefixes(self._chains[name]):
+                self._serves.setdefault(prefix, []).append(name)
+        return [self._task(prefix) for prefix in dict.fromkeys(wanted)]
+
+    def _task(self, chain: Chain) -> Task:
+        if chain not in self._made:
+            ending = self._ends.get(chain)
+            sources = self._sources[ending.name] if ending is not None else []
+            self._made[chain] = self._new(chain, ending, sources)
+        return self._made[chain]
+
+    def _new(self, chain: Chain, ending: Variant | None, sources: list[str]) -> Task:
+        step = chain[-1]
+        slow = _why_not_worth_it(chain, self._device, self._waited_for)
+        serves = self._serves.get(chain, []) or ([ending.name] if ending is not None else [])
+        impossible = _why_not_possible(chain) or slow
+        if ending is None and serves:  # what leads to nothing is not made either
+            reasons = [self._unreachable(name) for name in serves]
+            impossible = impossible or (reasons[0] if all(reasons) else "")
+        return Task(
+            id=ending.name if ending is not None else "step-" + hashlib.sha256(repr(chain).encode()).hexdigest()[:12],
+            stage=STAGES[step.stage],
+            params=step.params,
+            parent=self._task(chain[:-1]) if len(chain) > 1 else None,
+            variant=ending.name if ending is not None else next(iter(serves), ""),
+            suffix=ending.suffix if ending is not None else "",
+            is_final=ending is not None,
+            impossible=impossible,
+            too_slow=bool(slow),
+            serves=frozenset(serves),
+            source=sources[0] if sources else "",
+            instead=self._instead(ending, sources[1:]) if ending is not None else None,
+        )
+
+    def _instead(self, ending: Variant, sources: list[str]) -> Task | None:
+        """The variant behind the next of its sources."""
+        return self._new(_behind(sources, self._chains) + ending.chain, ending, sources) if sources else None
+
+    def _unreachable(self, name: str) -> str:
+        chain = self._chains[name]
+        return _why_not_possible(chain) or _why_not_worth_it(chain, self._device, self._waited_for)
 
 
 def _prefixes(chain: Chain) -> list[Chain]:
@@ -132,10 +206,12 @@ def _find(recipe: Recipe, wanted: str) -> str:
     raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
 
 
-def _whole_chain(variant: Variant, chains: dict[str, Chain], waited_for: set[str], device: Callable[[], str]) -> Chain:
-    """The variant's chain behind that of the best variant that it may start from."""
+def _sources(
+    variant: Variant, chains: dict[str, Chain], waited_for: set[str], device: Callable[[], str]
+) -> list[str]:  # fmt: skip
+    """The variants it may start from and that will be made, best first; the best at least, if none will."""
     if not variant.sources:
-        return variant.chain
+        return []
     made = [name for name in variant.sources if name in chains]
     if not made:
         raise UsageError(f"{variant.name} starts from {' or '.join(variant.sources)}, and none of them is switched on.")
@@ -144,7 +220,12 @@ def _whole_chain(variant: Variant, chains: dict[str, Chain], waited_for: set[str
         slow = name not in waited_for and _why_not_worth_it(chains[name], device, set())
         return not (slow or _why_not_possible(chains[name]))
 
-    return chains[next(filter(will_be_made, made), made[0])] + variant.chain
+    return list(filter(will_be_made, made)) or made[:1]
+
+
+def _behind(sources: list[str], chains: dict[str, Chain]) -> Chain:
+    """The chain of the best source; nothing where a variant starts from the song."""
+    return chains[sources[0]] if sources else ()
 
 
 def _why_not_possible(chain: Chain) -> str:
@@ -169,18 +250,3 @@ def _why_not_worth_it(chain: Chain, device: Callable[[], str], waited_for: set[C
 
 def _roughly(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
-
-
-def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None, slow: str) -> Task:
-    step = prefix[-1]
-    return Task(
-        id=ending.name if ending is not None else "step-" + hashlib.sha256(repr(prefix).encode()).hexdigest()[:12],
-        stage=STAGES[step.stage],
-        params=step.params,
-        parent=parent,
-        variant=ending.name if ending is not None else serves,
-        suffix=ending.suffix if ending is not None else "",
-        is_final=ending is not None,
-        impossible=_why_not_possible(prefix) or slow,
-        too_slow=bool(slow),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.analysis.song import SongAnalysis
@@ -29,14 +30,21 @@ def seed_of(source_hash: str, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{source_hash}/{purpose}".encode()).digest()[:8], "big")
 
 
+def beneficiary(task: Task, needed_by: Sequence[str]) -> str:
+    """The variant for whose sake the task is done: its own, where that is wanted."""
+    return task.variant if task.variant in needed_by or not needed_by else needed_by[0]
+
+
 class TaskContext:
     """What a stage sees of its task (:class:`engine.stages.base.Context`)."""
 
     def __init__(
-        self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: SongLog
-    ) -> None:
+        self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: SongLog,
+        needed_by: Sequence[str],
+    ) -> None:  # fmt: skip
         assert record.analysis is not None
         self._runner, self._song, self._task, self._log = runner, song, task, log
+        self._needed_by = needed_by
         self.source = song.path
         self.analysis: SongAnalysis = record.analysis
         self.seed = seed_of(record.sha256, "song")
@@ -49,7 +57,7 @@ class TaskContext:
         if task.parent is not None:
             marker = runner.store.marker(song, task.parent)
             assert marker is not None
-            path = runner.store.output_path(song, task.parent)
+            path = runner.store.out / marker.outputs[0].path
             self._input = Signal(path, marker.rate, marker.channels, marker.frames, marker.gain)
             self.gain_before = marker.gain
         self._work = self.analysis.duration * runner.cost(task)
@@ -63,7 +71,7 @@ class TaskContext:
         return self._input
 
     def checkpoint(self) -> None:
-        self._runner.control.checkpoint(self._song.id, self._task.variant)
+        self._runner.control.checkpoint(self._song.id, self._needed_by)
 
     def progress(self, done: int, of: int, *, reused: bool = False) -> None:
         self.reused |= reused
@@ -89,8 +97,11 @@ class TaskContext:
 
     def _event(self, chunk: int, chunks: int, fraction: float, reused: bool) -> None:
         self._runner.emit(
-            Progress(self._song.id, self._task.variant, self._task.stage.name, chunk, chunks, fraction, reused)
-        )
+            Progress(
+                self._song.id, self._task.id, beneficiary(self._task, self._needed_by), self._task.stage.name,
+                chunk, chunks, fraction, reused,
+            )
+        )  # fmt: skip
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:

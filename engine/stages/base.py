@@ -141,6 +141,7 @@ class Stage:
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.02
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
+    sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
     Parameters: ClassVar[type[Params]] = Params
 
     def inputs(self, params: Any) -> tuple[str, ...] | None:
