@@ -12,7 +12,7 @@ import soundfile
 
 from engine import stages
 from engine.errors import UsageError
-from engine.planning.plan import State
+from engine.planning.task import State
 from engine.run.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
 from engine.run.session import Session
 from tests.conftest import execute

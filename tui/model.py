@@ -11,7 +11,7 @@ from typing import Literal
 from engine.analysis.song import SongAnalysis
 from engine.commands.export import favourites
 from engine.library.records import Song
-from engine.planning.plan import State, Task
+from engine.planning.task import State, Task
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import printable

@@ -50,33 +50,37 @@ def write_flac(
     frames: int,
     seed: int,
     tag: Callable[[Path], None] | None = None,
+    gain: float = 0.0,
+    exact: bool = False,
 ) -> Encoded:
     """Write the stream that ``blocks()`` gives to ``path``, or nothing at all.
 
     TPDF dither of 2 LSB peak to peak (Lipshitz, Wannamaker, Vanderkooy 1992), the same for all channels of a
     song whose channels are equal, from ``seed``: the same signal gives the same bytes. A signal beyond full
     scale is measured to its end and written again with the one gain that makes it fit. ``blocks`` may thus be
-    called more than once. ``tag`` is called with the temporary file before it is verified.
+    called more than once. ``gain`` in dB is applied in any case. What is ``exact`` (whole 24-bit numbers, at no gain)
+    is written without dither. ``tag`` is called with the temporary file before it is verified.
 
     Raises:
         OutputError: it could not be written or did not come back as written; one sentence for the user.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".mp3restore-{hashlib.sha1(os.fsencode(path.name)).hexdigest()[:12]}.tmp")
-    gain = 1.0
+    factor = 10 ** (gain / 20)
     try:
         while True:
             try:
-                written = _encode(temporary, blocks(), rate, channels, frames, seed, gain)
+                dither = None if exact and factor == 1.0 else seed
+                written = _encode(temporary, blocks(), rate, channels, frames, dither, factor)
                 break
             except _Overload as overload:
-                gain *= _NEAR_FULL_SCALE / overload.args[0]
+                factor *= _NEAR_FULL_SCALE / overload.args[0]
         if tag is not None:
             tag(temporary)
         _verify(temporary, written, rate, channels, frames)
         result = Encoded(
             path, rate, channels, frames, temporary.stat().st_size, file_hash(temporary),
-            float(20 * np.log10(gain)),
+            float(20 * np.log10(factor)),
         )  # fmt: skip
         _flush(temporary)
         temporary.replace(path)
@@ -88,12 +92,14 @@ def write_flac(
     return result
 
 
-def _encode(path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int, gain: float) -> str:
-    """Encode and give the SHA-256 of the samples as written. Raises _Overload with the peak."""
+def _encode(
+    path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int | None, gain: float
+) -> str:
+    """Encode and give the SHA-256 of the samples as written; no seed: no dither. Raises _Overload with the peak."""
     import soundfile
 
     need_room(path.parent, 0)
-    dither = np.random.Generator(np.random.Philox(key=seed))
+    dither = np.random.Generator(np.random.Philox(key=seed)) if seed is not None else None
     digest = hashlib.sha256()
     count, peak = 0, 0.0
     try:
@@ -135,8 +141,10 @@ def _of_one_size(blocks: Iterable[Audio]) -> Iterator[Audio]:
         yield np.concatenate(held)
 
 
-def _quantise(samples: Audio, dither: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def _quantise(samples: Audio, dither: np.random.Generator | None) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
     """float32 to left-justified 24-bit integers."""
+    if dither is None:
+        return np.round(samples.astype(np.float64) * _SCALE).astype(np.int32) << (32 - _BITS)
     noise = dither.random(len(samples), np.float32)[:, None] - dither.random(len(samples), np.float32)[:, None]
     if not (samples == samples[:, :1]).all():
         others = (len(samples), samples.shape[1] - 1)

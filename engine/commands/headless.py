@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from engine.planning.plan import State
+from engine.planning.task import State
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import duration, printable

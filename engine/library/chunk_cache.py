@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -94,12 +95,13 @@ class ChunkCache:
         return digest.digest()
 
 
-def drop_chunks(folder: Path) -> None:
-    """Throw away all chunks of the task whose folder this is, and its result on the way; nothing else in there."""
+def drop_chunks(folder: Path, ports: Iterable[str]) -> None:
+    """Throw away all chunks of the task whose folder this is, and its results on the way; nothing else in there."""
     for chunks in _folders(folder):
         shutil.rmtree(chunks, ignore_errors=True)
     with suppress(OSError):
-        (folder / "result.flac").unlink(missing_ok=True)
+        for port in ("result", *ports):
+            (folder / f"{port}.flac").unlink(missing_ok=True)
         folder.rmdir()
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
+from engine.stages.base import MIX
 
 FORMAT = 2
 UNCHECKED_FORMAT = 1
@@ -47,11 +48,18 @@ class SongRecord:
 
 @dataclass(frozen=True)
 class Output:
-    """A file of a finished task; ``path`` is relative to the output folder."""
+    """A file of a finished task: the signal ``port``, at ``path`` relative to the output folder.
+
+    ``rate``, ``channels`` and ``frames`` are 0 where they are the marker's (versions up to 0.1 kept them there alone).
+    """
 
     path: str
     size: Count
     sha256: Sha256
+    port: str = MIX
+    rate: Annotated[int, Meta(ge=0, le=768000)] = 0
+    channels: Annotated[int, Meta(ge=0, le=8)] = 0
+    frames: Count = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from engine.audio.encode import Encoded
 from engine.errors import UsageError, explain_os_error
 from engine.files import file_hash
 from engine.library.chunk_cache import ChunkCache, drop_chunks
@@ -41,7 +42,8 @@ from engine.library.records import (
 )
 from engine.library.scan import Found
 from engine.library.state_file import read_checked, write_checked
-from engine.planning.plan import State, Task
+from engine.planning.task import Port, State, Task
+from engine.stages.base import MIX
 from engine.text import printable
 
 
@@ -128,11 +130,13 @@ class Store:
 
     # --- tasks -------------------------------------------------------------------------------------------
 
-    def output_path(self, song: Song, task: Task) -> Path:
-        """Where the task's result goes."""
-        if task.is_final:
-            return self.out / task.id / song.key.with_name(f"{song.key.name}{task.suffix}.flac")
-        return self.out / "_chunks" / song.key / task.id / "result.flac"
+    def output_path(self, song: Song, task: Task, port: str = MIX) -> Path:
+        """Where one of the task's results goes: beside those of other songs; several in a folder of the song's."""
+        if not task.is_final:
+            return self.out / "_chunks" / song.key / task.id / f"{port if port != MIX else 'result'}.flac"
+        if len(task.outputs) > 1:
+            return self.out / task.id / song.key / f"{port}{task.suffix}.flac"
+        return self.out / task.id / song.key.with_name(f"{song.key.name}{task.suffix}.flac")
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
@@ -178,7 +182,7 @@ class Store:
             return State.STALE
         if not task.is_final:
             return State.DONE  # a result on the way may be gone: it is made again when it is needed
-        expected = [self._relative(self.output_path(song, task))]
+        expected = [self._relative(self.output_path(song, task, port)) for port in task.outputs]
         if all(o.path.startswith("_chunks/") for o in marker.outputs):
             return State.TODO  # made for others' sake, and never published
         if [o.path for o in marker.outputs] != expected or not all(self._is_there(o) for o in marker.outputs):
@@ -187,10 +191,12 @@ class Store:
 
     def chosen(self, song: Song, task: Task, source_hash: str | None) -> Task:
         """The task as it is for this song: behind the best source that did not lose too much of it."""
-        if task.parent is not None and source_hash is not None:
-            parent = self.chosen(song, task.parent, source_hash)
-            if parent is not task.parent:
-                task = dataclasses.replace(task, parent=parent)
+        if task.inputs and source_hash is not None:
+            inputs = tuple(
+                (name, Port(self.chosen(song, port.task, source_hash), port.name)) for name, port in task.inputs
+            )
+            if any(now.task is not before.task for (_, now), (_, before) in zip(inputs, task.inputs, strict=True)):
+                task = dataclasses.replace(task, inputs=inputs)
             if task.instead is not None and self.ruin_of_source(song, task, source_hash):
                 return self.chosen(song, task.instead, source_hash)
         return task
@@ -209,12 +215,19 @@ class Store:
         Steps on the way are compared by the fingerprint alone: made again on a GPU, they need not have the same bytes.
         """
         before = task.published_before()
-        if before is None or not marker.inputs:
+        if not before or not marker.inputs:
             return True
-        if marker.format == UNCHECKED_FORMAT and before is not task.parent:
+        if marker.format == UNCHECKED_FORMAT and before[0].task not in task.parents:
             return True  # it tells of the step on the way
-        made = self.marker(song, before)
-        return made is not None and marker.inputs == [o.sha256 for o in made.outputs]
+        return marker.inputs == self.hashes(song, before)
+
+    def hashes(self, song: Song, ports: Iterable[Port]) -> list[str]:
+        """The hashes of finished signals, as their markers tell them; those of what is not finished are left out."""
+        found = []
+        for port in ports:
+            made = self.marker(song, port.task)
+            found += [o.sha256 for o in made.outputs if o.port == port.name] if made is not None else []
+        return found
 
     def is_intact(self, song: Song, task: Task) -> bool:
         """Whether the task's result is there, byte for byte as its marker says. Reads all of it."""
@@ -234,9 +247,10 @@ class Store:
             return (self.out / output.path).stat().st_size == output.size
         return False
 
-    def output(self, path: Path, size: int, sha256: str) -> Output:
+    def output(self, port: str, encoded: Encoded) -> Output:
         """The record of a finished file in this tree."""
-        return Output(self._relative(path), size, sha256)
+        relative = self._relative(encoded.path)
+        return Output(relative, encoded.size, encoded.sha256, port, encoded.rate, encoded.channels, encoded.frames)
 
     # --- what was not finished ---------------------------------------------------------------------------
 
@@ -289,7 +303,7 @@ class Store:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
         folder = self.out / "_chunks" / song.key
         for task in tasks:
-            drop_chunks(folder / task.id)
+            drop_chunks(folder / task.id, task.outputs)
         while folder != self.out and folder.is_relative_to(self.out):
             with suppress(FileNotFoundError):
                 try:

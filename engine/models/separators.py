@@ -12,7 +12,6 @@ from engine.models import spleeter
 
 #: Every stem that any separator makes, in the order in which they are shown.
 STEMS = ("vocals", "drums", "bass", "guitar", "piano", "other", "accompaniment")
-RESIDUAL = "residual"  # what no stem took
 
 Work = Callable[[list[Audio]], list[Audio]]
 

@@ -15,8 +15,8 @@ from engine.errors import UsageError
 from engine.library.records import Marker, Song
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
-from engine.planning.plan import State, Task
 from engine.planning.recipes import DEFAULT
+from engine.planning.task import State, Task
 from engine.player.tracks import Candidate, ListeningSet, Part
 from engine.run.session import Session
 from engine.stages import STAGES

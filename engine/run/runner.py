@@ -12,7 +12,7 @@ from engine.library.records import Song
 from engine.library.store import Store
 from engine.machine.priority import work_in_background
 from engine.planning import costs
-from engine.planning.plan import Task
+from engine.planning.task import Task
 from engine.run.control import Control
 from engine.run.estimate import Estimate
 from engine.run.events import BatchDone, BatchStarted, Event, SongDone

@@ -20,7 +20,7 @@ from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
 from engine.models.runtime import device as devices
 from engine.planning import plan, recipes
-from engine.planning.plan import State, Task
+from engine.planning.task import State, Task
 from engine.run.control import Control
 from engine.run.estimate import Estimate
 from engine.run.events import BatchDone, Event, Paused, Resumed

@@ -18,7 +18,7 @@ from engine.audio.tags import Tags, read_tags, write_tags
 from engine.errors import RestoreError, explain_os_error
 from engine.library.records import FORMAT, Marker, Song, SongRecord
 from engine.planning import costs
-from engine.planning.plan import State, Task
+from engine.planning.task import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
 from engine.run.events import (
     SongDone,
@@ -31,7 +31,7 @@ from engine.run.events import (
 )
 from engine.run.song_log import SongLog
 from engine.run.task_context import TaskContext, beneficiary, seed_of
-from engine.stages.base import Rendered, Signal, read_blocks
+from engine.stages.base import MIX, Rendered, Signal, read_blocks
 from engine.text import printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def guess_duration(song: Song) -> float:
 class Written:
     """A result on disk and what was measured while it was written."""
 
-    encoded: Encoded
+    encoded: dict[str, Encoded]  # by the names of the signals
     ruined: str
     bands: list[float]
 
@@ -240,8 +240,9 @@ class SongRun:
 
     def _why_not_now(self, task: Task) -> str:
         """Empty, or one sentence about what the task needs and has not got."""
-        if task.parent is not None and task.parent.id in self._unusable:
-            return f"{task.parent.variant} is missing"
+        for parent in task.parents:
+            if parent.id in self._unusable:
+                return f"{parent.variant} is missing"
         if self._store.ruin_of_source(self._song, task, self._hash):
             return f"{task.source} lost too much of the song to start from, and there is no other."
         return ""
@@ -266,10 +267,11 @@ class SongRun:
             self._task_failed(task, needed_by, unexpected(error, self._log.path))
 
     def _do(self, task: Task, needed_by: list[str], record: SongRecord) -> None:
-        """Run one task to its marker. The parent's result is made first where it is not there, or damaged."""
-        if task.parent is not None and not self._is_intact(task.parent):
-            self._log.line(f"{task.parent.id}: not there or damaged, so it is made first")
-            self._do(self._as_wanted(task.parent), needed_by, record)
+        """Run one task to its marker. What it works on is made first where it is not there, or damaged."""
+        for parent in task.parents:
+            if not self._is_intact(parent):
+                self._log.line(f"{parent.id}: not there or damaged, so it is made first")
+                self._do(self._as_wanted(parent), needed_by, record)
         assert record.analysis is not None
         fingerprint = task.fingerprint(record.sha256)
         self._control.checkpoint(self._song.id, needed_by)
@@ -282,7 +284,8 @@ class SongRun:
         context = TaskContext(self._runner, self._song, task, record, fingerprint, self._log, needed_by)
         if self._runner.force:
             context.cache.drop()
-        rendered = task.stage.run(context, task.params)
+        made = task.stage.run(context, task.params)
+        rendered = made if isinstance(made, dict) else {MIX: made}
         task = self._as_wanted(task)  # the user may have left it meanwhile
         written = self._write(task, record, rendered, context)
         seconds = time.monotonic() - started
@@ -304,7 +307,8 @@ class SongRun:
         self._emit(
             TaskDone(
                 self._song.id, task.id, beneficiary(task, wanted_by), task.stage.name, seconds, realtime,
-                (str(written.encoded.path),) if task.is_final else (), tuple(context.warnings), written.ruined,
+                tuple(str(e.path) for e in written.encoded.values()) if task.is_final else (),
+                tuple(context.warnings), written.ruined,
             )
         )  # fmt: skip
 
@@ -317,41 +321,65 @@ class SongRun:
                 self._intact.add(task.id)
         return task.id in self._intact
 
-    def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: TaskContext) -> Written:
-        path = self._store.output_path(self._song, task)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        need_room(path.parent, rendered.frames * rendered.channels * 2)
-        gain = context.gain_before + rendered.gain
+    def _write(self, task: Task, record: SongRecord, rendered: dict[str, Rendered], context: TaskContext) -> Written:
+        """Write what a task made. Several signals get one gain, so that they still add up."""
+        folder = self._store.output_path(self._song, task, next(iter(rendered))).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        need_room(folder, sum(one.frames * one.channels * 2 for one in rendered.values()))
         if self._tags is None:
             self._tags, problem = read_tags(self._song.path)
             if problem:
                 context.warn(problem)
+        if len(rendered) == 1:
+            return self._write_guarded(task, record, next(iter(rendered.items())), context)
+        encoded = {port: self._encode(task, record, port, one, context) for port, one in rendered.items()}
+        lowest = min(done.gain for done in encoded.values())
+        for port, one in rendered.items():
+            if encoded[port].gain != lowest:
+                encoded[port] = self._encode(task, record, port, one, context, gain=lowest)
+        return Written(encoded, "", [])
+
+    def _write_guarded(
+        self, task: Task, record: SongRecord, made: tuple[str, Rendered], context: TaskContext
+    ) -> Written:
+        """Write the one signal of a task, and look whether it lost what the song has."""
+        port, rendered = made
+        gain = context.gain_before + rendered.gain
+        meter = LossMeter(rendered.rate, rendered.channels) if not task.inputs or task.ends_variant else None
+        encoded = self._encode(task, record, port, rendered, context, meter)
+        ruined = self._ruin(task, record, meter, gain) if meter is not None and task.ends_variant else ""
+        if ruined:
+            context.warn(ruined)
+        return Written({port: encoded}, ruined, _at_source_level(meter.bands(), gain) if meter is not None else [])
+
+    def _encode(
+        self, task: Task, record: SongRecord, port: str, rendered: Rendered, context: TaskContext,
+        meter: LossMeter | None = None, gain: float = 0.0,
+    ) -> Encoded:  # fmt: skip
+        before = context.gain_before + rendered.gain
         tags = self._tags
-        provenance = _provenance(task, record, rendered, gain)
-        untouched = task.stage.name == "decode" and gain == 0.0
-        meter = LossMeter(rendered.rate, rendered.channels)
+        assert tags is not None
+        provenance = _provenance(task, record, port, rendered, before + gain)
+        untouched = task.stage.name == "decode" and before == 0.0
 
         def tag(file: Path) -> None:
-            warning = self._ruin(task, record, meter, gain)
+            warning = self._ruin(task, record, meter, before) if meter is not None else ""
             more = {"MP3RESTORE_WARNING": warning} if warning else {}
             write_tags(file, tags, {**provenance, **more}, keep_replaygain=untouched)
 
-        guarded = task.parent is None or task.ends_variant
-        encoded = write_flac(
-            path, lambda: meter.watch(rendered.blocks()) if guarded else rendered.blocks(),
+        return write_flac(
+            self._store.output_path(self._song, task, port),
+            lambda: meter.watch(rendered.blocks()) if meter is not None else rendered.blocks(),
             rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
-            seed=seed_of(record.sha256, task.id), tag=tag if task.ends_variant else None,
+            seed=seed_of(record.sha256, task.id if port == MIX else f"{task.id}/{port}"),
+            tag=tag if task.ends_variant else None, gain=gain, exact=rendered.exact,
         )  # fmt: skip
-        ruined = self._ruin(task, record, meter, gain) if task.ends_variant else ""
-        if ruined:
-            context.warn(ruined)
-        return Written(encoded, ruined, _at_source_level(meter.bands(), gain) if guarded else [])
 
     def _ruin(self, task: Task, record: SongRecord, meter: LossMeter, gain: float) -> str:
         """Empty, or one sentence about what the measured result lost of the song."""
         analysis = record.analysis
         assert analysis is not None
-        if task.parent is None:
+        if not task.inputs:
             return ""
         return what_was_lost(
             self._bands_of_song(task.lineage()[0]), _at_source_level(meter.bands(), gain),
@@ -378,29 +406,28 @@ class SongRun:
         self,
         task: Task,
         fingerprint: str,
-        rendered: Rendered,
+        rendered: dict[str, Rendered],
         written: Written,
         context: TaskContext,
         seconds: float,
     ) -> Marker:
-        encoded = written.encoded
-        published = task.published_before()
-        before = self._store.marker(self._song, published) if published is not None else None
-        if encoded.gain:
-            context.warn(f"The result was turned down by {-encoded.gain:.1f} dB so that it does not clip.")
+        first = next(iter(written.encoded.values()))
+        gain = next(iter(rendered.values())).gain + first.gain
+        if first.gain:
+            context.warn(f"The result was turned down by {-first.gain:.1f} dB so that it does not clip.")
         return Marker(
             format=FORMAT,
             program=__version__,
             task=task.id,
             recipe=task.recipe_of(),
             fingerprint=fingerprint,
-            inputs=[o.sha256 for o in before.outputs] if before is not None else [],
-            outputs=[self._store.output(encoded.path, encoded.size, encoded.sha256)],
-            rate=encoded.rate,
-            channels=encoded.channels,
-            frames=encoded.frames,
-            gain=context.gain_before + rendered.gain + encoded.gain,
-            note=rendered.note,
+            inputs=self._store.hashes(self._song, task.published_before()),
+            outputs=[self._store.output(port, encoded) for port, encoded in written.encoded.items()],
+            rate=first.rate,
+            channels=first.channels,
+            frames=first.frames,
+            gain=context.gain_before + gain,
+            note=_note(rendered),
             device=self._runner.device_of(task),
             seconds=round(seconds, 3),
             warnings=context.warnings,
@@ -419,16 +446,19 @@ def _at_source_level(bands: list[float], gain: float) -> list[float]:
     return [round(level - gain, 2) for level in bands]
 
 
-def _provenance(task: Task, record: SongRecord, rendered: Rendered, gain: float) -> dict[str, str]:
+def _note(rendered: dict[str, Rendered]) -> str:
+    """What is said of the result as a whole."""
+    return next(iter(rendered.values())).note if len(rendered) == 1 else f"{len(rendered)} stems"
+
+
+def _provenance(task: Task, record: SongRecord, port: str, rendered: Rendered, gain: float) -> dict[str, str]:
     """Comments that say how a file was made. No dates: the same work must give the same bytes."""
-    steps = []
-    for item in task.lineage():
-        values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(item.params).items())
-        steps.append(f"{item.stage.name}({values})")
+    own = next((before.task for name, before in task.inputs if name == port and task.stage.implied), task)
     return {
         "MP3RESTORE_VERSION": __version__,
         "MP3RESTORE_VARIANT": task.variant,
-        "MP3RESTORE_CHAIN": " > ".join(steps),
+        **({"MP3RESTORE_STEM": port} if port != MIX else {}),
+        "MP3RESTORE_CHAIN": own.described(parameters=True),
         "MP3RESTORE_NOTE": rendered.note or task.stage.title,
         "MP3RESTORE_GAIN": f"{gain:.2f} dB",
         "MP3RESTORE_SOURCE_SHA256": record.sha256,

@@ -11,7 +11,7 @@ from engine.analysis.song import SongAnalysis
 from engine.audio.readers import Audio
 from engine.library.chunk_cache import ChunkCache
 from engine.library.records import Song, SongRecord
-from engine.planning.plan import Task
+from engine.planning.task import Port, Task
 from engine.run.events import (
     Progress,
     SongWarning,
@@ -35,6 +35,17 @@ def beneficiary(task: Task, needed_by: Sequence[str]) -> str:
     return task.variant if task.variant in needed_by or not needed_by else needed_by[0]
 
 
+def _signal(runner: Runner, song: Song, port: Port) -> Signal:
+    """A finished signal, as its marker tells of it."""
+    marker = runner.store.marker(song, port.task)
+    assert marker is not None
+    output = next(o for o in marker.outputs if o.port == port.name)
+    return Signal(
+        runner.store.out / output.path, output.rate or marker.rate, output.channels or marker.channels,
+        output.frames or marker.frames, marker.gain,
+    )  # fmt: skip
+
+
 class TaskContext:
     """What a stage sees of its task (:class:`engine.stages.base.Context`)."""
 
@@ -49,17 +60,12 @@ class TaskContext:
         self.analysis: SongAnalysis = record.analysis
         self.seed = seed_of(record.sha256, "song")
         self.device = runner.device_of(task)
-        self.cutoff = task.parent.cutoff(self.analysis.cutoff.hz) if task.parent is not None else None
+        heard = [port.task.cutoff(self.analysis.cutoff.hz) for _, port in task.inputs]
+        self.cutoff = min((hz for hz in heard if hz is not None), default=None)
         self.warnings: list[str] = []
         self.cache: ChunkCache = runner.store.chunks(song, task, fingerprint)
-        self._input: Signal | None = None
-        self.gain_before = 0.0
-        if task.parent is not None:
-            marker = runner.store.marker(song, task.parent)
-            assert marker is not None
-            path = runner.store.out / marker.outputs[0].path
-            self._input = Signal(path, marker.rate, marker.channels, marker.frames, marker.gain)
-            self.gain_before = marker.gain
+        self.inputs = {name: _signal(runner, song, port) for name, port in task.inputs}
+        self.gain_before = min((signal.gain for signal in self.inputs.values()), default=0.0)
         self._work = self.analysis.duration * runner.cost(task)
         self._told = 0.0
         self.reused = False  # whether a part was done in an earlier run
@@ -67,8 +73,8 @@ class TaskContext:
 
     @property
     def input(self) -> Signal:
-        assert self._input is not None, "the first stage has no input"
-        return self._input
+        (signal,) = self.inputs.values()
+        return signal
 
     def checkpoint(self) -> None:
         self._runner.control.checkpoint(self._song.id, self._needed_by)

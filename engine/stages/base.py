@@ -18,6 +18,7 @@ from engine.audio.soundfiles import open_sound
 from engine.errors import UsageError
 
 MIX = "mix"  # the port of what has one signal
+RESIDUAL = "residual"  # what no stem took
 GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
 
 
@@ -70,7 +71,8 @@ class Rendered:
     """What a stage makes: a stream that can be read more than once, and what is to be said of it.
 
     ``blocks`` yields float32 ``(n, channels)``, ``frames`` in all. ``gain`` in dB is what the stage itself
-    attenuated by, ``note`` one honest phrase for the listener.
+    attenuated by, ``note`` one honest phrase for the listener. Where it is ``exact``, the samples are whole 24-bit
+    numbers already and need no dither.
     """
 
     rate: int
@@ -79,6 +81,7 @@ class Rendered:
     blocks: Callable[[], Iterable[Audio]]
     gain: float = 0.0
     note: str = ""
+    exact: bool = False
 
 
 class Context(Protocol):
@@ -140,6 +143,7 @@ class Stage:
     title: ClassVar[str]
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.02
+    implied: ClassVar[bool] = False  # put where it is needed, never named in a recipe
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
     sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
     Parameters: ClassVar[type[Params]] = Params
@@ -148,8 +152,8 @@ class Stage:
         """What the stage takes: one signal, none (it reads the source), or None: as many as come, and the mix."""
         return (MIX,)
 
-    def outputs(self, params: Any) -> tuple[str, ...]:
-        """The names of what it makes."""
+    def outputs(self, params: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of what it makes of inputs of these names."""
         return (MIX,)
 
     def why_not_possible(self, params: Any) -> str:

@@ -13,8 +13,19 @@ from engine.audio.readers import Audio
 from engine.audio.resample import resample_stream, resampled_length
 from engine.errors import NotPossibleError
 from engine.models.runtime import device as devices
-from engine.models.separators import RESIDUAL, SEPARATORS, Separator, Work, best
-from engine.stages.base import Chunks, Context, Params, Rendered, Stage, in_step, one_of, parameter, read_blocks
+from engine.models.separators import SEPARATORS, Separator, Work, best
+from engine.stages.base import (
+    RESIDUAL,
+    Chunks,
+    Context,
+    Params,
+    Rendered,
+    Stage,
+    in_step,
+    one_of,
+    parameter,
+    read_blocks,
+)
 
 _AUTO = "auto"
 
@@ -39,10 +50,10 @@ class Separate(Stage):
     neural = True
     Parameters = SeparateParams
 
-    def outputs(self, params: SeparateParams) -> tuple[str, ...]:
+    def outputs(self, params: SeparateParams, inputs: tuple[str, ...]) -> tuple[str, ...]:
         return (*_chosen(params).stems, RESIDUAL)
 
-    def unavailable_reason(self, params: SeparateParams) -> str:
+    def why_not_possible(self, params: SeparateParams) -> str:
         return _chosen(params).unavailable_reason()
 
     def fingerprint(self, params: SeparateParams) -> dict[str, str]:
@@ -115,4 +126,4 @@ class _Together:
         if not self.mono:
             return self.work(windows)
         made = self.work([np.repeat(window, 2, axis=1) for window in windows])
-        return [(stems[:, ::2] + stems[:, 1::2]) / 2 for stems in made]
+        return [np.float32(0.5) * (stems[:, ::2] + stems[:, 1::2]) for stems in made]

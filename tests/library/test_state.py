@@ -14,7 +14,7 @@ import soundfile
 from engine import stages
 from engine.audio.chunks import ChunkGeometry
 from engine.library.chunk_cache import ChunkCache
-from engine.planning.plan import State
+from engine.planning.task import State
 from engine.player.verdicts import Verdict, read_verdict
 from engine.run.events import BatchDone, TaskDone, TaskFailed
 from engine.run.session import Session

@@ -113,7 +113,7 @@ class RecipeScreen(Screen[str | None]):
         at = listing.highlighted
         listing.clear_options()
         for variant in self._variants.values():
-            chain = " > ".join(step.stage for step in variant.chain)
+            chain = variant.described()
             line = Text.assemble(
                 ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "dim"),
                 no_wrap=True, overflow="ellipsis",
@@ -136,9 +136,10 @@ class RecipeScreen(Screen[str | None]):
             return
         box.shown = variant.name  # type: ignore[attr-defined]
         await box.remove_children()
-        for position, step in enumerate(variant.chain):
+        for position, (stem, step) in enumerate(variant.steps()):
             rows = [ParameterRow(position, step, item) for item in dataclasses.fields(step.params)]
-            await box.mount(Label(Text(STAGES[step.stage].title), classes="stage-title"), *rows)
+            title = f"{stem}: {STAGES[step.stage].title}" if stem else STAGES[step.stage].title
+            await box.mount(Label(Text(title), classes="stage-title"), *rows)
 
     def on_key(self, event: Any) -> None:
         """Space switches the variant under the cursor."""
@@ -165,15 +166,13 @@ class RecipeScreen(Screen[str | None]):
             return
         self._wrong.discard(key)
         row.tell("")
-        step = variant.chain[row.position]
+        _, step = variant.steps()[row.position]
         if getattr(step.params, row.item.name) != value:
             self._changed = True
             self._set(variant, row.position, dataclasses.replace(step.params, **{row.item.name: value}))
 
     def _set(self, variant: Variant, position: int, params: Params) -> None:
-        chain = list(variant.chain)
-        chain[position] = Step(chain[position].stage, params)
-        self._variants[variant.name] = dataclasses.replace(variant, chain=tuple(chain))
+        self._variants[variant.name] = variant.with_params(position, params)
 
     def action_save(self) -> None:
         """Save under the name and use it."""

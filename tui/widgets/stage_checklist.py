@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from engine.planning.plan import Task
+from engine.planning.task import Task
 from engine.text import duration
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView, TaskView
 from tui.widgets.cells import bar

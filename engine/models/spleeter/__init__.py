@@ -74,7 +74,7 @@ def convert(key: str, published: Path, kept: Path) -> None:
         raise NotPossibleError(f"{published.name} holds a checkpoint, but not that of {key}.") from error
     temporary = kept.with_name(f".{kept.name}.tmp")
     with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **variables)  # type: ignore[arg-type]  (names are no keywords)
+        np.savez(file, allow_pickle=False, **variables)
     temporary.replace(kept)
 
 

@@ -16,6 +16,7 @@ from platformdirs import user_config_path
 
 from engine.errors import UsageError, explain_os_error
 from engine.models.runtime import device
+from engine.models.separators import STEMS
 from engine.stages import STAGES
 from engine.stages.base import Params
 
@@ -36,14 +37,55 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Each:
+    """A place in a chain where every stem goes its own way; those that are not named pass as they are."""
+
+    stems: tuple[tuple[str, tuple[Step, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Variant:
     """A named result. ``sources`` are the variants it may start from, best first; empty: from the song."""
 
     name: str
-    chain: tuple[Step, ...]
+    chain: tuple[Step | Each, ...]
     sources: tuple[str, ...]
     suffix: str
     enabled: bool
+
+    def steps(self) -> list[tuple[str, Step]]:
+        """All steps in order, each with the stem that it is for (empty: for what comes before it)."""
+        found: list[tuple[str, Step]] = []
+        for item in self.chain:
+            if isinstance(item, Step):
+                found.append(("", item))
+            else:
+                found += [(stem, step) for stem, steps in item.stems for step in steps]
+        return found
+
+    def with_params(self, place: int, params: Params) -> Variant:
+        """The same with other parameters at a place of :meth:`steps`."""
+        numbers = iter(range(place + 1))
+
+        def changed(step: Step) -> Step:
+            return Step(step.stage, params) if next(numbers, -1) == place else step
+
+        chain = tuple(
+            changed(item) if isinstance(item, Step)
+            else Each(tuple((stem, tuple(map(changed, steps))) for stem, steps in item.stems))
+            for item in self.chain
+        )  # fmt: skip
+        return dataclasses.replace(self, chain=chain)
+
+    def described(self) -> str:
+        """The chain in words."""
+        return " > ".join(_described(item) for item in self.chain)
+
+
+def _described(item: Step | Each) -> str:
+    if isinstance(item, Step):
+        return item.stage
+    return "[" + "; ".join(f"{stem}: {' > '.join(s.stage for s in steps)}" for stem, steps in item.stems) + "]"
 
 
 @dataclass(frozen=True)
@@ -148,14 +190,14 @@ def _variant(name: str, table: dict[str, Any], defaults: dict[str, Any]) -> Vari
     chain = table.get("chain")
     if not isinstance(chain, list) or not chain:
         raise UsageError(f'{where}.chain must be a list of stages, such as ["decode", "restore"].')
-    steps = tuple(_step(item, f"{where}.chain[{i}]", defaults) for i, item in enumerate(chain))
+    steps = tuple(_item(item, f"{where}.chain[{i}]", defaults) for i, item in enumerate(chain))
     sources = table.get("from", [])
     sources = [sources] if isinstance(sources, str) else sources
     if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
         raise UsageError(f"{where}.from must be the name of a variant, or a list of them, best first.")
-    if bool(sources) == (steps[0].stage == "decode"):
+    if bool(sources) == _is_decode(steps[0]):
         raise UsageError(f"{where}: a chain starts with decode, or else needs 'from' to say what it starts with.")
-    if any(step.stage == "decode" for step in steps[1:]):
+    if any(map(_is_decode, steps[1:])):
         raise UsageError(f"{where}: decode can only come first.")
     suffix = table.get("suffix", "." + name.split("_", 1)[-1])
     if not isinstance(suffix, str) or any(c in suffix for c in '/\\:*?"<>|\0') or len(suffix) > 24:
@@ -164,6 +206,32 @@ def _variant(name: str, table: dict[str, Any], defaults: dict[str, Any]) -> Vari
     if not isinstance(enabled, bool):
         raise UsageError(f"{where}.enabled must be true or false.")
     return Variant(name, steps, tuple(sources), suffix, enabled)
+
+
+def _is_decode(item: Step | Each) -> bool:
+    return isinstance(item, Step) and item.stage == "decode"
+
+
+def _item(item: object, where: str, defaults: dict[str, Any]) -> Step | Each:
+    """A step, or a table ``{ each = { vocals = [...], drums = [...] } }``."""
+    if not isinstance(item, dict) or "each" not in item:
+        return _step(item, where, defaults)
+    _known_keys(item, ("each",), where)
+    stems = _table(item["each"], f"{where}.each")
+    if not stems:
+        raise UsageError(f'{where}.each must name at least one stem, such as {{ vocals = ["denoise"] }}.')
+    made = []
+    for stem, chain in stems.items():
+        place = f"{where}.each.{stem}"
+        if stem not in STEMS:
+            raise UsageError(f"{place}: there is no stem '{stem}'{_hint(stem, STEMS)}; there are: {', '.join(STEMS)}.")
+        if not isinstance(chain, list) or not chain:
+            raise UsageError(f'{place} must be a list of stages, such as ["denoise"]; leave a stem out to let it pass.')
+        steps = tuple(_step(step, f"{place}[{i}]", defaults) for i, step in enumerate(chain))
+        if any(map(_is_decode, steps)):
+            raise UsageError(f"{place}: decode can only come first in a chain.")
+        made.append((stem, steps))
+    return Each(tuple(made))
 
 
 def _step(item: object, where: str, defaults: dict[str, Any]) -> Step:
@@ -187,8 +255,9 @@ def _step(item: object, where: str, defaults: dict[str, Any]) -> Step:
 
 
 def _stage(name: str, where: str) -> str:
-    if name not in STAGES:
-        raise UsageError(f"{where}: there is no stage '{name}'{_hint(name, STAGES)}; there are: {', '.join(STAGES)}.")
+    known = [stage.name for stage in STAGES.values() if not stage.implied]
+    if name not in known:
+        raise UsageError(f"{where}: there is no stage '{name}'{_hint(name, known)}; there are: {', '.join(known)}.")
     return name
 
 
@@ -231,11 +300,18 @@ def dump(recipe: Recipe) -> str:
         lines += ["", f"[variants.{variant.name}]"]
         if variant.sources:
             lines.append(f"from = [{', '.join(_quoted(s) for s in variant.sources)}]")
-        lines.append(f"chain = [{', '.join(_dump_step(step) for step in variant.chain)}]")
+        lines.append(f"chain = [{', '.join(map(_dump_item, variant.chain))}]")
         lines.append(f"suffix = {_quoted(variant.suffix)}")
         if not variant.enabled:
             lines.append("enabled = false")
     return "\n".join(lines) + "\n"
+
+
+def _dump_item(item: Step | Each) -> str:
+    if isinstance(item, Step):
+        return _dump_step(item)
+    stems = ", ".join(f"{stem} = [{', '.join(map(_dump_step, steps))}]" for stem, steps in item.stems)
+    return f"{{ each = {{ {stems} }} }}"
 
 
 def _dump_step(step: Step) -> str:
