@@ -8,7 +8,8 @@ from typing import Protocol
 
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
-from engine.models import spleeter
+from engine.models import demucs, spleeter
+from engine.models.demucs import separation
 
 #: Every stem that any separator makes, in the order in which they are shown.
 STEMS = ("vocals", "drums", "bass", "guitar", "piano", "other", "accompaniment")
@@ -62,9 +63,27 @@ def _spleeter(key: str) -> Separator:
     )  # fmt: skip
 
 
+def _demucs(key: str, title: str, stems: tuple[str, ...], cost: float, *, slow: bool = False) -> Separator:
+    return Separator(
+        key=key, title=title, stems=stems, rate=demucs.RATE, geometry=separation.GEOMETRY, cost=cost, neural=True,
+        slow_without_gpu=slow, unavailable_reason=lambda: demucs.why_not_possible(key),
+        fingerprint=lambda: demucs.fingerprint(key),
+        prepare=lambda song, device, tell: separation.prepare(key, stems, song, device, tell),
+        batch=lambda device: separation.batch(key, device),
+    )  # fmt: skip
+
+
+_FOUR = ("vocals", "drums", "bass", "other")
 SEPARATORS: dict[str, Separator] = {
     item.key: item
-    for item in (_spleeter("spleeter-5stems"), _spleeter("spleeter-4stems"), _spleeter("spleeter-2stems"))
+    for item in (
+        _demucs("htdemucs_ft", "Demucs v4, fine-tuned", _FOUR, 6.0, slow=True),
+        _demucs("htdemucs", "Demucs v4", _FOUR, 1.5),
+        _demucs("htdemucs_6s", "Demucs v4, six stems", ("vocals", "drums", "bass", "guitar", "piano", "other"), 1.5),
+        _spleeter("spleeter-4stems"),
+        _spleeter("spleeter-5stems"),
+        _spleeter("spleeter-2stems"),
+    )
 }
 
 
