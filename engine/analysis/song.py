@@ -12,7 +12,7 @@ import numpy as np
 from engine.analysis.cutoff import Cutoff, LongTermSpectrum, find_cutoff
 from engine.audio.decode import open_decoder, read_facts
 from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, decibels
-from engine.audio.mpeg import MpegFacts, facts_from_json
+from engine.audio.mpeg import MpegFacts
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.errors import DecodeError, UnreadableError
 from engine.text import duration
@@ -59,16 +59,8 @@ class SongAnalysis:
         return min(4, lost + (1 if self.clipped_runs > self.duration else 0))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types only; :func:`analysis_from_json` reads it back."""
+        """Plain types only."""
         return dataclasses.asdict(self)
-
-
-def analysis_from_json(data: dict[str, Any]) -> SongAnalysis:
-    """The inverse of :meth:`SongAnalysis.to_json`. Raises KeyError or TypeError on other data."""
-    mpeg = None if data["mpeg"] is None else facts_from_json(data["mpeg"])
-    return SongAnalysis(
-        **{**data, "cutoff": Cutoff(**data["cutoff"]), "mpeg": mpeg, "warnings": tuple(data["warnings"])}
-    )
 
 
 class _Measurement:
