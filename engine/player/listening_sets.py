@@ -41,7 +41,8 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
     """
     record = store.record(song)
     analysis = record.analysis if record is not None else None
-    final = {task.id: task for task in tasks if task.is_final}
+    source_hash = record.sha256 if record is not None else None
+    final = {task.id: store.chosen(song, task, source_hash) for task in tasks if task.is_final}
     endings = Counter(task.stage.name for task in final.values())
     found: dict[str, Candidate] = {}
     for marker in store.markers(song):
@@ -50,8 +51,7 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             found[candidate.key] = candidate
     _join_stems(found)
     if PLAIN not in found:
-        found[PLAIN] = _source(song, analysis, record.sha256 if record is not None else "")
-    source_hash = record.sha256 if record is not None else None
+        found[PLAIN] = _source(song, analysis, source_hash or "")
     for key, task in final.items():
         if key not in found:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
@@ -74,6 +74,7 @@ def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter
         chain=chain,
         note=printable(marker.note),
         sha256=marker.outputs[0].sha256 if len(paths) == 1 else "",
+        warning=printable(marker.ruined),
         is_plain=marker.task == PLAIN,
     )
 

@@ -49,7 +49,7 @@ class Candidate:
 
     ``key`` is the variant's name, ``title`` what the user reads, ``chain`` how it was made, ``note`` what has to
     be said honestly about it, ``sha256`` its file's hash where that is known, ``missing`` why it cannot be heard
-    (yet).
+    (yet), ``warning`` what it lost of the song, where that is much.
     """
 
     key: str
@@ -59,6 +59,7 @@ class Candidate:
     note: str = ""
     sha256: str = ""
     missing: str = ""
+    warning: str = ""
     is_plain: bool = False
 
     @property
