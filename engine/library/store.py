@@ -1,12 +1,6 @@
 """The output tree: where everything lies, what is done, and that only one process writes there.
 
-::
-
-    OUT/VARIANT/Artist/Album/Song.suffix.flac     results
-    OUT/_done/Artist/Album/Song/song.json         the source's hash and analysis
-    OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
-    OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
-    OUT/_logs/Artist/Album/Song.log
+:mod:`engine.library.layout` says where everything lies.
 """
 
 from __future__ import annotations
@@ -26,7 +20,7 @@ from engine.analysis.song import ANALYSIS_VERSION, analysis_from_json
 from engine.errors import UsageError, explain_os_error
 from engine.files import file_hash, write_json
 from engine.library.chunk_cache import ChunkCache
-from engine.library.layout import fitting_name
+from engine.library.layout import MARKER_ENDING, Layout, key_of, numbered, same_place
 from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
 from engine.library.scan import Found
 from engine.planning.plan import State, Task
@@ -38,6 +32,7 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
+        self.places = Layout(self.out)
         self._claimed: dict[str, Path] = {}
 
     def lock(self) -> FileLock:
@@ -47,8 +42,8 @@ class Store:
             UsageError: another process holds it, or it cannot be written to.
         """
         try:
-            (self.out / "_done").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.out / "_done" / ".lock", timeout=0, thread_local=False)
+            self.places.lock.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.places.lock, timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise UsageError(
@@ -63,32 +58,29 @@ class Store:
 
     def claim(self, found: Found) -> Song:
         """The song's place in the tree; another one where a different, still existing file has taken it."""
-        plain = found.relative.with_name(fitting_name(found.relative.stem))
+        plain = key_of(found.relative)
         key, number = plain, 2
         while self._taken(key, found.path):
-            key = plain.with_name(f"{plain.name} ({number})")
+            key = numbered(plain, number)
             number += 1
-        self._claimed[str(key).casefold()] = found.path
+        self._claimed[same_place(key)] = found.path
         return Song(found.path, key, found.relative.as_posix())
 
     def _taken(self, key: PurePath, path: Path) -> bool:
-        claimed = self._claimed.get(str(key).casefold())
+        claimed = self._claimed.get(same_place(key))
         if claimed is not None:
             return claimed != path
-        record = self._read_json(self._song_folder(key) / "song.json")
+        record = self._read_json(self.places.record(key))
         source = record.get("source") if record else None
         return isinstance(source, str) and source != str(path) and Path(source).is_file()
 
-    def _song_folder(self, key: PurePath) -> Path:
-        return self.out / "_done" / key
-
     def log_path(self, song: Song) -> Path:
         """Where the song's log is."""
-        return self.out / "_logs" / song.key.with_name(song.key.name + ".log")
+        return self.places.log(song.key)
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
-        data = self._read_json(self._song_folder(song.key) / "song.json")
+        data = self._read_json(self.places.record(song.key))
         try:
             if data is None or data["format"] != FORMAT:
                 return None
@@ -116,15 +108,15 @@ class Store:
             "format": FORMAT, "source": record.source, "size": record.size, "modified": record.modified,
             "sha256": record.sha256, "analysis_version": ANALYSIS_VERSION, "analysis": analysis,
         }  # fmt: skip
-        write_json(self._song_folder(song.key) / "song.json", data)
+        write_json(self.places.record(song.key), data)
 
     # --- tasks -------------------------------------------------------------------------------------------
 
     def output_path(self, song: Song, task: Task) -> Path:
         """Where the task's result goes."""
         if task.is_final:
-            return self.out / task.id / song.key.with_name(f"{song.key.name}{task.suffix}.flac")
-        return self.out / "_chunks" / song.key / task.id / "result.flac"
+            return self.places.result(song.key, task.id, task.suffix)
+        return self.places.on_the_way(song.key, task.id)
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
@@ -143,7 +135,7 @@ class Store:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
         found = []
         with suppress(OSError):
-            for path in sorted(self._song_folder(song.key).glob("*.done.json")):
+            for path in sorted(self.places.song_folder(song.key).glob(f"*{MARKER_ENDING}")):
                 marker = self._marker(path)
                 if marker is not None:
                     found.append(marker)
@@ -151,7 +143,7 @@ class Store:
 
     def source_of(self, key: PurePath) -> Path | None:
         """The file that the song with this place in the tree was made from, as far as it is remembered."""
-        record = self._read_json(self._song_folder(key) / "song.json")
+        record = self._read_json(self.places.record(key))
         source = record.get("source") if record else None
         return Path(source) if isinstance(source, str) else None
 
@@ -160,7 +152,7 @@ class Store:
         write_json(self._marker_path(song, task), dataclasses.asdict(marker))
 
     def _marker_path(self, song: Song, task: Task) -> Path:
-        return self._song_folder(song.key) / f"{task.id}.done.json"
+        return self.places.marker(song.key, task.id)
 
     def state(self, song: Song, task: Task, source_hash: str | None) -> State:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
@@ -198,7 +190,7 @@ class Store:
 
     def chunks(self, song: Song, task: Task, fingerprint: str) -> ChunkCache:
         """The chunks of one task; those of other fingerprints are thrown away."""
-        return ChunkCache(self.out / "_chunks" / song.key / task.id, fingerprint)
+        return ChunkCache(self.places.chunks(song.key, task.id), fingerprint)
 
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
