@@ -27,6 +27,10 @@ class DecodeError(SongError):
     """The source cannot be decoded."""
 
 
+class UnreadableError(DecodeError):
+    """The source cannot be read, whatever decodes it: it hangs, or changes while it is read."""
+
+
 class OutputError(SongError):
     """A result cannot be written."""
 
@@ -39,7 +43,7 @@ class NotRegularError(SongError, OSError):
     """What should be a file is something else."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{printable(str(path))} is a folder, a pipe or a device: give a file.")
+        super().__init__(f"{printable(str(path))} is no file but a pipe, a device or a folder: it cannot be read.")
 
 
 class OutsideError(SongError):

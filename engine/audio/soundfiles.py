@@ -1,4 +1,4 @@
-"""Opening audio files with libsndfile, whatever bytes their names are made of."""
+"""Opening audio files, whatever bytes their names are made of and whatever stands behind them."""
 
 from __future__ import annotations
 

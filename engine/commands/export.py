@@ -19,7 +19,7 @@ from engine.errors import OutsideError, UsageError, explain_os_error
 from engine.files import file_hash, remove, write_json, writing
 from engine.library.records import Song
 from engine.library.store import Store
-from engine.player.material import PLAIN
+from engine.player.listening_sets import PLAIN
 from engine.player.verdicts import read_verdict
 from engine.text import printable
 

@@ -28,13 +28,13 @@ from engine.files import TEMPORARY
 DONE, CHUNKS, LOGS, LISTENING, REPORT = OWN_FOLDERS = ("_done", "_chunks", "_logs", "_listening", "_report")
 RESULT_ON_THE_WAY = "result.flac"
 MARKER_ENDING = ".done.json"
-CHUNK_ENDINGS = (".npy", ".chunk")
+CHUNK_ENDING = ".chunk"
 
 _NAME_BYTES = 220  # of 255, so that suffixes fit behind a song's name
 _NUMBER_BYTES = 6  # more for a number behind it
 _FOLDER_BYTES = 255
 _OWN_NAMES = (".lock", RESULT_ON_THE_WAY)
-_OWN_ENDINGS = (".json", *CHUNK_ENDINGS)
+_OWN_ENDINGS = (".json", CHUNK_ENDING, ".npy")
 _OWN_FILE_ENDINGS = (*_OWN_ENDINGS, ".flac", ".log")  # of files beside which a folder may lie
 FORBIDDEN = frozenset('<>:"/\\|?*')  # on Windows
 _DEVICES = frozenset(
@@ -70,12 +70,13 @@ def _safe(name: str, reserved: tuple[str, ...], room: int, windows: bool) -> str
     plain = name.rstrip(". ") if windows else name
     clean = "".join("_" if c in "/\0" or (windows and (c in FORBIDDEN or c < " ")) else c for c in plain)
     leads_elsewhere = not clean.strip(". ") or (windows and is_device(clean))
-    if clean == plain and not leads_elsewhere and not _is_ours(clean.casefold().rstrip(". "), reserved):
+    if clean == plain and not leads_elsewhere and not is_ours(clean.casefold().rstrip(". "), reserved):
         return _shortened(clean, room)
     return _shortened("_" + clean.strip(". "), _NAME_BYTES - 9) + _mark(name)
 
 
-def _is_ours(name: str, endings: tuple[str, ...]) -> bool:
+def is_ours(name: str, endings: tuple[str, ...] = _OWN_ENDINGS) -> bool:
+    """Whether a file of that name (in small letters) among our own ones is ours: nothing of a song is called so."""
     return name in _OWN_NAMES or name.startswith(TEMPORARY) or name.endswith(endings)
 
 
@@ -129,9 +130,9 @@ class Layout:
         """The song's log."""
         return self._place(LOGS, *key.parent.parts, key.name + ".log")
 
-    def chunks(self, key: PurePath, task: str) -> Path:
-        """The folder of a task's chunks."""
-        return self._place(CHUNKS, *key.parts, task)
+    def chunks(self, key: PurePath, *task: str) -> Path:
+        """The folder of a task's chunks; without a task, of all of the song's."""
+        return self._place(CHUNKS, *key.parts, *task)
 
     def on_the_way(self, key: PurePath, task: str) -> Path:
         """The result of a task that only leads to a variant."""

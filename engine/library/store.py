@@ -5,24 +5,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from engine.analysis.song import ANALYSIS_VERSION, analysis_from_json
-from engine.errors import UsageError, explain_os_error
-from engine.files import file_hash, write_json
-from engine.library.chunk_cache import ChunkCache
-from engine.library.layout import MARKER_ENDING, Layout, key_of, numbered, same_place
-from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
+from engine.errors import OutsideError, UsageError, explain_os_error
+from engine.files import file_hash, remove_empty
+from engine.library.chunk_cache import ChunkCache, drop_chunks
+from engine.library.layout import CHUNKS, MARKER_ENDING, Layout, key_of, numbered, same_place
+from engine.library.records import (
+    UNCHECKED_FORMAT,
+    Marker,
+    Output,
+    Song,
+    SongRecord,
+    marker_from_json,
+    marker_to_json,
+    record_from_json,
+    record_to_json,
+)
 from engine.library.scan import Found
+from engine.library.state_file import read_checked, write_checked
 from engine.planning.plan import State, Task
 from engine.text import printable
 
@@ -70,9 +76,8 @@ class Store:
         claimed = self._claimed.get(same_place(key))
         if claimed is not None:
             return claimed != path
-        record = self._read_json(self.places.record(key))
-        source = record.get("source") if record else None
-        return isinstance(source, str) and source != str(path) and Path(source).is_file()
+        source = self.source_of(key)
+        return source is not None and source != path and _may_exist(source)
 
     def log_path(self, song: Song) -> Path:
         """Where the song's log is."""
@@ -80,35 +85,32 @@ class Store:
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
-        data = self._read_json(self.places.record(song.key))
+        record = self._record_at(song.key)
         try:
-            if data is None or data["format"] != FORMAT:
-                return None
             status = song.path.stat()
-            if (status.st_size, status.st_mtime_ns) != (data["size"], data["modified"]):
-                return None
-            current = data["analysis_version"] == ANALYSIS_VERSION
-            analysis = analysis_from_json(data["analysis"]) if current and data["analysis"] else None
-            return SongRecord(data["source"], data["size"], data["modified"], data["sha256"], analysis)
-        except (OSError, KeyError, TypeError, AttributeError):
+        except OSError:
             return None
+        same = record is not None and (status.st_size, status.st_mtime_ns) == (record.size, record.modified)
+        return record if same else None
+
+    def _record_at(self, key: PurePath) -> SongRecord | None:
+        data = read_checked(self.places.record(key), UNCHECKED_FORMAT)
+        return record_from_json(data) if data is not None else None
 
     def identify(self, song: Song) -> SongRecord:
-        """The remembered record, or one with the file's hash and no analysis. Raises OSError."""
+        """The remembered record; a new one, still to be kept, where the file is new or was touched. Raises OSError."""
         known = self.record(song)
         if known is not None:
             return known
-        status = song.path.stat()
-        return SongRecord(str(song.path), status.st_size, status.st_mtime_ns, file_hash(song.path), None)
+        status, digest = song.path.stat(), file_hash(song.path)
+        before = self._record_at(song.key)
+        analysis = before.analysis if before is not None and before.sha256 == digest else None
+        return SongRecord(str(song.path), status.st_size, status.st_mtime_ns, digest, analysis)
 
     def remember(self, song: Song, record: SongRecord) -> None:
         """Keep ``record``. Raises OSError."""
-        analysis = record.analysis.to_json() if record.analysis is not None else None
-        data = {
-            "format": FORMAT, "source": record.source, "size": record.size, "modified": record.modified,
-            "sha256": record.sha256, "analysis_version": ANALYSIS_VERSION, "analysis": analysis,
-        }  # fmt: skip
-        write_json(self.places.record(song.key), data)
+        if record != self._record_at(song.key):
+            write_checked(self.places.record(song.key), record_to_json(record))
 
     # --- tasks -------------------------------------------------------------------------------------------
 
@@ -123,13 +125,8 @@ class Store:
         return self._marker(self._marker_path(song, task))
 
     def _marker(self, path: Path) -> Marker | None:
-        data = self._read_json(path)
-        try:
-            if data is None or data["format"] != FORMAT:
-                return None
-            return Marker(**{**data, "outputs": [Output(**o) for o in data["outputs"]]})
-        except (KeyError, TypeError):
-            return None
+        data = read_checked(path, UNCHECKED_FORMAT)
+        return marker_from_json(data) if data is not None else None
 
     def markers(self, song: Song) -> list[Marker]:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
@@ -143,13 +140,12 @@ class Store:
 
     def source_of(self, key: PurePath) -> Path | None:
         """The file that the song with this place in the tree was made from, as far as it is remembered."""
-        record = self._read_json(self.places.record(key))
-        source = record.get("source") if record else None
-        return Path(source) if isinstance(source, str) else None
+        record = self._record_at(key)
+        return Path(record.source) if record is not None else None
 
     def write_marker(self, song: Song, task: Task, marker: Marker) -> None:
         """Declare the task done. Raises OSError."""
-        write_json(self._marker_path(song, task), dataclasses.asdict(marker))
+        write_checked(self._marker_path(song, task), marker_to_json(marker))
 
     def _marker_path(self, song: Song, task: Task) -> Path:
         return self.places.marker(song.key, task.id)
@@ -163,20 +159,41 @@ class Store:
             return State.TODO
         if source_hash is None or marker.fingerprint != task.fingerprint(source_hash):
             return State.STALE
-        if task.parent is not None:
-            before = self.marker(song, task.parent)
-            if before is None or [o.sha256 for o in before.outputs] != marker.inputs:
-                return State.STALE
+        if not self._builds_on_what_is_there(song, task, marker):
+            return State.STALE
         expected = [self._relative(self.output_path(song, task))]
         if [o.path for o in marker.outputs] != expected or not all(self._is_there(o) for o in marker.outputs):
             return State.STALE
         return State.DONE
 
+    def _builds_on_what_is_there(self, song: Song, task: Task, marker: Marker) -> bool:
+        """Whether the published result that the task builds on is still the one it was made from.
+
+        Steps on the way are compared by the fingerprint alone: made again on a GPU, they need not have the same bytes.
+        """
+        before = task.published_before()
+        if before is None or not marker.inputs:
+            return True
+        if marker.format == UNCHECKED_FORMAT and before is not task.parent:
+            return True  # it tells of the step on the way
+        made = self.marker(song, before)
+        return made is not None and marker.inputs == [o.sha256 for o in made.outputs]
+
+    def is_intact(self, song: Song, task: Task) -> bool:
+        """Whether the task's result is there, byte for byte as its marker says. Reads all of it."""
+        marker = self.marker(song, task)
+        if marker is None or not marker.outputs:
+            return False
+        try:
+            return all(file_hash(self.out / o.path) == o.sha256 for o in marker.outputs)
+        except OSError:
+            return False
+
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+        return self.places.relative(path)
 
     def _is_there(self, output: Output) -> bool:
-        if output.path.startswith("_chunks/"):
+        if output.path.startswith(f"{CHUNKS}/"):
             return True  # a result on the way may be gone: it is made again when it is needed
         with suppress(OSError):
             return (self.out / output.path).stat().st_size == output.size
@@ -194,21 +211,17 @@ class Store:
 
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
-        folder = self.out / "_chunks" / song.key
         for task in tasks:
-            shutil.rmtree(folder / task.id, ignore_errors=True)
-        while folder != self.out and folder.is_relative_to(self.out):
-            with suppress(FileNotFoundError):
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
-            folder = folder.parent
+            drop_chunks(self.places.chunks(song.key, task.id))
+        with suppress(OutsideError):  # a link leads somewhere else: then the empty folders stay there
+            remove_empty(self.places.chunks(song.key), self.out)
 
-    @staticmethod
-    def _read_json(path: Path) -> dict[str, Any] | None:
-        try:
-            data = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        return data if isinstance(data, dict) else None
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file is there, as far as one may look."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a name that no file can have
+        return False

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import soundfile
 import soxr
 
 from engine.analysis.cutoff import LongTermSpectrum, find_cutoff
-from engine.analysis.song import analysis_from_json, analyze
+from engine.analysis.song import SongAnalysis, analyze
 from tests.conftest import write_mp3
 
 
 def test_survives_being_written_down(demo_mp3):
     found = analyze(demo_mp3)
-    assert analysis_from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert msgspec.convert(json.loads(json.dumps(found.to_json())), SongAnalysis) == found
 
 
 def test_header_facts(demo_mp3):
