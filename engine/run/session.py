@@ -217,7 +217,7 @@ class Session:
         """One sentence; what nobody expected goes into the log of the run."""
         if isinstance(error, RestoreError):
             return str(error)
-        log = SongLog(self.store.out / "_logs" / ".run.log")
+        log = SongLog(self.store.places.run_log)
         log.line("".join(traceback.format_exception(error)))
         log.close()
         return unexpected(error, log.path)
