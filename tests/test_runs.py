@@ -193,7 +193,8 @@ def test_skipping_a_song_and_switching_a_variant_off(songs):
     session.off.add(("Artist/One.mp3", "11_offline"))
     session.subscribe(lambda e: session.control.skip_song("Two.mp3") if isinstance(e, BatchStarted) else None)
     ends = {e.song: e for e in of(execute(session), SongDone)}
-    assert ends["Artist/One.mp3"].made == ("01_baseline",) and not ends["Artist/One.mp3"].failed
+    assert ends["Artist/One.mp3"].made == ("01_baseline", "07_mastered") and not ends["Artist/One.mp3"].failed
+    assert not (session.store.out / "11_offline").exists()  # made for the master's sake, and not published
     assert ends["Two.mp3"].made == ()
 
 
@@ -203,7 +204,8 @@ def test_skipping_a_variant_while_it_is_made(long_song):
         lambda e: session.control.skip_variant(e.song, e.variant) if isinstance(e, Progress) and e.chunk == 1 else None
     )
     ends = of(execute(session), SongDone)
-    assert ends[0].made == ("01_baseline",) and not ends[0].failed
+    assert ends[0].made == ("01_baseline", "07_mastered") and not ends[0].failed
+    assert ends[0].skipped == ("11_offline: skipped by the user",)
 
 
 def test_same_names_never_collide(songs, demo_mp3, piece):

@@ -17,6 +17,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.worker import Worker, get_current_worker
 
 from engine.commands.export import export, favourites
 from engine.errors import RestoreError
@@ -29,7 +30,8 @@ from engine.run.session import Session
 from engine.text import printable
 from tui.commands import help_groups, palette
 from tui.crash import write_crash
-from tui.model import DashboardModel
+from tui.model import DashboardModel, Reading
+from tui.screens import setup
 from tui.screens.dialogs import Choice, OpenDialog, TextDialog
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
@@ -84,6 +86,7 @@ class RestoreApp(App[None]):
         self.settings: Settings = load_settings()
         self.library: DashboardModel | None = None
         self.session: Session | None = None
+        self.opening = False
         self._paths, self._out, self.jobs = paths, out, jobs
         self._recipe = recipe or self.settings.recipe
         self._poller: Poller | None = None
@@ -118,11 +121,15 @@ class RestoreApp(App[None]):
                 signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
         if self._listening is not None:
             self._listen_only(self._listening)
-        elif self._paths:
+            return
+        if self._paths:
             self.open_paths(self._paths)
+        self.run_worker(partial(setup.offer, self, self.settings), thread=True, group="offer")
 
     def on_unmount(self) -> None:
-        """Stop watching."""
+        """Stop watching; what the engine goes on to tell is for others."""
+        if self.library is not None:
+            self.library.close()
         if self._poller is not None:
             self._poller.stop()
 
@@ -179,7 +186,11 @@ class RestoreApp(App[None]):
             self.notify("A run is under way: stop it first (t).", severity="warning")
             return
         self._paths = paths
-        self._open(paths)
+        self._begin_opening()
+
+    def _begin_opening(self) -> None:
+        self.opening = True
+        self._open(self._paths)
 
     def reopen(self) -> None:
         """Open again what is open."""
@@ -192,25 +203,50 @@ class RestoreApp(App[None]):
             return
         self._patient.add(variant)
         self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
-        self._open(self._paths)
+        self._begin_opening()
 
     @work(thread=True, exclusive=True, group="open")
     def _open(self, paths: list[Path]) -> None:
+        worker = get_current_worker()
         try:
-            session = Session(paths, self._out, self._recipe, device=self._device, patient=self._patient)
+            self._open_and_read(paths, worker)
         except RestoreError as error:
-            text = str(error)
-            self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))
-            return
+            self.call_from_thread(self._not_opened, worker, str(error))
+        except Exception as error:
+            report = write_crash(error)
+            more = f"; details are in {report}" if report is not None else ""
+            text = f"Something unexpected went wrong ({type(error).__name__}: {error}){more}."
+            self.call_from_thread(self._not_opened, worker, text)
+
+    def _open_and_read(self, paths: list[Path], worker: Worker[Any]) -> None:
+        session = Session(paths, self._out, self._recipe, device=self._device, patient=self._patient)
         library = DashboardModel(session)
-        self.call_from_thread(self._opened, session, library)
+        self.call_from_thread(self._opened, worker, session, library)
         for start in range(0, len(session.songs), _LOAD_AT_ONCE):
             if self.library is not library:
                 return
-            plans = [session.song_plan(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
-            self.call_from_thread(self._loaded, library, plans)
+            readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
+            self.call_from_thread(self._loaded, library, readings)
+        self.call_from_thread(self._all_loaded, library)
 
-    def _opened(self, session: Session, library: DashboardModel) -> None:
+    def _not_opened(self, worker: Worker[Any], reason: str) -> None:
+        if not worker.is_cancelled:
+            self.opening = False
+            self.notify(printable(reason), severity="error", timeout=10, markup=False)
+
+    def _opened(self, worker: Worker[Any], session: Session, library: DashboardModel) -> None:
+        """Take the new library, unless a newer one is being opened or work has begun meanwhile."""
+        if worker.is_cancelled:
+            library.close()
+            return
+        self.opening = False
+        if self.session is not None and self.session.running:
+            library.close()
+            self.notify("A run is under way: stop it first (t).", severity="warning")
+            return
+        if self.library is not None:
+            self.library.close()
+            gc.unfreeze()  # what is replaced may go
         self.session, self.library = session, library
         for path in self._paths:
             self.settings.opened(str(Path(path).absolute()))
@@ -218,15 +254,19 @@ class RestoreApp(App[None]):
         self.settings.save()
         self.home.show_library(library)
 
-    def _loaded(self, library: DashboardModel, plans: list[Any]) -> None:
+    def _all_loaded(self, library: DashboardModel) -> None:
+        if self.library is library:
+            gc.collect()
+            gc.freeze()  # its thousands of songs stay as long as it does: looking through them again stutters
+
+    def _loaded(self, library: DashboardModel, readings: list[Reading]) -> None:
         if self.library is not library:
             return
-        for plan in plans:
-            if not library.session.running or plan.song.id not in library.current:
-                library.load(plan)
-        gc.freeze()  # thousands of songs stay as long as the library: looking through them again and again stutters
+        for reading in readings:
+            if not library.session.running or reading.plan.song.id not in library.current:
+                library.load(reading)
         table = self.home.query_one(SongTable)
-        table.update_songs({plan.song.id for plan in plans})
+        table.update_songs({reading.plan.song.id for reading in readings})
         if table.current is not None:
             self.home.query_one(StageChecklist).show(library, table.current)
         self.home.show_state()

@@ -9,11 +9,15 @@ from tui.model import DashboardModel
 
 
 class Host(Protocol):
-    """``library`` and ``session`` are None until something is opened; ``jobs`` songs are worked on at a time."""
+    """``library`` and ``session`` are None until something is opened; ``jobs`` songs are worked on at a time.
+
+    ``opening`` says that something else will take their place in a moment.
+    """
 
     library: DashboardModel | None
     session: Session | None
     jobs: int
+    opening: bool
 
     def open_path(self, text: str) -> None:
         """Open a folder or a song."""

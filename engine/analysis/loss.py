@@ -59,7 +59,7 @@ def what_was_lost(
     """Empty, or one sentence about what a result lost of its song.
 
     Args:
-        before, after: :meth:`LossMeter.bands` of the song and of the result; they are not compared where one is not known.
+        before, after: :meth:`LossMeter.bands` of the song and of the result; not compared where unknown.
         loudness: of both in LUFS.
         whole_to: Hz up to which the result is meant to be whole; None: all of it.
         any_loudness: whether another loudness is wanted; then only the balance of the bands counts.

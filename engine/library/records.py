@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
-from engine.stages.base import MIX
+from engine.signals import MIX
 
 FORMAT = 2
 UNCHECKED_FORMAT = 1

@@ -11,9 +11,6 @@ from engine.audio.readers import Audio
 from engine.models import demucs, spleeter
 from engine.models.demucs import separation
 
-#: Every stem that any separator makes, in the order in which they are shown.
-STEMS = ("vocals", "drums", "bass", "guitar", "piano", "other", "accompaniment")
-
 Work = Callable[[list[Audio]], list[Audio]]
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from engine.errors import UsageError
 from engine.planning.recipes import Each, Step, Variant
+from engine.signals import MIX
 from engine.stages import STAGES
-from engine.stages.base import MIX, Params, Stage
+from engine.stages.base import Params, Stage
 
 
 @dataclass(frozen=True)

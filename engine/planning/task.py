@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from engine.stages.base import MIX, RESIDUAL, Params, Stage
+from engine.signals import MIX, RESIDUAL
+from engine.stages.base import Params, Stage
 
 
 class State(Enum):

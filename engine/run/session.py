@@ -13,11 +13,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from engine.analysis.headers import HeaderFacts, look_at
 from engine.analysis.song import SongAnalysis
 from engine.errors import RestoreError, UsageError
 from engine.library.records import Outcome, Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
+from engine.machine.priority import work_in_background
 from engine.models.runtime import device as devices
 from engine.planning import plan, recipes
 from engine.planning.task import State, Task
@@ -128,6 +130,27 @@ class Session:
         analysis = record.analysis if record is not None else None
         return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song))
 
+    def look_at(
+        self, receive: Callable[[dict[str, HeaderFacts]], None], songs: Sequence[Song] | None = None,
+    ) -> threading.Event:  # fmt: skip
+        """Read the headers of ``songs`` (None: all) in the background: thousands a second.
+
+        ``receive`` is called on a thread of its own with the facts by the songs' ids, in batches, several a second.
+        Set the event that is given to end it early.
+        """
+        names = {song.path: song.id for song in (self.songs if songs is None else songs)}
+        cancelled = threading.Event()
+
+        def work() -> None:
+            work_in_background()
+            look_at(
+                list(names), lambda found: receive({names[path]: facts for path, facts in found.items()}),
+                cancelled.is_set,
+            )  # fmt: skip
+
+        threading.Thread(target=work, name="headers", daemon=True).start()
+        return cancelled
+
     @property
     def thread(self) -> threading.Thread:
         """The thread of the latest run. Raises RuntimeError where there was none."""
@@ -194,7 +217,7 @@ class Session:
         """One sentence; what nobody expected goes into the log of the run."""
         if isinstance(error, RestoreError):
             return str(error)
-        log = SongLog(self.store.out / "_logs" / ".run.log")
+        log = SongLog(self.store.places.run_log)
         log.line("".join(traceback.format_exception(error)))
         log.close()
         return unexpected(error, log.path)

@@ -31,7 +31,8 @@ from engine.run.events import (
 )
 from engine.run.song_log import SongLog
 from engine.run.task_context import TaskContext, beneficiary, seed_of
-from engine.stages.base import MIX, Rendered, Signal, read_blocks
+from engine.signals import MIX
+from engine.stages.base import Rendered, Signal, read_blocks
 from engine.text import printable
 
 if TYPE_CHECKING:

@@ -16,9 +16,8 @@ from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
 from engine.errors import UsageError
+from engine.signals import MIX
 
-MIX = "mix"  # the port of what has one signal
-RESIDUAL = "residual"  # what no stem took
 GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
 
 

@@ -13,8 +13,8 @@ from engine.dsp.filters import apply_fir
 from engine.dsp.level_fit import LevelFit, equaliser
 from engine.dsp.mix import placed
 from engine.errors import UsageError
-from engine.models.separators import STEMS
-from engine.stages.base import MIX, RESIDUAL, Context, Params, Rendered, Signal, Stage, in_step, parameter, read_blocks
+from engine.signals import MIX, RESIDUAL, STEMS
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, in_step, parameter, read_blocks
 
 _BLOCK = 1 << 17  # frames at a time where levels are compared
 

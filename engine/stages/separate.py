@@ -14,18 +14,8 @@ from engine.audio.resample import resample_stream, resampled_length
 from engine.errors import NotPossibleError
 from engine.models.runtime import device as devices
 from engine.models.separators import SEPARATORS, Separator, Work, best
-from engine.stages.base import (
-    RESIDUAL,
-    Chunks,
-    Context,
-    Params,
-    Rendered,
-    Stage,
-    in_step,
-    one_of,
-    parameter,
-    read_blocks,
-)
+from engine.signals import RESIDUAL
+from engine.stages.base import Chunks, Context, Params, Rendered, Stage, in_step, one_of, parameter, read_blocks
 
 _AUTO = "auto"
 

@@ -15,8 +15,8 @@ from engine.models import spleeter
 from engine.planning import recipes
 from engine.planning.plan import build
 from engine.planning.task import State
-from engine.run.session import Session
 from engine.run.events import Progress, TaskDone
+from engine.run.session import Session
 from tests.models.tf_checkpoints import spleeter_variables
 
 STEMS = """
@@ -209,11 +209,11 @@ def test_gains_mutes_and_places_of_the_remix(tmp_path, models):
     [
         ('chain = ["master"]', "master takes one signal, and there are 3 stems"),
         ('chain = [{ each = { vocal = ["denoise"] } }]', "no stem 'vocal'.*did you mean 'vocals'"),
-        ('chain = [{ each = { vocals = [] } }]', r"each.vocals must be a list of stages"),
+        ("chain = [{ each = { vocals = [] } }]", r"each.vocals must be a list of stages"),
         ('chain = [{ each = { vocals = ["decode"] } }]', "decode can only come first"),
         ('chain = [{ each = { vocals = ["separate"] } }]', "must end with one signal"),
         ('chain = [{ each = { vocals = ["nothing"] } }]', r"chain\[0\].each.vocals\[0\]: there is no stage"),
-        ('chain = [{ each = { } }]', "must name at least one stem"),
+        ("chain = [{ each = { } }]", "must name at least one stem"),
         ('chain = ["collect"]', "there is no stage 'collect'"),
         ('chain = [{ stage = "remix", mute = "drum" }]', "there is no stem 'drum'"),
     ],

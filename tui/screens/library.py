@@ -19,7 +19,7 @@ from engine.errors import RestoreError
 from engine.machine.monitor import Sample
 from engine.text import duration, short_path
 from tui.host import Host
-from tui.model import DashboardModel, SongView
+from tui.model import DashboardModel, SongView, explain_filter
 from tui.screens.dialogs import Choice
 from tui.screens.pages import DetailPage
 from tui.widgets.machine_panel import MachinePanel
@@ -109,8 +109,9 @@ class LibraryScreen(Screen[None]):
         out = short_path(session.store.out)
         text.append(f"  {session.recipe.title}  ", "bold")
         text.append(f"{counts['done']}/{len(library.songs)} done")
-        if counts["failed"]:
-            text.append(f"  {counts['failed']} failed", "bold")
+        for name in ("failed", "skipped"):
+            if counts[name]:
+                text.append(f"  {counts[name]} {name}", "bold")
         if session.running:
             state = "paused" if session.control.paused else "stopping" if session.control.stopped else "running"
             left = duration(session.estimate.time_left())
@@ -180,8 +181,7 @@ class LibraryScreen(Screen[None]):
     def _skip_variant(self, event: StageChecklist.Skipped) -> None:
         library, table = self._host.library, self.query_one(SongTable)
         if library is not None and table.current is not None and library.session.running:
-            library.session.control.skip_variant(table.current.song.id, event.variant)
-            self.notify(f"{event.variant} is left out for this song at the next chunk", timeout=3, markup=False)
+            self.notify(library.skip_variant(table.current, event.variant), timeout=3, markup=False)
 
     # --- running -----------------------------------------------------------------------------------------
 
@@ -192,6 +192,9 @@ class LibraryScreen(Screen[None]):
             return
         if session.running:
             self.notify("A run is under way already.")
+            return
+        if self._host.opening:
+            self.notify("Another folder is just being opened: start it in a moment.", severity="warning")
             return
         views = list(views)
         if not views:
@@ -236,13 +239,19 @@ class LibraryScreen(Screen[None]):
     def action_skip_song(self) -> None:
         """Leave the rest of the selected song out."""
         current = self.query_one(SongTable).current
-        if self._host.session is not None and self._host.session.running and current is not None:
-            self._host.session.control.skip_song(current.song.id)
-            self.notify(f"{current.name} is left out at the next chunk", timeout=3, markup=False)
+        library = self._host.library
+        if library is not None and library.session.running and current is not None:
+            self.notify(library.skip_song(current), timeout=3, markup=False)
+            self.show_changes({current.song.id})
 
     def action_retry(self) -> None:
-        """Start with the songs that failed."""
-        self._begin([v for v in self._host.library.songs if v.failed] if self._host.library is not None else [])
+        """Start with the songs that failed; during a run, have it try them once more."""
+        library = self._host.library
+        if library is not None and library.session.running:
+            self.notify(library.retry(), timeout=4, markup=False)
+            self.query_one(SongTable).refresh()
+            return
+        self._begin([v for v in library.songs if v.failed] if library is not None else [])
 
     def action_force(self) -> None:
         """Make the selected or marked songs anew, after asking."""
@@ -270,6 +279,7 @@ class LibraryScreen(Screen[None]):
     @on(Input.Changed, "#search")
     def _search(self, event: Input.Changed) -> None:
         self.query_one(SongTable).filter(event.value)
+        self.query_one("#songs").border_subtitle = explain_filter(event.value)
 
     @on(Input.Submitted, "#search")
     def _found(self) -> None:

@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.text import duration
-from tui.model import GLYPHS, DashboardModel, SongView
+from tui.model import GLYPHS, DashboardModel, SongView, matches
 from tui.widgets.cells import fit
 
 _DAMAGE = ("▁", "▂", "▄", "▆", "█")
@@ -89,7 +89,7 @@ class SongTable(ScrollView, can_focus=True):
         current = self.current
         songs = self._library.songs if self._library is not None else []
         words = self._filter.casefold().split()
-        self._rows = [v for v in songs if all(self._matches(v, word) for word in words)]
+        self._rows = [v for v in songs if all(matches(v, word) for word in words)]
         self._rows.sort(key=_SORTS[self.sort_name])  # type: ignore[arg-type]
         self._place = {view.song.id: row for row, view in enumerate(self._rows)}
         self._resize()
@@ -98,14 +98,8 @@ class SongTable(ScrollView, can_focus=True):
         self.refresh()
         self.post_message(self.Highlighted(self.current))
 
-    @staticmethod
-    def _matches(view: SongView, word: str) -> bool:
-        if word.startswith("is:"):
-            return {"failed": view.failed, "done": view.progress >= 1, "open": view.progress < 1}.get(word[3:], False)
-        return word in view.name.casefold()
-
     def filter(self, text: str) -> None:
-        """Show only songs whose name holds all words of ``text``; ``is:failed``, ``is:done``, ``is:open`` too."""
+        """Show only songs whose name holds all words of ``text``, or that stand as an ``is:`` in it asks for."""
         self._filter = text
         self.rebuild()
 
