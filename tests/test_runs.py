@@ -158,7 +158,7 @@ def test_a_damaged_chunk_is_made_again(long_song):
     session = session_of(long_song, ("11",))
     session.subscribe(lambda e: session.stop() if isinstance(e, Progress) and e.chunk == 2 else None)
     execute(session)
-    chunk = sorted((long_song.parent / "out/_chunks").rglob("*.npy"))[0]
+    chunk = sorted((long_song.parent / "out/_chunks").rglob("*.chunk"))[0]
     chunk.write_bytes(chunk.read_bytes()[:1000])
     events = execute(session_of(long_song, ("11",)))
     assert [(e.chunk, e.reused) for e in of(events, Progress) if e.chunk] == [

@@ -90,7 +90,7 @@ class Current:
     realtime: float = 0.0
 
 
-class Library:
+class DashboardModel:
     """All songs of a session. Events may come from any thread; all else belongs to the thread of the screen."""
 
     def __init__(self, session: Session) -> None:

@@ -1,6 +1,7 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``models``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
+``play``, ``abx``, ``export``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are commands of
+their own.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from engine.errors import RestoreError, UsageError
 from engine.text import printable, strip_ansi
 
 if TYPE_CHECKING:
-    from engine.player.tracks import Material
+    from engine.player.tracks import ListeningSet
 
 
 @dataclass(frozen=True)
 class Screens:
     """What opens the user interface; each gives the exit code.
 
-    ``dashboard(paths, out, recipe, jobs, device)`` and ``listening(materials, contenders of a blind test, trials)``.
+    ``dashboard(paths, out, recipe, jobs, device)`` and ``listening(sets, candidates of a blind test, trials)``.
     """
 
     dashboard: Callable[[list[Path], Path | None, str, int, str], int]
-    listening: Callable[[list[Material], tuple[str, ...] | None, int | None], int]
+    listening: Callable[[list[ListeningSet], tuple[str, ...] | None, int | None], int]
 
 
 _screens: Screens | None = None
@@ -137,10 +138,10 @@ def play(
     out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
 ) -> None:
     """Listen: the variants of songs, or any audio files, on one transport with instant toggling."""
-    from engine.player.material import of_paths
+    from engine.player.listening_sets import of_paths
 
-    materials = of_paths([Path(p) for p in paths], Path(out) if out else None)
-    raise typer.Exit(_screens_or(_NO_TERMINAL).listening(materials, None, None))
+    sets = of_paths([Path(p) for p in paths], Path(out) if out else None)
+    raise typer.Exit(_screens_or(_NO_TERMINAL).listening(sets, None, None))
 
 
 @app.command()
@@ -150,13 +151,13 @@ def abx(
     trials: Annotated[int, typer.Option(min=10, max=25, help="How often you are asked.")] = 16,
 ) -> None:
     """Test blindly whether you hear a difference between two files."""
-    from engine.player.material import of_files
+    from engine.player.listening_sets import of_files
 
-    material = of_files([Path(first), Path(second)])
-    keys = tuple(c.key for c in material.contenders[-2:])
+    listening_set = of_files([Path(first), Path(second)])
+    keys = tuple(c.key for c in listening_set.candidates[-2:])
     if len(set(keys)) < 2:
         raise UsageError("These are the same file: give two different ones.")
-    raise typer.Exit(_screens_or(_NO_TERMINAL).listening([material], keys, trials))
+    raise typer.Exit(_screens_or(_NO_TERMINAL).listening([listening_set], keys, trials))
 
 
 def _screens_or(problem: str) -> Screens:
@@ -239,6 +240,22 @@ def demo(
         print(f"Wrote {printable(str(write_demo(Path(folder))))}")
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(folder)}")) from error
+
+
+@app.command()
+def setup(
+    models: Annotated[str, typer.Option(help="Download these models too, such as apollo,htdemucs.")] = "",
+    backend: Annotated[
+        str, typer.Option(help="Another build of PyTorch than the one that fits: cpu, cu126, rocm6.4, auto ...")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the commands; change nothing.")] = False,
+) -> None:
+    """Set up the AI models: PyTorch in the build that fits this machine, tried, and then the models."""
+    from engine.commands import setup as setting_up
+
+    keys = models.replace(",", " ").split()
+    raise typer.Exit(setting_up.run(keys, get, backend=backend, yes=yes, dry_run=dry_run))
 
 
 models = typer.Typer(help="The neural networks: what they are, and getting them.", rich_markup_mode=None)

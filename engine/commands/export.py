@@ -19,7 +19,7 @@ from engine.errors import UsageError, explain_os_error
 from engine.files import file_hash, write_json
 from engine.library.records import Song
 from engine.library.store import Store
-from engine.player.material import LISTENING, PLAIN
+from engine.player.listening_sets import LISTENING, PLAIN
 from engine.player.verdicts import read_verdict
 from engine.text import printable
 

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
+import struct
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from engine.audio.readers import Audio
+from engine.library.state_file import read_checked, write_checked
+
+_MAGIC = b"mp3restore chunk 1\n"
+_HEAD = struct.Struct("<32s")  # the SHA-256 of where the chunk belongs, its shape and its samples
+_OF_A_TASK = re.compile(r"[0-9a-f]{16}\Z")  # a folder of chunks; anything else there is not ours to remove
 
 
 class ChunkCache:
-    """Finished chunks of one task on disk, as float32 arrays. They are lost to no crash."""
+    """Finished chunks of one task on disk, as float32 arrays. They are lost to no crash.
+
+    Each carries a checksum over the task's fingerprint, its number, its shape and its samples: what was altered, cut
+    off, or put in another's place is not there.
+    """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
         self._folder = folder / fingerprint[:16]
-        if folder.is_dir():
-            for other in folder.iterdir():
-                if other.is_dir() and other != self._folder:
-                    shutil.rmtree(other, ignore_errors=True)
+        for other in _folders(folder):
+            if other != self._folder:
+                shutil.rmtree(other, ignore_errors=True)
 
     def load(self, index: int, shape: tuple[int, int]) -> Audio | None:
         """The chunk, or None where it is not there or not whole."""
+        size = len(_MAGIC) + _HEAD.size + shape[0] * shape[1] * 4
         try:
-            chunk = np.load(self._folder / f"{index:06d}.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            with self._path(index).open("rb") as file:
+                data = file.read(size + 1)
+        except OSError:
             return None
-        return chunk if chunk.shape == shape and chunk.dtype == np.float32 else None
+        if len(data) != size or not data.startswith(_MAGIC):
+            return None
+        samples = memoryview(data)[len(_MAGIC) + _HEAD.size :]
+        (digest,) = _HEAD.unpack_from(data, len(_MAGIC))
+        if digest != self._digest(index, shape, samples):
+            return None
+        return np.frombuffer(samples, "<f4").reshape(shape)
 
     def save(self, index: int, chunk: Audio) -> None:
         """Keep the chunk: on disk before it has its name. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{index:06d}.npy"
+        path = self._path(index)
         temporary = path.with_suffix(".tmp")
+        samples = np.ascontiguousarray(chunk, "<f4").data.cast("B")
         try:
             with temporary.open("wb") as file:
-                np.save(file, chunk, allow_pickle=False)
+                file.write(_MAGIC + _HEAD.pack(self._digest(index, chunk.shape, samples)))
+                file.write(samples)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -46,6 +68,43 @@ class ChunkCache:
                 temporary.unlink(missing_ok=True)
             raise
 
+    def together(self, wanted: int) -> int:
+        """How many chunks are worked on at once: ``wanted`` when the task was begun, whatever is wanted now.
+
+        Networks may round differently in groups of another size, and a resumed run must give the same samples.
+        Raises OSError.
+        """
+        path = self._folder / "together.json"
+        kept = (read_checked(path, 0) or {}).get("together")
+        if type(kept) is int and kept >= 1:
+            return kept
+        write_checked(path, {"format": 1, "together": wanted})
+        return wanted
+
     def drop(self) -> None:
         """Throw the chunks away."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.chunk"
+
+    def _digest(self, index: int, shape: tuple[int, ...], samples: memoryview) -> bytes:
+        digest = hashlib.sha256(f"{self._fingerprint} {index} {shape[0]}x{shape[1]}\n".encode())
+        digest.update(samples)
+        return digest.digest()
+
+
+def drop_chunks(folder: Path) -> None:
+    """Throw away all chunks of the task whose folder this is, and its result on the way; nothing else in there."""
+    for chunks in _folders(folder):
+        shutil.rmtree(chunks, ignore_errors=True)
+    with suppress(OSError):
+        (folder / "result.flac").unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _folders(task: Path) -> list[Path]:
+    try:
+        return [f for f in task.iterdir() if _OF_A_TASK.match(f.name) and f.is_dir() and not f.is_symlink()]
+    except OSError:
+        return []

@@ -1,14 +1,28 @@
-"""What is remembered on disk of songs and of finished tasks."""
+"""What is remembered on disk of songs and of finished tasks, and what it must look like to be believed.
+
+Format 1 (versions up to 0.1) had no checksums and knew a song by the hash of its file.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from engine.analysis.song import SongAnalysis
+import msgspec
+from msgspec import Meta
 
-FORMAT = 1
+from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
+
+FORMAT = 2
+UNCHECKED_FORMAT = 1
+
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+Rate = Annotated[int, Meta(ge=1, le=768000)]  # Hz
+Channels = Annotated[int, Meta(ge=1, le=8)]
+Decibels = Annotated[float, Meta(ge=-1000, le=1000)]
 
 
 @dataclass(frozen=True)
@@ -25,9 +39,9 @@ class SongRecord:
     """What is remembered of a source: valid while its size and time of change stay the same."""
 
     source: str
-    size: int
+    size: Count
     modified: int
-    sha256: str
+    sha256: Sha256
     analysis: SongAnalysis | None
 
 
@@ -36,26 +50,80 @@ class Output:
     """A file of a finished task; ``path`` is relative to the output folder."""
 
     path: str
-    size: int
-    sha256: str
+    size: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
 class Marker:
-    """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip."""
+    """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip.
 
-    format: int
+    ``inputs`` are the hashes of the published result that it builds on, through steps on the way: those are known
+    by the fingerprint, as nobody needs to get the same bytes when they are made again.
+    """
+
+    format: Annotated[int, Meta(ge=1, le=FORMAT)]
     program: str
     task: str
     recipe: dict[str, Any]
-    fingerprint: str
-    inputs: list[str]
+    fingerprint: Sha256
+    inputs: list[Sha256]
     outputs: list[Output]
-    rate: int
-    channels: int
-    frames: int
-    gain: float
+    rate: Rate
+    channels: Channels
+    frames: Count
+    gain: Decibels
     note: str
     device: str
-    seconds: float
+    seconds: Annotated[float, Meta(ge=0)]
     warnings: list[str]
+
+
+def marker_from_json(data: dict[str, Any]) -> Marker | None:
+    """The marker that ``data`` tells of; None where that cannot be one."""
+    try:
+        marker = msgspec.convert(data, Marker)
+    except msgspec.ValidationError:
+        return None
+    return marker if all(_lies_below(output.path) for output in marker.outputs) else None
+
+
+def _lies_below(path: str) -> bool:
+    pure = PurePath(path)
+    return (
+        bool(pure.parts) and not pure.is_absolute() and not pure.drive and ".." not in pure.parts and "\0" not in path
+    )
+
+
+def marker_to_json(marker: Marker) -> dict[str, Any]:
+    """Plain types only; :func:`marker_from_json` reads it back."""
+    return dataclasses.asdict(marker)
+
+
+def record_from_json(data: dict[str, Any]) -> SongRecord | None:
+    """The record that ``data`` tells of, without an analysis of another version; None where that cannot be one."""
+    if data.get("analysis_version") != ANALYSIS_VERSION:
+        data = {**data, "analysis": None}
+    try:
+        if not FORMAT >= msgspec.convert(data.get("format"), int) >= 1:
+            return None
+        record = msgspec.convert(data, SongRecord)
+    except msgspec.ValidationError:
+        return None
+    return record if record.analysis is None or _is_plausible(record.analysis) else None
+
+
+def _is_plausible(analysis: SongAnalysis) -> bool:
+    cutoff = analysis.cutoff.hz
+    return (
+        1 <= analysis.rate <= 768000
+        and 1 <= analysis.channels <= 8
+        and 0 <= analysis.frames <= 1 << 53
+        and 0 <= analysis.start <= 1 << 53
+        and (cutoff is None or 0 < cutoff <= analysis.rate)
+    )
+
+
+def record_to_json(record: SongRecord) -> dict[str, Any]:
+    """Plain types only; :func:`record_from_json` reads it back."""
+    return {"format": FORMAT, **dataclasses.asdict(record), "analysis_version": ANALYSIS_VERSION}

@@ -11,24 +11,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from engine.analysis.song import ANALYSIS_VERSION, analysis_from_json
 from engine.errors import UsageError, explain_os_error
-from engine.files import file_hash, write_json
-from engine.library.chunk_cache import ChunkCache
+from engine.files import file_hash
+from engine.library.chunk_cache import ChunkCache, drop_chunks
 from engine.library.layout import fitting_name
-from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
+from engine.library.records import (
+    UNCHECKED_FORMAT,
+    Marker,
+    Output,
+    Song,
+    SongRecord,
+    marker_from_json,
+    marker_to_json,
+    record_from_json,
+    record_to_json,
+)
 from engine.library.scan import Found
+from engine.library.state_file import read_checked, write_checked
 from engine.planning.plan import State, Task
 from engine.text import printable
 
@@ -75,9 +81,8 @@ class Store:
         claimed = self._claimed.get(str(key).casefold())
         if claimed is not None:
             return claimed != path
-        record = self._read_json(self._song_folder(key) / "song.json")
-        source = record.get("source") if record else None
-        return isinstance(source, str) and source != str(path) and Path(source).is_file()
+        source = self.source_of(key)
+        return source is not None and source != path and _may_exist(source)
 
     def _song_folder(self, key: PurePath) -> Path:
         return self.out / "_done" / key
@@ -88,35 +93,32 @@ class Store:
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
-        data = self._read_json(self._song_folder(song.key) / "song.json")
+        record = self._record_at(song.key)
         try:
-            if data is None or data["format"] != FORMAT:
-                return None
             status = song.path.stat()
-            if (status.st_size, status.st_mtime_ns) != (data["size"], data["modified"]):
-                return None
-            current = data["analysis_version"] == ANALYSIS_VERSION
-            analysis = analysis_from_json(data["analysis"]) if current and data["analysis"] else None
-            return SongRecord(data["source"], data["size"], data["modified"], data["sha256"], analysis)
-        except (OSError, KeyError, TypeError, AttributeError):
+        except OSError:
             return None
+        same = record is not None and (status.st_size, status.st_mtime_ns) == (record.size, record.modified)
+        return record if same else None
+
+    def _record_at(self, key: PurePath) -> SongRecord | None:
+        data = read_checked(self._song_folder(key) / "song.json", UNCHECKED_FORMAT)
+        return record_from_json(data) if data is not None else None
 
     def identify(self, song: Song) -> SongRecord:
-        """The remembered record, or one with the file's hash and no analysis. Raises OSError."""
+        """The remembered record; a new one, still to be kept, where the file is new or was touched. Raises OSError."""
         known = self.record(song)
         if known is not None:
             return known
-        status = song.path.stat()
-        return SongRecord(str(song.path), status.st_size, status.st_mtime_ns, file_hash(song.path), None)
+        status, digest = song.path.stat(), file_hash(song.path)
+        before = self._record_at(song.key)
+        analysis = before.analysis if before is not None and before.sha256 == digest else None
+        return SongRecord(str(song.path), status.st_size, status.st_mtime_ns, digest, analysis)
 
     def remember(self, song: Song, record: SongRecord) -> None:
         """Keep ``record``. Raises OSError."""
-        analysis = record.analysis.to_json() if record.analysis is not None else None
-        data = {
-            "format": FORMAT, "source": record.source, "size": record.size, "modified": record.modified,
-            "sha256": record.sha256, "analysis_version": ANALYSIS_VERSION, "analysis": analysis,
-        }  # fmt: skip
-        write_json(self._song_folder(song.key) / "song.json", data)
+        if record != self._record_at(song.key):
+            write_checked(self._song_folder(song.key) / "song.json", record_to_json(record))
 
     # --- tasks -------------------------------------------------------------------------------------------
 
@@ -131,13 +133,8 @@ class Store:
         return self._marker(self._marker_path(song, task))
 
     def _marker(self, path: Path) -> Marker | None:
-        data = self._read_json(path)
-        try:
-            if data is None or data["format"] != FORMAT:
-                return None
-            return Marker(**{**data, "outputs": [Output(**o) for o in data["outputs"]]})
-        except (KeyError, TypeError):
-            return None
+        data = read_checked(path, UNCHECKED_FORMAT)
+        return marker_from_json(data) if data is not None else None
 
     def markers(self, song: Song) -> list[Marker]:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
@@ -151,13 +148,12 @@ class Store:
 
     def source_of(self, key: PurePath) -> Path | None:
         """The file that the song with this place in the tree was made from, as far as it is remembered."""
-        record = self._read_json(self._song_folder(key) / "song.json")
-        source = record.get("source") if record else None
-        return Path(source) if isinstance(source, str) else None
+        record = self._record_at(key)
+        return Path(record.source) if record is not None else None
 
     def write_marker(self, song: Song, task: Task, marker: Marker) -> None:
         """Declare the task done. Raises OSError."""
-        write_json(self._marker_path(song, task), dataclasses.asdict(marker))
+        write_checked(self._marker_path(song, task), marker_to_json(marker))
 
     def _marker_path(self, song: Song, task: Task) -> Path:
         return self._song_folder(song.key) / f"{task.id}.done.json"
@@ -171,14 +167,35 @@ class Store:
             return State.TODO
         if source_hash is None or marker.fingerprint != task.fingerprint(source_hash):
             return State.STALE
-        if task.parent is not None:
-            before = self.marker(song, task.parent)
-            if before is None or [o.sha256 for o in before.outputs] != marker.inputs:
-                return State.STALE
+        if not self._builds_on_what_is_there(song, task, marker):
+            return State.STALE
         expected = [self._relative(self.output_path(song, task))]
         if [o.path for o in marker.outputs] != expected or not all(self._is_there(o) for o in marker.outputs):
             return State.STALE
         return State.DONE
+
+    def _builds_on_what_is_there(self, song: Song, task: Task, marker: Marker) -> bool:
+        """Whether the published result that the task builds on is still the one it was made from.
+
+        Steps on the way are compared by the fingerprint alone: made again on a GPU, they need not have the same bytes.
+        """
+        before = task.published_before()
+        if before is None or not marker.inputs:
+            return True
+        if marker.format == UNCHECKED_FORMAT and before is not task.parent:
+            return True  # it tells of the step on the way
+        made = self.marker(song, before)
+        return made is not None and marker.inputs == [o.sha256 for o in made.outputs]
+
+    def is_intact(self, song: Song, task: Task) -> bool:
+        """Whether the task's result is there, byte for byte as its marker says. Reads all of it."""
+        marker = self.marker(song, task)
+        if marker is None or not marker.outputs:
+            return False
+        try:
+            return all(file_hash(self.out / o.path) == o.sha256 for o in marker.outputs)
+        except OSError:
+            return False
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
@@ -204,7 +221,7 @@ class Store:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
         folder = self.out / "_chunks" / song.key
         for task in tasks:
-            shutil.rmtree(folder / task.id, ignore_errors=True)
+            drop_chunks(folder / task.id)
         while folder != self.out and folder.is_relative_to(self.out):
             with suppress(FileNotFoundError):
                 try:
@@ -213,10 +230,12 @@ class Store:
                     break
             folder = folder.parent
 
-    @staticmethod
-    def _read_json(path: Path) -> dict[str, Any] | None:
-        try:
-            data = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        return data if isinstance(data, dict) else None
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file is there, as far as one may look."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a name that no file can have
+        return False

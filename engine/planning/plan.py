@@ -70,6 +70,13 @@ class Task:
         before = self.parent.cutoff(song) if self.parent is not None else song
         return self.stage.cutoff_after(before, self.params)
 
+    def published_before(self) -> Task | None:
+        """The nearest task before this one whose result is published; None where there is none."""
+        before = self.parent
+        while before is not None and not before.is_final:
+            before = before.parent
+        return before
+
     def lineage(self) -> list[Task]:
         """The tasks from the source to this one."""
         return [*(self.parent.lineage() if self.parent is not None else []), self]

@@ -56,6 +56,7 @@ class SongRun:
         self._failed: list[str] = []
         self._skipped: list[str] = []
         self._unusable: dict[str, str] = {}  # tasks that failed or were skipped, and why
+        self._intact: set[str] = set()  # tasks whose results were seen to be whole
         self._tags: Tags | None = None
 
     def run(self) -> str:
@@ -95,6 +96,7 @@ class SongRun:
         duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
         self._emit(SongStarted(self._song.id, self._index, len(todo), duration))
         if not todo:
+            self._store.remember(self._song, record)
             self._report_impossible()
             return "up to date"
         self._control.checkpoint(self._song.id, "")
@@ -116,10 +118,12 @@ class SongRun:
         return "failed" if self._failed else "done"
 
     def _is_todo(self, task: Task, source_hash: str) -> bool:
+        """Whether the task must be done; a step on the way only where what it leads to must."""
         state = self._store.state(self._song, task, source_hash)
-        if state is State.IMPOSSIBLE:
+        if state is State.IMPOSSIBLE or (state is State.DONE and not self._runner.force):
             return False
-        return self._runner.force or state is not State.DONE
+        followers = [t for t in self._runner.tasks if t.parent is task]
+        return task.is_final or any(self._is_todo(t, source_hash) for t in followers)
 
     def _report_impossible(self) -> None:
         for task in self._runner.tasks:
@@ -171,10 +175,10 @@ class SongRun:
         self._emit(TaskFailed(self._song.id, task.variant, task.stage.name, reason))
 
     def _do(self, task: Task, record: SongRecord) -> None:
-        """Run one task to its marker. The parent's result is made again first where it is gone."""
-        parent = task.parent
-        if parent is not None and not parent.is_final and not self._store.output_path(self._song, parent).exists():
-            self._do(parent, record)
+        """Run one task to its marker. The parent's result is made again first where it is gone or damaged."""
+        if task.parent is not None and not self._is_intact(task.parent):
+            self._log.line(f"{task.parent.id}: gone or damaged, so it is made again")
+            self._do(task.parent, record)
         assert record.analysis is not None
         fingerprint = task.fingerprint(record.sha256)
         self._control.checkpoint(self._song.id, task.variant)
@@ -188,6 +192,7 @@ class SongRun:
         encoded = self._write(task, record, rendered, context)
         seconds = time.monotonic() - started
         self._store.write_marker(self._song, task, self._marker(task, fingerprint, rendered, encoded, context, seconds))
+        self._intact.add(task.id)
         context.cache.drop()
         context.finished()
         if task.is_final:
@@ -200,6 +205,12 @@ class SongRun:
         outputs = (str(encoded.path),) if task.is_final else ()
         warnings = tuple(context.warnings)
         self._emit(TaskDone(self._song.id, task.variant, task.stage.name, seconds, realtime, outputs, warnings))
+
+    def _is_intact(self, task: Task) -> bool:
+        """Whether the task's result is what its marker says; read once a run."""
+        if task.id not in self._intact and self._store.is_intact(self._song, task):
+            self._intact.add(task.id)
+        return task.id in self._intact
 
     def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: TaskContext) -> Encoded:
         path = self._store.output_path(self._song, task)
@@ -231,7 +242,8 @@ class SongRun:
         context: TaskContext,
         seconds: float,
     ) -> Marker:
-        before = self._store.marker(self._song, task.parent) if task.parent is not None else None
+        published = task.published_before()
+        before = self._store.marker(self._song, published) if published is not None else None
         if encoded.gain:
             context.warn(f"The result was turned down by {-encoded.gain:.1f} dB so that it does not clip.")
         return Marker(

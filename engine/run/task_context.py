@@ -103,3 +103,6 @@ class TaskContext:
 
     def save_chunk(self, index: int, chunk: Audio) -> None:
         self.cache.save(index, chunk)
+
+    def together(self, wanted: int) -> int:
+        return self.cache.together(wanted)

@@ -118,6 +118,10 @@ class Context(Protocol):
         """Keep a finished chunk, safely."""
         ...
 
+    def together(self, wanted: int) -> int:
+        """How many chunks to work on at once: as many as when the task was begun, else ``wanted``."""
+        ...
+
 
 class Stage:
     """One processing step. A subclass sets the class attributes and writes :meth:`run`.
@@ -197,7 +201,7 @@ class ChunkedStage(Stage):
         raise NotImplementedError
 
     def batch(self, context: Context, params: Any) -> int:
-        """How many chunks to work on at once, where the processor can."""
+        """How many chunks to work on at once, where the processor can. Asked when a task is begun, not on resuming."""
         return 1
 
     def note(self, context: Context, params: Any) -> str:
@@ -219,7 +223,8 @@ class ChunkedStage(Stage):
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
         work = _Chunks(context, signal, geometry, rate, frames, channels)
-        work.make(processor, self.batch(context, params))
+        at_once = context.together(self.batch(context, params)) if isinstance(processor, BatchProcessor) else 1
+        work.make(processor, at_once)
 
         def load(index: int) -> Audio:
             chunk = work.load(index)

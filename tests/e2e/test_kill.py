@@ -64,7 +64,7 @@ def test_killed_and_restarted_gives_the_same_bytes(tmp_path, piece):
     assert killed >= min(KILLS, 3)
     assert start(tmp_path / "killed", library).wait() == 0
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
-    assert [p for p in (tmp_path / "killed").rglob("*") if p.suffix in (".tmp", ".npy")] == []
+    assert [p for p in (tmp_path / "killed").rglob("*") if p.suffix in (".tmp", ".chunk")] == []
     for log in (tmp_path / "killed/_logs").rglob("*.log"):
         computed = re.findall(r"(\w+: chunk \d+) of \d+$", log.read_text(), re.M)
         assert len(computed) == len(set(computed)), log.name

@@ -22,7 +22,7 @@ from engine.commands.analyze import describe
 from engine.errors import RestoreError
 from engine.models.runtime.cards import ModelCard, cards, download
 from engine.text import duration, printable, short_path, size
-from tui.model import GLYPHS, MEANINGS, Library, SongView
+from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
 from tui.screens.dialogs import Choice
 
 _LOG_LINES = 200
@@ -88,7 +88,7 @@ def _section(title: str) -> Text:
 class DetailPage(Page):
     """All that is known of one song."""
 
-    def __init__(self, library: Library, view: SongView) -> None:
+    def __init__(self, library: DashboardModel, view: SongView) -> None:
         super().__init__()
         self._library, self._view = library, view
 

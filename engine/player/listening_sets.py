@@ -17,7 +17,7 @@ from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
 from engine.planning.plan import State, Task
 from engine.planning.recipes import DEFAULT
-from engine.player.tracks import Contender, Material, Part
+from engine.player.tracks import Candidate, ListeningSet, Part
 from engine.run.session import Session
 from engine.stages import STAGES
 from engine.text import printable
@@ -34,7 +34,7 @@ _WHY_MISSING = {
 # --- of a library -----------------------------------------------------------------------------------------
 
 
-def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> Material:
+def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
     """All finished variants of a song, whatever recipe made them; what ``tasks`` would make is listed as missing.
 
     The plain decode is always there: where it was not made, the source itself is played.
@@ -43,11 +43,11 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> Material:
     analysis = record.analysis if record is not None else None
     final = {task.id: task for task in tasks if task.is_final}
     endings = Counter(task.stage.name for task in final.values())
-    found: dict[str, Contender] = {}
+    found: dict[str, Candidate] = {}
     for marker in store.markers(song):
-        contender = _of_marker(store, marker, final.get(marker.task), endings)
-        if contender is not None:
-            found[contender.key] = contender
+        candidate = _of_marker(store, marker, final.get(marker.task), endings)
+        if candidate is not None:
+            found[candidate.key] = candidate
     _join_stems(found)
     if PLAIN not in found:
         found[PLAIN] = _source(song, analysis, record.sha256 if record is not None else "")
@@ -55,19 +55,19 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> Material:
     for key, task in final.items():
         if key not in found:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
-            found[key] = Contender(key, _title(key, task, endings), chain=_chain(task), missing=why)
+            found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why)
     cutoff = analysis.cutoff.hz if analysis is not None else None
-    contenders = tuple(found[key] for key in sorted(found))
-    return Material(printable(song.id), contenders, store.out / LISTENING / song.key, cutoff)
+    candidates = tuple(found[key] for key in sorted(found))
+    return ListeningSet(printable(song.id), candidates, store.out / LISTENING / song.key, cutoff)
 
 
-def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Contender | None:
+def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Candidate | None:
     """What a finished task offers; None for steps on the way and for files that are gone."""
     paths = [store.out / o.path for o in marker.outputs if not o.path.startswith("_chunks/")]
     if not paths or not all(p.is_file() for p in paths):
         return None
     chain = _chain(task) if task is not None else STAGES[marker.recipe["stage"]].title if _known(marker) else ""
-    return Contender(
+    return Candidate(
         key=marker.task,
         title=_title(marker.task, task, endings),
         parts=tuple(Part(p.stem, p, rate=marker.rate) for p in paths),
@@ -82,24 +82,24 @@ def _known(marker: Marker) -> bool:
     return marker.recipe.get("stage") in STAGES
 
 
-def _join_stems(found: dict[str, Contender]) -> None:
-    """Enhanced stems are the other side of the plain ones, not contenders of their own."""
+def _join_stems(found: dict[str, Candidate]) -> None:
+    """Enhanced stems are the other side of the plain ones, not candidates of their own."""
     stems = next((c for c in found.values() if c.has_stems and not c.parts[0].name.endswith(_ENHANCED)), None)
     enhanced = next((c for c in found.values() if c.has_stems and c.parts[0].name.endswith(_ENHANCED)), None)
     if stems is None or enhanced is None:
         return
     other = {p.name.removesuffix(_ENHANCED): p.path for p in enhanced.parts}
     parts = tuple(Part(p.name, p.path, other.get(p.name), p.rate) for p in stems.parts)
-    found[stems.key] = Contender(stems.key, stems.title, parts, stems.chain, stems.note)
+    found[stems.key] = Candidate(stems.key, stems.title, parts, stems.chain, stems.note)
     del found[enhanced.key]
 
 
-def _source(song: Song, analysis: SongAnalysis | None, sha256: str) -> Contender:
+def _source(song: Song, analysis: SongAnalysis | None, sha256: str) -> Candidate:
     part = Part(song.path.stem, song.path)
     if analysis is not None:
         part = Part(song.path.stem, song.path, None, analysis.rate, analysis.decoder, analysis.start)
     missing = "" if song.path.is_file() else "the source is not there"
-    return Contender(
+    return Candidate(
         PLAIN, "Plain decode", (part,), "the source, decoded while it plays",
         "what the MP3 holds, nothing added", sha256=sha256, missing=missing, is_plain=True,
     )  # fmt: skip
@@ -122,8 +122,8 @@ def _title(key: str, task: Task | None, endings: Counter[str]) -> str:
 # --- of anything ------------------------------------------------------------------------------------------
 
 
-def of_files(paths: Sequence[Path]) -> Material:
-    """Files that are given, as contenders on one transport.
+def of_files(paths: Sequence[Path]) -> ListeningSet:
+    """Files that are given, as candidates on one transport.
 
     Raises:
         UsageError: one of them is not there or not an audio file.
@@ -137,21 +137,21 @@ def of_files(paths: Sequence[Path]) -> Material:
     identity = hashlib.sha256("\n".join(sorted(map(str, paths))).encode("utf-8", "surrogateescape")).hexdigest()
     folder = user_data_path("mp3restore", appauthor=False) / "listening" / identity[:16]
     parents = {p.parent for p in paths}
-    contenders = []
+    candidates = []
     for path in paths:
         shown = path.name if len(parents) == 1 else f"{path.parent.name}/{path.name}"
         is_source = path.suffix.lower() in (".mp3", ".mp2", ".mpga")
-        contenders.append(
-            Contender(
+        candidates.append(
+            Candidate(
                 str(path), printable(shown), (Part(path.stem, path),), printable(str(path.parent)),
                 is_plain=is_source or len(paths) == 1,
             )
         )  # fmt: skip
     if _are_stems(paths):
-        parts = tuple(Part(c.parts[0].name, c.parts[0].path) for c in contenders)
-        contenders.insert(0, Contender("stems", "All stems together", parts))
-    title = contenders[0].title if len(paths) == 1 else f"{len(paths)} files"
-    return Material(title, tuple(contenders), folder)
+        parts = tuple(Part(c.parts[0].name, c.parts[0].path) for c in candidates)
+        candidates.insert(0, Candidate("stems", "All stems together", parts))
+    title = candidates[0].title if len(paths) == 1 else f"{len(paths)} files"
+    return ListeningSet(title, tuple(candidates), folder)
 
 
 def _are_stems(paths: Sequence[Path]) -> bool:
@@ -159,10 +159,10 @@ def _are_stems(paths: Sequence[Path]) -> bool:
     return len(names) > 1 and len(set(names)) == len(names) and all(n in _STEM_NAMES for n in names)
 
 
-def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[Material]:
+def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSet]:
     """What ``mp3restore play PATH...`` plays, song by song.
 
-    A song or folder with results (beside it, or the results' folder itself) gives a material per song, with its
+    A song or folder with results (beside it, or the results' folder itself) gives a listening set per song, with its
     variants. All else is a set of files to compare: those that are given, or those in the folder.
 
     Raises:
@@ -181,12 +181,12 @@ def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[Material]:
     return [of_files(files)]
 
 
-def _library(paths: Sequence[Path], out: Path | None) -> list[Material]:
+def _library(paths: Sequence[Path], out: Path | None) -> list[ListeningSet]:
     """The songs below ``paths`` that have results; empty where none has."""
     first = paths[0]
     if len(paths) == 1 and first.is_dir() and (first / "_done").is_dir():
         return _of_results(first)
-    result = out or next((c for c in _candidates(first) if (c / "_done").is_dir()), default_output(paths))
+    result = out or next((c for c in _places(first) if (c / "_done").is_dir()), default_output(paths))
     if not (result / "_done").is_dir():
         return []
     if any(p.is_relative_to(result) for p in paths):
@@ -199,14 +199,14 @@ def _library(paths: Sequence[Path], out: Path | None) -> list[Material]:
     return [of_song(session.store, song, session.tasks) for song in songs]
 
 
-def _candidates(path: Path) -> Iterable[Path]:
+def _places(path: Path) -> Iterable[Path]:
     """Where results of ``path`` may lie: in it, beside it, or beside a folder that it is in."""
     yield path / OUTPUT_NAME
     for parent in path.parents:
         yield parent / OUTPUT_NAME
 
 
-def _of_results(out: Path) -> list[Material]:
+def _of_results(out: Path) -> list[ListeningSet]:
     """All songs that an output folder knows."""
     store = Store(out)
     songs = []

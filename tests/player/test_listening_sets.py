@@ -11,7 +11,7 @@ import soundfile
 
 from engine.commands.export import export, favourites
 from engine.errors import UsageError
-from engine.player.material import LISTENING, of_files, of_paths, of_song
+from engine.player.listening_sets import LISTENING, of_files, of_paths, of_song
 from engine.player.verdicts import change_verdict, read_verdict
 from engine.run.session import Session
 from tests.conftest import execute, mp3restore
@@ -39,8 +39,8 @@ def nobody(tmp_path, monkeypatch):
 
 
 def test_variants_of_a_song_and_what_is_missing(made):
-    material = of_song(made.store, made.songs[1], made.tasks)
-    by_key = {c.key: c for c in material.contenders}
+    listening_set = of_song(made.store, made.songs[1], made.tasks)
+    by_key = {c.key: c for c in listening_set.candidates}
     assert list(by_key) == ["01_baseline", "07_mastered", "11_offline"]
     assert by_key["07_mastered"].missing == "not made yet" and not by_key["07_mastered"].parts
     offline = by_key["11_offline"]
@@ -50,13 +50,13 @@ def test_variants_of_a_song_and_what_is_missing(made):
         and offline.parts[0].rate == 44100
     )
     assert len(offline.sha256) == 64 and by_key["01_baseline"].is_plain and not offline.is_plain
-    assert 15000 < material.cutoff < 20000 and material.title == "Two.mp3"
+    assert 15000 < listening_set.cutoff < 20000 and listening_set.title == "Two.mp3"
 
 
 def test_the_plain_decode_is_offered_even_where_it_was_not_made(made):
     shutil.rmtree(made.store.out / "01_baseline")
-    material = of_song(made.store, made.songs[0], made.tasks)
-    plain = material.contenders[0]
+    listening_set = of_song(made.store, made.songs[0], made.tasks)
+    plain = listening_set.candidates[0]
     assert (
         plain.key == "01_baseline"
         and plain.is_plain
@@ -64,21 +64,21 @@ def test_the_plain_decode_is_offered_even_where_it_was_not_made(made):
         and not plain.missing
     )
     fresh = of_song(Session([made.songs[0].path], made.store.out.parent / "new").store, made.songs[0], made.tasks)
-    assert not fresh.contenders[0].missing and all(c.missing for c in fresh.contenders[1:])
+    assert not fresh.candidates[0].missing and all(c.missing for c in fresh.candidates[1:])
 
 
 def test_variants_of_other_recipes_are_found(made):
-    material = of_song(made.store, made.songs[0], ())
-    assert [c.key for c in material.contenders] == ["01_baseline", "11_offline"]
+    listening_set = of_song(made.store, made.songs[0], ())
+    assert [c.key for c in listening_set.candidates] == ["01_baseline", "11_offline"]
 
 
 @pytest.mark.parametrize("what", ["library", "results", "song"])
 def test_play_finds_the_variants(made, songs, what):
     given = {"library": songs, "results": made.store.out, "song": songs / "Two.mp3"}[what]
-    materials = of_paths([given])
-    assert [m.title.removesuffix(".mp3") for m in materials] == (["Two"] if what == "song" else ["Artist/One", "Two"])
-    assert {c.key for c in materials[-1].contenders if not c.missing} == {"01_baseline", "11_offline"}
-    assert materials[-1].folder == made.store.out / LISTENING / "Two"
+    sets = of_paths([given])
+    assert [m.title.removesuffix(".mp3") for m in sets] == (["Two"] if what == "song" else ["Artist/One", "Two"])
+    assert {c.key for c in sets[-1].candidates if not c.missing} == {"01_baseline", "11_offline"}
+    assert sets[-1].folder == made.store.out / LISTENING / "Two"
 
 
 def test_play_takes_any_files_and_folders_without_a_run(tmp_path, demo_mp3, piece):
@@ -87,10 +87,10 @@ def test_play_takes_any_files_and_folders_without_a_run(tmp_path, demo_mp3, piec
     shutil.copy(demo_mp3, folder / "a.mp3")
     soundfile.write(folder / "b.flac", piece, 44100)
     (folder / "notes.txt").write_text("x")
-    (material,) = of_paths([folder])
-    assert [c.title for c in material.contenders] == ["a.mp3", "b.flac"] and material.contenders[0].is_plain
-    assert of_paths([folder / "b.flac", folder / "a.mp3"])[0].contenders[0].title == "b.flac"
-    assert str(material.folder).startswith(str(tmp_path / "nobody"))
+    (listening_set,) = of_paths([folder])
+    assert [c.title for c in listening_set.candidates] == ["a.mp3", "b.flac"] and listening_set.candidates[0].is_plain
+    assert of_paths([folder / "b.flac", folder / "a.mp3"])[0].candidates[0].title == "b.flac"
+    assert str(listening_set.folder).startswith(str(tmp_path / "nobody"))
     for wrong in ([folder / "notes.txt"], [tmp_path / "gone"]):
         with pytest.raises(UsageError):
             of_paths(wrong)
@@ -105,8 +105,8 @@ def test_play_takes_any_files_and_folders_without_a_run(tmp_path, demo_mp3, piec
 def test_stems_in_a_folder_can_be_heard_together(tmp_path):
     for name in ("vocals", "drums", "bass", "other"):
         soundfile.write(tmp_path / f"{name}.flac", np.zeros((1000, 2)), 44100)
-    (material,) = of_paths([tmp_path])
-    assert material.contenders[0].has_stems and [p.name for p in material.contenders[0].parts] == [
+    (listening_set,) = of_paths([tmp_path])
+    assert listening_set.candidates[0].has_stems and [p.name for p in listening_set.candidates[0].parts] == [
         "bass",
         "drums",
         "other",
