@@ -18,15 +18,19 @@ from engine.models.runtime.weights import Weights
 
 RATE = 44100
 EDGE = RATE // 2  # frames at both ends of what the model is given whose result cannot be used
-_ACTIVATIONS = 60_000_000  # bytes that a second of one channel takes at its worst
+_ACTIVATIONS = 60_000_000  # bytes that a second of one channel takes at its worst, in a network 256 wide
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A checkpoint of the network. ``width`` and ``layers`` are those of its network; 0 where any will do."""
+    """A checkpoint of the network. ``width`` and ``layers`` are those of its network; 0 where any will do.
+
+    ``learnt`` is what it learnt from, in a word or two for the listener.
+    """
 
     weights: Weights
     title: str
+    learnt: str
     trained_on: str
     licence: str
     width: int = 0
@@ -42,30 +46,31 @@ VARIANTS = {
             "apollo", "apollo.bin", repo="JusperLee/Apollo", hub_filename="pytorch_model.bin",
             revision="c68bd80fdd9c0d93d2f4a833cb154624f660a561", size=66_541_845,
         ),
-        "Apollo", _MUSIC, "CC BY-SA 4.0", 256, 6,
+        "Apollo", "MP3s at 24 to 128 kbit/s", _MUSIC, "CC BY-SA 4.0", 256, 6,
     ),
     "universal": Variant(
         Weights("apollo-universal", "apollo-universal.ckpt", by_hand=f"{_LEW}/tag/uni", size=147_000_000,
                 also=("apollo_model_uni.ckpt",)),
-        "Apollo, universal (Lew)", "music from many lossy codecs", "not stated", 384, 6,
+        "Apollo, universal (Lew)", "lossy music", "music from many lossy codecs", "not stated", 384, 6,
     ),
     "vocals": Variant(
         Weights("apollo-vocals", "apollo-vocals.ckpt", by_hand=_LEW, size=66_532_080, also=("apollo_model.ckpt",)),
-        "Apollo, vocals (Lew)", _VOCALS, "not stated", 256, 6,
+        "Apollo, vocals (Lew)", "singing as MP3", _VOCALS, "not stated", 256, 6,
     ),
     "vocals-light": Variant(
         Weights("apollo-vocals-light", "apollo-vocals-light.ckpt", by_hand=f"{_LEW}/tag/2.0", size=38_200_000,
                 also=("apollo_model_v2.ckpt",)),
-        "Apollo, vocals 2 (Lew)", _VOCALS, "not stated", 192, 6,
+        "Apollo, vocals 2 (Lew)", "singing as MP3", _VOCALS, "not stated", 192, 6,
     ),
     "vocals-large": Variant(
         Weights("apollo-vocals-large", "apollo-vocals-large.ckpt", repo="baicai1145/Apollo-vocal-msst",
                 hub_filename="model_apollo_vocals_ep_54.ckpt", size=194_000_000),
-        "Apollo, vocals (baicai1145)", _VOCALS, "CC BY-NC-SA 4.0", 384, 8,
+        "Apollo, vocals (baicai1145)", "singing as MP3", _VOCALS, "CC BY-NC-SA 4.0", 384, 8,
     ),
     "own": Variant(
         Weights("apollo-own", "apollo-own.ckpt", by_hand="a checkpoint of your own", size=66_500_000),
-        "Apollo, a checkpoint of your own", "what you or others trained it on; any width and depth", "its trainer's",
+        "Apollo, a checkpoint of your own", "what its trainer chose",
+        "what you or others trained it on; any width and depth", "its trainer's",
     ),
 }  # fmt: skip
 
@@ -123,9 +128,11 @@ def recognised(found: Checkpoint) -> str:
     return f"Apollo {width} wide with {layers} layers, as {' and '.join(same) or 'apollo-own'} would be"
 
 
-def batch(device: str, seconds: float) -> int:
+def batch(device: str, seconds: float, model: str = "official") -> int:
     """How many windows of stereo of so many seconds fit on the device at once."""
-    return devices.batch_that_fits(device, "apollo", int(2 * seconds * _ACTIVATIONS), 16)
+    variant = VARIANTS[model]
+    guess = int(2 * seconds * _ACTIVATIONS * (variant.width or 384) / 256)
+    return devices.batch_that_fits(device, variant.weights.key, guess, 16)
 
 
 def restore(
@@ -154,7 +161,7 @@ def restore(
 
             if how.short:
                 return [devices.in_halves(run, audio, EDGE) for audio in some]
-            with devices.measured(how.device, "apollo", len(some)):
+            with devices.measured(how.device, VARIANTS[model].weights.key, len(some)):
                 made = run(np.concatenate(_alike(some), axis=1))
         ends = np.cumsum([audio.shape[1] for audio in some])[:-1]
         return [part[: len(audio)] for part, audio in zip(np.split(made, ends, axis=1), some, strict=True)]

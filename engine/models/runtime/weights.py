@@ -209,8 +209,8 @@ def get(
         return here
     if given is None and weights.by_hand:
         raise UsageError(
-            f"This program does not fetch {weights.key}, because its publisher states no licence: get the file "
-            f"yourself ({weights.by_hand}), then run 'mp3restore models get {weights.key} --from FILE'."
+            f"This program does not fetch {weights.key}, as no licence is stated for it: get the file yourself "
+            f"({weights.by_hand}), then run 'mp3restore models get {weights.key} --from FILE'."
         )
     if given is None and weights.kept_as_is:
         convert = None  # what is published is what is kept
