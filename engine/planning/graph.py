@@ -73,8 +73,11 @@ def _chain(node: Node) -> tuple[Step, ...]:
     return (*before, node.step) if before else ()
 
 
-def flow_of(variant: Variant, start: Flow) -> Flow:
-    """The signals that a variant's chain ends with, behind those that it starts from.
+def end_of(variant: Variant, start: Flow) -> Node:
+    """The node that a variant's chain ends with, behind the signals that it starts from.
+
+    Several signals of different nodes are collected; those that were treated one by one always, as it may be that
+    none of the stems that are treated is there.
 
     Raises:
         UsageError: something in it does not fit; the message names the place.
@@ -83,14 +86,8 @@ def flow_of(variant: Variant, start: Flow) -> Flow:
     for place, item in enumerate(variant.chain):
         where = f"variants.{variant.name}.chain[{place}]"
         flow = _treated(item, flow, where) if isinstance(item, Each) else _behind(item, flow, where)
-    return flow
-
-
-def end_of(flow: Flow) -> Node:
-    """The node that a variant ends with; several signals of different nodes are collected."""
-    nodes = list(dict.fromkeys(out.node for out in flow.values()))
-    if len(nodes) == 1 and {name: out.name for name, out in flow.items()} == {n: n for n in nodes[0].outputs}:
-        return nodes[0]
+    if isinstance(variant.chain[-1], Step):
+        return next(iter(flow.values())).node
     return Node(Step("collect", Params()), tuple(flow.items()))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from engine.errors import UsageError
 from engine.planning import costs
-from engine.planning.graph import Flow, Node, Out, end_of, flow_of
+from engine.planning.graph import Flow, Node, Out, end_of
 from engine.planning.recipes import Recipe, Variant
 from engine.planning.task import Port, Task
 
@@ -55,7 +55,7 @@ class _Builder:
     def add(self, variant: Variant) -> None:
         """Take a variant, behind those that it may start from. Raises UsageError."""
         self._sources[variant.name] = self._possible_sources(variant)
-        end = end_of(flow_of(variant, self._start(self._sources[variant.name])))
+        end = end_of(variant, self._start(self._sources[variant.name]))
         if end in self._variants:
             same = self._variants[end].name
             raise UsageError(f"The variants {same} and {variant.name} are the same: switch one of them off.")
@@ -126,7 +126,7 @@ class _Builder:
         if not sources:
             return None
         try:
-            return self._new(end_of(flow_of(ending, self._start(sources))), ending, sources)
+            return self._new(end_of(ending, self._start(sources)), ending, sources)
         except UsageError:  # the chain does not fit there: stems where there is one signal
             return self._instead(ending, sources[1:])
 
