@@ -50,7 +50,8 @@ def files_of(key, suffix=".offline"):
     yield places.listening(key) / "abx-20260101-000000-0a1b.json"
     for task in TASKS:
         yield places.marker(key, task)
-        yield places.on_the_way(key, task)
+        yield places.on_the_way(key, task, "mix")
+        yield places.on_the_way(key, task, "vocals")
         for name in ("000000.npy", "000000.chunk", "together.json"):
             yield places.chunks(key, task) / "0123456789abcdef" / name
         yield places.result(key, task, suffix)

@@ -47,9 +47,10 @@ def tiny_apollo(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def tiny_demucs(path: Path, stems: tuple[str, ...] = ("drums", "bass", "other", "vocals")) -> Path:
+def tiny_demucs(path: Path, stems: tuple[str, ...] = ("drums", "bass", "other", "vocals"), tenths: int = 20) -> Path:
     """As a safetensors file of HTDemucs on the Hub: the class and its arguments stand in the metadata."""
     import json
+    from fractions import Fraction
 
     import torch
     from demucs.htdemucs import HTDemucs
@@ -57,8 +58,8 @@ def tiny_demucs(path: Path, stems: tuple[str, ...] = ("drums", "bass", "other", 
 
     torch.manual_seed(0)
     arguments = {"sources": list(stems), "channels": 8, "t_layers": 1, "t_heads": 2, "bottom_channels": 16}
-    model = HTDemucs(**arguments, segment=2.0)
-    told = {**arguments, "segment": {"_type": "fraction", "numerator": 2, "denominator": 1}}
+    model = HTDemucs(**arguments, segment=Fraction(tenths, 10))
+    told = {**arguments, "segment": {"_type": "fraction", "numerator": tenths, "denominator": 10}}
     facts = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(told)}
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path, facts)
     return path

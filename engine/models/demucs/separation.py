@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
+from engine.errors import NotPossibleError
 from engine.models.demucs import RATE, WEIGHTS, load, why_not_possible
 from engine.models.runtime import device as devices
 from engine.models.runtime import loading
@@ -84,6 +85,8 @@ def _stems(model: Any, some: list[Audio], device: str) -> list[dict[str, Audio]]
     import torch
 
     longest = max(map(len, some))
+    if longest > round(float(model.segment) * model.samplerate):
+        raise NotPossibleError("This model of Demucs works on shorter pieces than the published ones: it is not usable.")
     rows = np.stack([np.pad(audio, ((0, longest - len(audio)), (0, 0))).T for audio in some])
     with torch.inference_mode():
         made = model(torch.from_numpy(np.ascontiguousarray(rows, np.float32)).to(device)).float().cpu().numpy()
