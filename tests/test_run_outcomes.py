@@ -18,8 +18,17 @@ from engine.planning import plan, recipes
 from engine.planning.plan import State
 from engine.run.control import Control
 from engine.run.estimate import Estimate
-from engine.run.events import BatchDone, BatchStarted, Progress, SongDone, SongStarted, TaskDone, TaskFailed
-from engine.run.events import TaskSkipped, TaskStarted
+from engine.run.events import (
+    BatchDone,
+    BatchStarted,
+    Progress,
+    SongDone,
+    SongStarted,
+    TaskDone,
+    TaskFailed,
+    TaskSkipped,
+    TaskStarted,
+)
 from engine.run.session import Session
 from engine.stages.base import Params, Rendered, Stage, parameter, read_blocks
 from tests.conftest import execute, mp3restore
