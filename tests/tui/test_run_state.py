@@ -61,11 +61,12 @@ def test_failures_are_known_when_the_dashboard_is_opened_again(songs, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(type(stages.STAGES["restore"]), "run", fails)
-        execute(Session([songs / "Two.mp3", songs / "bad.mp3"], songs.parent / "AI_Restored_Variants", quick))
+        execute(Session([songs / "Two.mp3", songs / "bad.mp3"], None, quick))
     app = RestoreApp([songs / "Two.mp3", songs / "bad.mp3"], recipe=quick)
 
     async def script(pilot):
         await opened(pilot, 2)
+        await until(pilot, lambda: states(app.library, "Two.mp3")["01_baseline"] != "todo")
         assert states(app.library, "Two.mp3") == {"01_baseline": "done", "11_offline": "failed"}
         assert "boom" in app.library.by_id["Two.mp3"].tasks["11_offline"].text
         assert "no MP3 audio" in app.library.by_id["bad.mp3"].problem
@@ -90,13 +91,13 @@ def test_x_skips_at_once_t_leaves_nothing_queued_and_all_of_it_is_painted(drive,
         assert states(app.library, "Later.mp3")["11_offline"] == "queued"
         await pilot.press("end", "x")
         assert set(states(app.library, "Later.mp3").values()) == {"skipped"}
-        assert "1 skipped" in screen_text(app)
+        await until(pilot, lambda: "1 skipped" in screen_text(app))
         await pilot.press("home", "t")
         gate.open()
         await until(pilot, lambda: app.library.finished is not None)
         shown = [s for view in app.library.songs for s in states(app.library, view.song.id).values()]
         assert "queued" not in shown and "working" not in shown
-        assert "◌" not in "\n".join(screen_text(app).splitlines()[:8])
+        await until(pilot, lambda: "◌" not in "\n".join(screen_text(app).splitlines()[:8]))
 
     drive(app, script)
 
