@@ -12,6 +12,7 @@ from engine.analysis.song import SongAnalysis
 from engine.commands.export import favourites
 from engine.library.records import Song
 from engine.planning.plan import State, Task
+from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import printable
@@ -96,7 +97,7 @@ class DashboardModel:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.tasks: list[Task] = session.tasks
-        self.final: list[Task] = [t for t in session.tasks if t.is_final]
+        self.final: list[Task] = sorted((t for t in session.tasks if t.is_final), key=lambda t: by_number(t.id))
         self.songs: list[SongView] = []
         self.by_id: dict[str, SongView] = {}
         self.current: dict[str, Current] = {}
@@ -192,7 +193,7 @@ class DashboardModel:
                 task.state, task.fraction = "failed" if view.problem else "todo", 0.0
                 task.text = view.problem
         if event.made:
-            self._say("info", f"{event.song}: {', '.join(event.made)}")
+            self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
         record = self.session.store.record(view.song)
         if record is not None and record.analysis is not None:
             view.analysis = record.analysis

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.planning.plan import State
+from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import duration, printable
@@ -260,7 +261,7 @@ class _TerminalView:
             self._print(
                 ("  done  ", "green"),
                 (name, ""),
-                (f"  {', '.join(event.made)} in {duration(event.seconds)}", "dim"),
+                (f"  {', '.join(sorted(event.made, key=by_number))} in {duration(event.seconds)}", "dim"),
             )
 
     def _print(self, *parts: tuple[str, str]) -> None:
@@ -285,7 +286,7 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("song", overflow="fold")
     table.add_column("length", justify="right")
-    variants = [task for task in session.tasks if task.is_final]
+    variants = sorted((t for t in session.tasks if t.is_final), key=lambda task: by_number(task.id))
     for task in variants:
         table.add_column(task.id, no_wrap=True)
     for item in plans:

@@ -16,7 +16,7 @@ from engine.library.records import Marker, Song
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
 from engine.planning.plan import State, Task
-from engine.planning.recipes import DEFAULT
+from engine.planning.recipes import DEFAULT, by_number
 from engine.player.tracks import Candidate, ListeningSet, Part
 from engine.run.session import Session
 from engine.stages import STAGES
@@ -57,7 +57,7 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
             found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why)
     cutoff = analysis.cutoff.hz if analysis is not None else None
-    candidates = tuple(found[key] for key in sorted(found))
+    candidates = tuple(found[key] for key in sorted(found, key=by_number))
     return ListeningSet(printable(song.id), candidates, store.out / LISTENING / song.key, cutoff)
 
 

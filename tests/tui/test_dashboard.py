@@ -13,7 +13,8 @@ from textual.widgets import Input, OptionList
 from engine.planning import recipes
 from tests.tui.conftest import Gate, opened, screen_text, until
 from tui.app import RestoreApp
-from tui.screens.dialogs import Choice, OpenDialog
+from tui.screens.dialogs import Choice
+from tui.screens.open_dialog import OpenDialog
 from tui.screens.pages import DetailPage, DoctorPage, HelpPage, ModelsPage
 from tui.screens.recipe import ParameterRow, RecipeScreen
 from tui.settings import load_settings

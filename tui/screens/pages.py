@@ -16,7 +16,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Label, Static
+from textual.widgets import Label, Static
 
 from engine.commands.analyze import describe
 from engine.errors import RestoreError
@@ -24,6 +24,7 @@ from engine.models.runtime.cards import ModelCard, cards, download
 from engine.text import duration, printable, short_path, size
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
 from tui.screens.dialogs import Choice
+from tui.widgets.key_line import KeyLine
 
 _LOG_LINES = 200
 _PROGRESS_INTERVAL = 0.25  # seconds
@@ -44,7 +45,7 @@ class Page(Screen[None]):
         yield Label(Text(self.heading()), classes="page-title")
         with VerticalScroll(classes="page"):
             yield Static("…", id="body")
-        yield Footer()
+        yield KeyLine("pop_screen", "get")
 
     def heading(self) -> str:
         """The page's title."""
@@ -76,7 +77,7 @@ class Page(Screen[None]):
 
 def _rows() -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="faint", no_wrap=True)
     table.add_column(overflow="fold")
     return table
 
@@ -100,7 +101,7 @@ class DetailPage(Page):
         """Tags, facts, variants, log."""
         parts: list[RenderableType] = []
         if self._view.problem:
-            parts.append(Text(self._view.problem, "bold red"))
+            parts.append(Text(self._view.problem, "error"))
         parts += [
             _section("Variants"),
             self._variants(),
@@ -130,12 +131,12 @@ class DetailPage(Page):
         table = _rows()
         table.add_row("file", Text(short_path(self._view.song.path)))
         if self._view.analysis is None:
-            table.add_row("", Text("not analysed yet: that happens when it is restored", "dim"))
+            table.add_row("", Text("not analysed yet: that happens when it is restored", "faint"))
             return table
         for name, text in describe(self._view.analysis):
             table.add_row(name, Text(printable(text)))
         for warning in self._view.warnings:
-            table.add_row("note", Text(printable(warning), "yellow"))
+            table.add_row("note", Text(printable(warning), "warning"))
         return table
 
     def _tags(self) -> Table:
@@ -149,15 +150,15 @@ class DetailPage(Page):
         if tags.pictures:
             table.add_row("covers", ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures))
         if problem:
-            table.add_row("note", Text(problem, "yellow"))
+            table.add_row("note", Text(problem, "warning"))
         return table
 
     def _log(self) -> RenderableType:
         try:
             text = self._library.session.store.log_path(self._view.song).read_text("utf-8", "replace")
         except OSError:
-            return Text("no log yet", "dim")
-        return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "dim")
+            return Text("no log yet", "faint")
+        return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "faint")
 
 
 class ModelsPage(Page):
@@ -231,7 +232,7 @@ class ModelsPage(Page):
                 "missing": "not installed",
             }
             table.add_row(
-                "state", Text(verified[state], {"verified": "green", "damaged": "bold red"}.get(state, "yellow"))
+                "state", Text(verified[state], {"verified": "success", "damaged": "error"}.get(state, "warning"))
             )
             facts = {
                 "does": card.task, "trained on": card.trained_on, "licence": card.licence, "size": size(card.size),
@@ -259,7 +260,7 @@ class DoctorPage(Page):
         from engine.commands.doctor import examine
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        marks = {"ok": Text("●", "green"), "note": Text("◐", "yellow"), "problem": Text("✗", "bold red")}
+        marks = {"ok": Text("●", "success"), "note": Text("◐", "warning"), "problem": Text("✗", "error")}
         for finding in examine(self._folder):
             text = Text(printable(finding.text))
             if finding.advice:
@@ -290,5 +291,5 @@ class HelpPage(Page):
             glyphs.add_row(glyph, MEANINGS[state])
         glyphs.add_row("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top")
         parts += [_section("Signs in the table"), glyphs]
-        parts.append(Text("\nFind: words of the name; is:failed, is:done, is:open for songs that stand so.", "dim"))
+        parts.append(Text("\nFind: words of the name; is:failed, is:done, is:open for songs that stand so.", "faint"))
         return Group(*parts)

@@ -26,6 +26,13 @@ _SORTS: dict[str, Callable[[SongView], object]] = {
     "damage": lambda v: -(v.analysis.damage if v.analysis else -1),
     "length": lambda v: -(v.analysis.duration if v.analysis else -1.0),
 }
+#: The column that each criterion sorts by, and whether the most comes first.
+_SORTED_COLUMNS = {
+    "name": ("song", False),
+    "progress": ("done", True),
+    "damage": ("lost", True),
+    "length": ("length", True),
+}
 _HEADER_LINES = 1
 _NAME = 14  # cells that a song's name has at least, where other columns can make room
 
@@ -42,12 +49,13 @@ class SongTable(ScrollView, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home,g", "jump(0)", "First song", show=False),
-        Binding("end,G", "jump(-1)", "Last song", show=False),
+        Binding("home", "jump(0)", "First song", show=False),
+        Binding("end", "jump(-1)", "Last song", show=False),
         Binding("space,m", "mark", "Mark"),
         Binding("asterisk", "mark_all", "Mark all", show=False),
         Binding("enter", "open", "Details"),
         Binding("c", "next_sort", "Sort", show=False),
+        Binding("v", "skip_variant", "Skip a variant", show=False),
     ]
 
     cursor: reactive[int] = reactive(0)
@@ -61,6 +69,13 @@ class SongTable(ScrollView, can_focus=True):
 
     class Opened(Message):
         """The user wants the details of a song."""
+
+        def __init__(self, view: SongView) -> None:
+            super().__init__()
+            self.view = view
+
+    class SkipWanted(Message):
+        """The user wants one of the variants of a song left out in this run, but has not said which."""
 
         def __init__(self, view: SongView) -> None:
             super().__init__()
@@ -197,6 +212,11 @@ class SongTable(ScrollView, can_focus=True):
         if self.current is not None:
             self.post_message(self.Opened(self.current))
 
+    def action_skip_variant(self) -> None:
+        """Ask which variant to leave out."""
+        if self.current is not None:
+            self.post_message(self.SkipWanted(self.current))
+
     def action_next_sort(self) -> None:
         """Sort by the next criterion."""
         names = list(_SORTS)
@@ -245,8 +265,14 @@ class SongTable(ScrollView, can_focus=True):
     def _header(self, width: int) -> Strip:
         style = self.get_component_rich_style("song-table--header")
         segments = []
-        for name, cells in self._columns(width):
+        sorted_column, falling = _SORTED_COLUMNS[self.sort_name]
+        columns = self._columns(width)
+        if sorted_column not in (name for name, _ in columns):  # there is no room for it: the sign stands by the name
+            sorted_column = "song"
+        for name, cells in columns:
             text = {"mark": "", "song": "Song"}.get(name, name.split("_")[0])
+            if name == sorted_column:
+                text += "▾" if falling else "▴"
             right = name in ("length", "cutoff", "done")
             segments.append(Segment(fit(text, cells - 1, right=right) + " ", style))
         return Strip(segments).adjust_cell_length(width, style)
