@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ class RestoreApp(App[None]):
         self._paths, self._out, self.jobs = paths, out, jobs
         self._recipe = recipe or self.settings.recipe
         self._poller: Poller | None = None
+        self._looking = threading.Event()  # set: nobody wants the facts any more
         self._problems: list[str] = []
         themes, self._problems = theming.load_themes()
         for theme in themes:
@@ -139,7 +141,7 @@ class RestoreApp(App[None]):
 
     def action_command_palette(self) -> None:
         """Everything that can be done, by its name."""
-        if not CommandPalette.is_open(self):
+        if not isinstance(self.screen, CommandPalette):
             self.push_screen(Palette(id="--command-palette"))
 
     def notify(
@@ -178,6 +180,7 @@ class RestoreApp(App[None]):
 
     def on_unmount(self) -> None:
         """Stop watching."""
+        self._looking.set()
         if self._poller is not None:
             self._poller.stop()
 
@@ -259,6 +262,9 @@ class RestoreApp(App[None]):
             return
         library = DashboardModel(session)
         self.call_from_thread(self._opened, session, library)
+        if self.library is library:
+            self._looking.set()
+            self._looking = session.look_at(library.learn)
         for start in range(0, len(session.songs), _LOAD_AT_ONCE):
             if self.library is not library:
                 return

@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from engine.player.blind import DEFAULT_TRIALS, TRIALS, Kind
 from engine.player.tracks import Candidate
+from engine.text import printable
 from tui.screens.dialogs import Dialog
 
 _FEW_PER_PAIR = 6  # below this not even a clean sweep can be significant
@@ -65,7 +66,9 @@ class BlindSetup(Dialog[Plan | None]):
         lines = [(Text.assemble(("Question   ", "faint"), question), "question")]
         for candidate in self._offered:
             mark = "●" if candidate.key in self._chosen else "○"
-            lines.append((Text(f"  {mark} {candidate.title}", overflow="ellipsis", no_wrap=True), candidate.key))
+            line = Text(f"  {mark} {candidate.title}", overflow="ellipsis", no_wrap=True)
+            line.append(f"  {printable(candidate.folder)}", "faint")
+            lines.append((line, candidate.key))
         lines.append((Text.assemble(("Trials     ", "faint"), f"◂ {self._trials} ▸"), "trials"))
         lines.append((Text("Begin", "bold"), "begin"))
         options.clear_options()

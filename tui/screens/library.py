@@ -174,6 +174,9 @@ class LibraryScreen(Screen[None]):
         if time.monotonic() - self._shown < _PANEL_INTERVAL and not library.new_lines:
             return
         self._shown = time.monotonic()
+        if library.learned:
+            library.learned = False
+            table.sort_again()
         current = table.current
         if current is not None and current.song.id in self._stale:
             self.query_one(StageChecklist).show(library, current)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -124,6 +125,7 @@ class DetailPage(Page):
                 lines[0] += f" in {duration(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
                 lines += [marker.note, short_path(session.store.out / marker.outputs[0].path)]
             lines += [shown.text] if shown.text else []
+            lines.insert(0, task.stage.title)
             table.add_row(f"{GLYPHS[shown.state]} {task.id}", Text("\n".join(printable(line) for line in lines)))
         return table
 
@@ -131,7 +133,9 @@ class DetailPage(Page):
         table = _rows()
         table.add_row("file", Text(short_path(self._view.song.path)))
         if self._view.analysis is None:
-            table.add_row("", Text("not analysed yet: that happens when it is restored", "faint"))
+            for name, text in _header_rows(self._view):
+                table.add_row(name, Text(printable(text)))
+            table.add_row("", Text("Level and damage are measured when it is restored.", "faint"))
             return table
         for name, text in describe(self._view.analysis):
             table.add_row(name, Text(printable(text)))
@@ -159,6 +163,22 @@ class DetailPage(Page):
         except OSError:
             return Text("no log yet", "faint")
         return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "faint")
+
+
+def _header_rows(view: SongView) -> Iterator[tuple[str, str]]:
+    """What the headers alone say of a song."""
+    facts = view.facts
+    if facts is None:
+        return
+    if facts.problem:
+        yield "note", facts.problem
+    if facts.duration is not None:
+        channels = {1: "mono", 2: "stereo"}.get(facts.channels or 0, f"{facts.channels} channels")
+        yield "format", f"{facts.kind}, {duration(facts.duration)}, {(facts.rate or 0) / 1000:g} kHz, {channels}"
+    if facts.bitrate is not None:
+        yield "encoded", f"{facts.bitrate / 1000:.0f} kbit/s {'VBR' if facts.vbr else 'CBR'} {facts.encoder}".rstrip()
+    if facts.lowpass is not None:
+        yield "low-pass", f"{facts.lowpass / 1000:.1f} kHz, by the encoder's own tag"
 
 
 class ModelsPage(Page):

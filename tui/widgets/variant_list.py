@@ -64,7 +64,7 @@ class VariantList(OptionList):
         title = fit(candidate.title, min(room, cell_len(candidate.title)))
         text.append(title, "bold" if not candidate.missing else "faint")
         room -= cell_len(title)
-        folder = f"  {printable(candidate.key)}" if candidate.folder else ""
+        folder = f"  {printable(candidate.folder)}" if candidate.folder else ""
         if cell_len(folder) <= room:
             text.append(folder, "faint")
             room -= cell_len(folder)
