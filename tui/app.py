@@ -277,7 +277,8 @@ class RestoreApp(App[None]):
             self.settings.opened(str(Path(path).absolute()))
         self.settings.recipe = self._recipe
         self.settings.save()
-        self.home.show_library(library)
+        if self.home.is_mounted:  # else it shows it when it is
+            self.home.show_library(library)
 
     def _loaded(self, library: DashboardModel, plans: list[Any]) -> None:
         if self.library is not library:

@@ -11,6 +11,7 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 
+from tui.model import GLYPHS, MEANINGS
 from tui.screens.blind import BlindScreen
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
@@ -43,7 +44,11 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
     here = next((place for place in places if isinstance(current, place[0])), places[0])
     ordered = [*here[1], ("Everywhere", everywhere)]
     ordered += [group for place in places if place is not here for group in place[1]]
-    return [(title, _keys(bindings)) for title, bindings in ordered]
+    groups = [(title, _keys(bindings)) for title, bindings in ordered]
+    signs = [(glyph, MEANINGS[state]) for state, glyph in GLYPHS.items()]
+    signs.append(("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top"))
+    after = next(place for place, (title, _) in enumerate(groups, 1) if title == "Stage checklist")
+    return [*groups[:after], ("Signs in the table", signs), *groups[after:]]
 
 
 def _keys(bindings: Sequence[BindingType]) -> list[tuple[str, str]]:
@@ -59,7 +64,9 @@ def palette(app: App[Any], home: LibraryScreen) -> Iterator[SystemCommand]:
     """Every action of the library and of the app, as a command."""
     for owner in (home, app):
         for binding in owner.BINDINGS:
-            if isinstance(binding, Binding) and binding.action != "suspend_process" and not binding.priority:
+            if not isinstance(binding, Binding) or not binding.description or binding.priority:
+                continue
+            if binding.action != "suspend_process":
                 key = binding.key.split(",")[0]
                 yield SystemCommand(binding.description, f"key {_SIGNS.get(key, key)}", _caller(owner, binding.action))
 

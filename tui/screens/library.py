@@ -60,6 +60,10 @@ class LibraryScreen(Screen[None]):
     def __init__(self, host: Host) -> None:
         super().__init__()
         self._host = host
+        self._stale: set[str] = set()
+        self._shown = 0.0
+        self._offered: object = None
+        self._log_chosen = False
 
     def compose(self) -> ComposeResult:
         """Status, table and panels, log, keys."""
@@ -78,10 +82,6 @@ class LibraryScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Start empty."""
-        self._stale: set[str] = set()
-        self._shown = 0.0
-        self._offered: object = None
-        self._log_chosen = False
         self.query_one("#search", Input).display = False
         self.query_one("#log", RichLog).border_title = "Log"
         self.query_one("#log", RichLog).can_focus = False

@@ -290,7 +290,7 @@ class DoctorPage(Page):
 
 
 class HelpPage(Page):
-    """The keys, from the bindings themselves, and what the glyphs mean."""
+    """The keys, from the bindings themselves, and what the signs mean."""
 
     TITLE = "Help"
 
@@ -299,17 +299,12 @@ class HelpPage(Page):
         self._groups = groups
 
     def body(self) -> RenderableType:
-        """A table per place, then the glyphs."""
+        """A table per place."""
         parts: list[RenderableType] = []
         for title, keys in self._groups:
             table = _rows()
             for key, text in keys:
                 table.add_row(key, text)
             parts += [_section(title), table]
-        glyphs = _rows()
-        for state, glyph in GLYPHS.items():
-            glyphs.add_row(glyph, MEANINGS[state])
-        glyphs.add_row("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top")
-        parts += [_section("Signs in the table"), glyphs]
         parts.append(Text("\nFind: words of the name; is:failed, is:done, is:open for songs that stand so.", "faint"))
         return Group(*parts)
