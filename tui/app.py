@@ -36,6 +36,7 @@ from tui import theming
 from tui.commands import OwnThemesFirst, Palette, help_groups, palette
 from tui.crash import write_crash
 from tui.model import DashboardModel
+from tui.screens import setup
 from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
@@ -175,8 +176,10 @@ class RestoreApp(App[None]):
                 signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
         if self._listening is not None:
             self._listen_only(self._listening)
-        elif self._paths:
+            return
+        if self._paths:
             self.open_paths(self._paths)
+        self.run_worker(partial(setup.offer, self, self.settings), thread=True, group="offer")
 
     def on_unmount(self) -> None:
         """Stop watching."""
@@ -404,6 +407,10 @@ class RestoreApp(App[None]):
     def action_models(self) -> None:
         """The models."""
         self.push_screen(ModelsPage())
+
+    def action_setup(self) -> None:
+        """PyTorch in the build that fits this machine."""
+        self.push_screen(setup.SetupScreen())
 
     def action_doctor(self) -> None:
         """What this machine has."""

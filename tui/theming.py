@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rich.style import Style
 from rich.theme import Theme as TextStyles
@@ -16,6 +19,9 @@ from textual.css.tokenizer import TokenError
 from textual.theme import Theme
 from textual.widget import Widget
 
+from engine.errors import explain_os_error
+from engine.files import read_text
+from engine.text import printable
 from tui.settings import config_folder
 
 _FIELDS = {f.name: f for f in dataclasses.fields(Theme)}
@@ -24,6 +30,8 @@ DEFAULT = "ember"
 VARIABLES = {"ansi-background": "ansi_black", "ansi-foreground": "ansi_white"}
 _TEXT_STYLES = ("primary", "accent", "success", "warning", "error", "faint")
 _FAINT = 0.72  # how much of the ink is in what is less important: it stays legible on paper, too
+_MAX_BYTES = 1 << 20  # of a theme's file
+_TOO_MUCH = "it is nested too deeply, or a number in it is too large."
 _NO_COLORS = ("name", "dark", "ansi", "luminosity_spread", "text_alpha", "variables")
 
 
@@ -31,29 +39,25 @@ def load_themes() -> tuple[list[Theme], list[str]]:
     """All themes, the user's last (so that they win), and one sentence for each file that is wrong."""
     themes: list[Theme] = []
     problems: list[str] = []
-    for name, text in _files():
+    for name, read in _files():
         try:
-            themes.append(parse_theme(text, Path(name).stem))
+            themes.append(parse_theme(read(), Path(name).stem))
+        except OSError as error:
+            problems.append(f"The theme {printable(name)} was left out: {explain_os_error(error, 'its file')}")
         except ValueError as error:
-            problems.append(f"The theme {name} was left out: {error}")
+            problems.append(f"The theme {printable(name)} was left out: {error}")
     return themes, problems
 
 
-def _files() -> list[tuple[str, str]]:
-    shipped = resources.files("themes")
-    found = [
-        (f.name, f.read_text("utf-8"))
-        for f in sorted(shipped.iterdir(), key=lambda f: f.name)
-        if f.name.endswith(".toml")
-    ]
+def _files() -> Iterator[tuple[str, Callable[[], str]]]:
+    """What each theme's file is called, and its reader."""
+    for item in sorted(resources.files("themes").iterdir(), key=lambda f: f.name):
+        if item.name.endswith(".toml"):
+            yield item.name, partial(item.read_text, "utf-8")
     folder = config_folder() / "themes"
     if folder.is_dir():
         for path in sorted(folder.glob("*.toml")):
-            try:
-                found.append((str(path), path.read_text("utf-8")))
-            except (OSError, UnicodeDecodeError) as error:
-                found.append((str(path), f"unreadable = {str(error)!r}"))
-    return found
+            yield str(path), partial(read_text, path, _MAX_BYTES)
 
 
 def parse_theme(text: str, name: str) -> Theme:
@@ -66,6 +70,15 @@ def parse_theme(text: str, name: str) -> Theme:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it is not valid TOML ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(_TOO_MUCH) from error
+    try:
+        return _theme(data, name)
+    except (RecursionError, OverflowError) as error:
+        raise ValueError(_TOO_MUCH) from error
+
+
+def _theme(data: dict[str, Any], name: str) -> Theme:
     data = {"name": name, **data}
     for key, value in data.items():
         if key not in _FIELDS:
@@ -126,4 +139,4 @@ def _check_color(key: str, value: object) -> None:
     try:
         Color.parse(str(value))
     except ColorParseError as error:
-        raise ValueError(f"'{key}' is no colour: {value!r}.") from error
+        raise ValueError(f"'{key}' is no colour: {value!r:.40}.") from error

@@ -185,7 +185,10 @@ class ModelsPage(Page):
     """The neural networks: what they are, whether they are here, and getting them."""
 
     TITLE = "Models"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("g", "get", "Download a model")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "get", "Download a model"),
+        Binding("i", "app.setup", "Set up PyTorch"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,6 +199,10 @@ class ModelsPage(Page):
     def on_unmount(self) -> None:
         """A download under way stops; the next one goes on from there."""
         self._cancelled.set()
+
+    def on_screen_resume(self) -> None:
+        """What the models need may have been set up meanwhile."""
+        self.read()
 
     def action_get(self) -> None:
         """Ask which of the models that are not here shall be downloaded."""
