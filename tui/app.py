@@ -118,11 +118,11 @@ class RestoreApp(App[None]):
         if not problem:
             return name
         message = f"The theme {printable(name)} cannot be used: {printable(problem)}."
-        if self.is_running:
-            self.notify(message, severity="error", timeout=10, markup=False)
-        else:
+        if not self.is_running:
             self._problems.append(message)
-        return theming.DEFAULT if name == self.theme or self.theme not in self.available_themes else self.theme
+            return theming.DEFAULT
+        self.notify(message, severity="error", timeout=10, markup=False)
+        return self.theme
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """What a theme need not say."""

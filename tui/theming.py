@@ -29,7 +29,7 @@ DEFAULT = "ember"
 #: What Textual's own rules need and a theme of the terminal's own colours does not have by itself.
 VARIABLES = {"ansi-background": "ansi_black", "ansi-foreground": "ansi_white"}
 _TEXT_STYLES = ("primary", "accent", "success", "warning", "error", "faint")
-_FAINT = 0.72  # how much of the ink is in what is less important: it stays legible on paper, too
+_FAINT = 0.8  # how much of the ink is in what is less important: it stays legible on paper, too
 _MAX_BYTES = 1 << 20  # of a theme's file
 _TOO_MUCH = "it is nested too deeply, or a number in it is too large."
 _NO_COLORS = ("name", "dark", "ansi", "luminosity_spread", "text_alpha", "variables")

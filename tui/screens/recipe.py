@@ -82,6 +82,8 @@ class RecipeScreen(Screen[str | None]):
         Binding("ctrl+s", "save", "Save and use", priority=True),
     ]
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe

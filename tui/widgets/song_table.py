@@ -246,7 +246,7 @@ class SongTable(ScrollView, can_focus=True):
         variants = self._library.final if self._library is not None else []
         facts: list[tuple[str, int]] = []
         if width >= 56:
-            facts = [("length", 7), ("cutoff", 7), ("lost", 5)]
+            facts = [("length", 7), ("cutoff", 7), ("lost", 6)]
         if width >= 74:
             facts.insert(1, ("source", 9 if width < 100 else 18 if width < 130 else 26))
         after = [("done", 7)] if width >= 130 else []
