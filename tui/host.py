@@ -6,6 +6,7 @@ from typing import Protocol
 
 from engine.run.session import Session
 from tui.model import DashboardModel
+from tui.settings import Settings
 
 
 class Host(Protocol):
@@ -18,6 +19,7 @@ class Host(Protocol):
     session: Session | None
     jobs: int
     opening: bool
+    settings: Settings
 
     def open_path(self, text: str) -> None:
         """Open a folder or a song."""
