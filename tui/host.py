@@ -7,6 +7,7 @@ from typing import Protocol
 
 from engine.run.session import Session
 from tui.model import DashboardModel
+from tui.settings import Settings
 
 
 class Host(Protocol):
@@ -15,6 +16,7 @@ class Host(Protocol):
     library: DashboardModel | None
     session: Session | None
     jobs: int
+    settings: Settings
 
     def open_paths(self, paths: list[Path]) -> None:
         """Open folders and songs."""

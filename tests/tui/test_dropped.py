@@ -8,7 +8,7 @@ from textual.events import Paste
 from tests.tui.conftest import until
 from tui.app import RestoreApp
 from tui.dropped import dropped_paths, looks_dropped
-from tui.screens.dialogs import OpenDialog
+from tui.screens.open_dialog import OpenDialog
 
 
 @pytest.mark.parametrize(
