@@ -1,12 +1,6 @@
 """The output tree: where everything lies, what is done, and that only one process writes there.
 
-::
-
-    OUT/VARIANT/Artist/Album/Song.suffix.flac     results
-    OUT/_done/Artist/Album/Song/song.json         the source's hash and analysis
-    OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
-    OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
-    OUT/_logs/Artist/Album/Song.log
+:mod:`engine.library.layout` says where everything lies.
 """
 
 from __future__ import annotations
@@ -18,10 +12,10 @@ from pathlib import Path, PurePath
 
 from filelock import FileLock, Timeout
 
-from engine.errors import UsageError, explain_os_error
-from engine.files import file_hash
+from engine.errors import OutsideError, UsageError, explain_os_error
+from engine.files import file_hash, remove_empty
 from engine.library.chunk_cache import ChunkCache, drop_chunks
-from engine.library.layout import fitting_name
+from engine.library.layout import CHUNKS, MARKER_ENDING, Layout, key_of, numbered, same_place
 from engine.library.records import (
     UNCHECKED_FORMAT,
     Marker,
@@ -44,6 +38,7 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
+        self.places = Layout(self.out)
         self._claimed: dict[str, Path] = {}
 
     def lock(self) -> FileLock:
@@ -53,8 +48,8 @@ class Store:
             UsageError: another process holds it, or it cannot be written to.
         """
         try:
-            (self.out / "_done").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.out / "_done" / ".lock", timeout=0, thread_local=False)
+            self.places.lock.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.places.lock, timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise UsageError(
@@ -69,27 +64,24 @@ class Store:
 
     def claim(self, found: Found) -> Song:
         """The song's place in the tree; another one where a different, still existing file has taken it."""
-        plain = found.relative.with_name(fitting_name(found.relative.stem))
+        plain = key_of(found.relative)
         key, number = plain, 2
         while self._taken(key, found.path):
-            key = plain.with_name(f"{plain.name} ({number})")
+            key = numbered(plain, number)
             number += 1
-        self._claimed[str(key).casefold()] = found.path
+        self._claimed[same_place(key)] = found.path
         return Song(found.path, key, found.relative.as_posix())
 
     def _taken(self, key: PurePath, path: Path) -> bool:
-        claimed = self._claimed.get(str(key).casefold())
+        claimed = self._claimed.get(same_place(key))
         if claimed is not None:
             return claimed != path
         source = self.source_of(key)
         return source is not None and source != path and _may_exist(source)
 
-    def _song_folder(self, key: PurePath) -> Path:
-        return self.out / "_done" / key
-
     def log_path(self, song: Song) -> Path:
         """Where the song's log is."""
-        return self.out / "_logs" / song.key.with_name(song.key.name + ".log")
+        return self.places.log(song.key)
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
@@ -102,7 +94,7 @@ class Store:
         return record if same else None
 
     def _record_at(self, key: PurePath) -> SongRecord | None:
-        data = read_checked(self._song_folder(key) / "song.json", UNCHECKED_FORMAT)
+        data = read_checked(self.places.record(key), UNCHECKED_FORMAT)
         return record_from_json(data) if data is not None else None
 
     def identify(self, song: Song) -> SongRecord:
@@ -118,15 +110,15 @@ class Store:
     def remember(self, song: Song, record: SongRecord) -> None:
         """Keep ``record``. Raises OSError."""
         if record != self._record_at(song.key):
-            write_checked(self._song_folder(song.key) / "song.json", record_to_json(record))
+            write_checked(self.places.record(song.key), record_to_json(record))
 
     # --- tasks -------------------------------------------------------------------------------------------
 
     def output_path(self, song: Song, task: Task) -> Path:
         """Where the task's result goes."""
         if task.is_final:
-            return self.out / task.id / song.key.with_name(f"{song.key.name}{task.suffix}.flac")
-        return self.out / "_chunks" / song.key / task.id / "result.flac"
+            return self.places.result(song.key, task.id, task.suffix)
+        return self.places.on_the_way(song.key, task.id)
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
@@ -140,7 +132,7 @@ class Store:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
         found = []
         with suppress(OSError):
-            for path in sorted(self._song_folder(song.key).glob("*.done.json")):
+            for path in sorted(self.places.song_folder(song.key).glob(f"*{MARKER_ENDING}")):
                 marker = self._marker(path)
                 if marker is not None:
                     found.append(marker)
@@ -156,7 +148,7 @@ class Store:
         write_checked(self._marker_path(song, task), marker_to_json(marker))
 
     def _marker_path(self, song: Song, task: Task) -> Path:
-        return self._song_folder(song.key) / f"{task.id}.done.json"
+        return self.places.marker(song.key, task.id)
 
     def state(self, song: Song, task: Task, source_hash: str | None) -> State:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
@@ -198,10 +190,10 @@ class Store:
             return False
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+        return self.places.relative(path)
 
     def _is_there(self, output: Output) -> bool:
-        if output.path.startswith("_chunks/"):
+        if output.path.startswith(f"{CHUNKS}/"):
             return True  # a result on the way may be gone: it is made again when it is needed
         with suppress(OSError):
             return (self.out / output.path).stat().st_size == output.size
@@ -215,20 +207,14 @@ class Store:
 
     def chunks(self, song: Song, task: Task, fingerprint: str) -> ChunkCache:
         """The chunks of one task; those of other fingerprints are thrown away."""
-        return ChunkCache(self.out / "_chunks" / song.key / task.id, fingerprint)
+        return ChunkCache(self.places.chunks(song.key, task.id), fingerprint)
 
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
-        folder = self.out / "_chunks" / song.key
         for task in tasks:
-            drop_chunks(folder / task.id)
-        while folder != self.out and folder.is_relative_to(self.out):
-            with suppress(FileNotFoundError):
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
-            folder = folder.parent
+            drop_chunks(self.places.chunks(song.key, task.id))
+        with suppress(OutsideError):  # a link leads somewhere else: then the empty folders stay there
+            remove_empty(self.places.chunks(song.key), self.out)
 
 
 def _may_exist(path: Path) -> bool:
