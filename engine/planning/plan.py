@@ -61,7 +61,7 @@ class Task:
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
-            "params": dataclasses.asdict(self.params),
+            "params": self.params.decisive(),
             **self.stage.fingerprint(self.params),
         }
 

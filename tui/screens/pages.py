@@ -209,7 +209,7 @@ class ModelsPage(Page):
         if self._getting:
             self.notify("A download is under way.", timeout=4)
             return
-        missing = {c.key: c for c in cards() if c.files and c.state(thoroughly=False) != "verified"}
+        missing = {c.key: c for c in cards() if c.can_be_fetched and c.state(thoroughly=False) != "verified"}
         if not missing:
             self.notify("Everything that can be downloaded is here.", timeout=4)
             return
@@ -313,5 +313,10 @@ class HelpPage(Page):
             for key, text in keys:
                 table.add_row(key, text)
             parts += [_section(title), table]
-        parts.append(Text("\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for songs that stand so.", "faint"))
+        parts.append(
+            Text(
+                "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand.",
+                "faint",
+            )
+        )
         return Group(*parts)
