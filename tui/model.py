@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.analysis.song import SongAnalysis
+from engine.analysis.headers import HeaderFacts, headers_of
+from engine.analysis.song import SongAnalysis, lost_above
 from engine.commands.export import favourites
 from engine.library.records import Marker, Song
+from engine.planning.recipes import by_number
 from engine.planning.task import State, Task
 from engine.run import events
 from engine.run.session import Session, SongPlan
@@ -70,12 +72,13 @@ class TaskView:
 
 @dataclass
 class SongView:
-    """One song as shown; all text is safe to print."""
+    """One song as shown; all text is safe to print. ``facts`` are known before the song was ever decoded."""
 
     song: Song
     name: str
     tasks: dict[str, TaskView]
     analysis: SongAnalysis | None = None
+    facts: HeaderFacts | None = None
     marked: bool = False
     problem: str = ""
     skipped: bool = False
@@ -97,6 +100,27 @@ class SongView:
         if self.failed:
             return "failed"
         return "skipped" if self.skipped else "done" if self.progress >= 1.0 else "open"
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds."""
+        if self.analysis is not None:
+            return self.analysis.duration
+        return self.facts.duration if self.facts is not None else None
+
+    @property
+    def cutoff(self) -> float | None:
+        """Hz: as measured, else as the encoder's tag tells; 0 where nothing is cut off, None where nobody knows."""
+        if self.analysis is not None:
+            return self.analysis.cutoff.hz or 0.0
+        return self.facts.lowpass if self.facts is not None else None
+
+    @property
+    def damage(self) -> int | None:
+        """How much was lost at a glance, 0 to 4, as far as it is known yet."""
+        if self.analysis is not None:
+            return self.analysis.damage
+        return lost_above(self.cutoff) if self.cutoff else None
 
     @property
     def progress(self) -> float:
@@ -168,7 +192,7 @@ class DashboardModel:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.tasks: list[Task] = session.tasks
-        self.final: list[Task] = [t for t in session.tasks if t.is_final]
+        self.final: list[Task] = sorted((t for t in session.tasks if t.is_final), key=lambda t: by_number(t.id))
         self._final_ids = {t.id for t in self.final}
         self.songs: list[SongView] = []
         self.by_id: dict[str, SongView] = {}
@@ -176,6 +200,8 @@ class DashboardModel:
         self.log: deque[LogLine] = deque(maxlen=1000)
         self.new_lines: list[LogLine] = []
         self.finished: events.BatchDone | None = None
+        self.learned = False  # whether facts came in since the screen last sorted
+        self._facts: dict[str, HeaderFacts] = {}
         self._inbox: deque[tuple[events.Event, Reading | None]] = deque()
         self._closed = False
         self._lock = threading.Lock()
@@ -221,12 +247,21 @@ class DashboardModel:
             if not self._closed:
                 self._inbox.append((event, reading))
 
+    def learn(self, facts: dict[str, HeaderFacts]) -> None:
+        """Take what the headers of songs say, from any thread."""
+        with self._lock:
+            self._facts.update(facts)
+
     def drain(self) -> set[str]:
         """Apply what came in; gives the ids of the songs that changed."""
         with self._lock:
-            waiting = list(self._inbox)
+            waiting, facts = list(self._inbox), self._facts
             self._inbox.clear()
-        changed = {song for event, reading in waiting if (song := self._apply(event, reading))}
+            self._facts = {}
+        for song, found in facts.items():
+            self.by_id[song].facts = found
+        self.learned = self.learned or bool(facts)
+        changed = {song for event, reading in waiting if (song := self._apply(event, reading))} | facts.keys()
         if any(isinstance(event, events.BatchDone) for event, _ in waiting):
             changed = set(self.by_id)
         self.recount(changed)
@@ -299,7 +334,7 @@ class DashboardModel:
                 if view.problem:
                     self._end(event.song, key, "failed", view.problem)
         if event.made:
-            self._say("info", f"{event.song}: {', '.join(event.made)}")
+            self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
         if reading is not None:
             view.analysis = reading.plan.analysis or view.analysis
             for key, state in reading.plan.states.items():
@@ -337,6 +372,7 @@ class DashboardModel:
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
         view.favourite, view.analysis = reading.favourite, plan.analysis
         if plan.analysis is not None:
+            view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
         whole = plan.outcome
         view.problem = whole.reason if whole is not None and whole.kind == "failed" else ""

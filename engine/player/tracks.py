@@ -47,7 +47,8 @@ class Part:
 class Candidate:
     """Something that can be heard on the transport.
 
-    ``key`` is the variant's name, ``title`` what the user reads, ``chain`` how it was made, ``note`` what has to
+    ``key`` is the variant's name, ``title`` what the user reads, ``folder`` the folder of its variant (empty where it
+    is none), ``chain`` how it was made, ``note`` what has to
     be said honestly about it, ``sha256`` its file's hash where that is known, ``missing`` why it cannot be heard
     (yet), ``warning`` what it lost of the song, where that is much.
     """
@@ -61,6 +62,7 @@ class Candidate:
     missing: str = ""
     warning: str = ""
     is_plain: bool = False
+    folder: str = ""
 
     @property
     def has_stems(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.analysis.song import SongAnalysis
 from engine.audio.readers import Audio
+from engine.errors import OutputError
 from engine.library.chunk_cache import ChunkCache
 from engine.library.records import Song, SongRecord
 from engine.planning.task import Port, Task
@@ -38,7 +39,11 @@ def beneficiary(task: Task, needed_by: Sequence[str]) -> str:
 def _signal(runner: Runner, song: Song, port: Port) -> Signal:
     """A finished signal, as its marker tells of it."""
     marker = runner.store.marker(song, port.task)
-    assert marker is not None
+    if marker is None:
+        raise OutputError(
+            f"{port.task.variant}, which it starts from, is not there any more: see whether the results' "
+            "drive is there, and run again."
+        )
     output = next(o for o in marker.outputs if o.port == port.name)
     return Signal(
         runner.store.out / output.path, output.rate or marker.rate, output.channels or marker.channels,

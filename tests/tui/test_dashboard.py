@@ -13,7 +13,8 @@ from textual.widgets import Input, OptionList
 from engine.planning import recipes
 from tests.tui.conftest import Gate, opened, screen_text, until
 from tui.app import RestoreApp
-from tui.screens.dialogs import Choice, OpenDialog
+from tui.screens.dialogs import Choice
+from tui.screens.open_dialog import OpenDialog
 from tui.screens.pages import DetailPage, DoctorPage, HelpPage, ModelsPage
 from tui.screens.recipe import ParameterRow, RecipeScreen
 from tui.settings import load_settings
@@ -248,7 +249,7 @@ def test_the_recipe_is_checked_as_it_is_typed_and_saved_by_name(drive, songs):
         await opened(pilot, 2)
         await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, RecipeScreen))
-        await pilot.press("down", "down")
+        await pilot.press("down", "down", "down")
         await pilot.pause(0.3)
         rows = {r.item.name: r for r in app.screen.query(ParameterRow)}
         value = rows["top_hz"].query_one(Input)
@@ -261,14 +262,14 @@ def test_the_recipe_is_checked_as_it_is_typed_and_saved_by_name(drive, songs):
         value.value = "18000"
         rows["extend"].query_one(Input).value = "false"
         app.screen.query_one("#variants", OptionList).focus()
-        await pilot.press("up", "space")  # 09_denoised off
+        await pilot.press("up", "space")  # 09_denoised on
         app.screen.query_one("#name", Input).value = "gentle"
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.screen is app.home and app.session.recipe.name == "gentle")
         saved = recipes.load("gentle")
         assert saved.variants["11_offline"].chain[1].params.top_hz == 18000.0
         assert saved.variants["11_offline"].chain[1].params.extend is False
-        assert not saved.variants["09_denoised"].enabled
+        assert saved.variants["09_denoised"].enabled
         assert load_settings().recipe == "gentle"
 
     drive(app, script)
@@ -483,7 +484,7 @@ def test_many_variants_leave_room_for_names_and_slow_ones_can_be_switched_on(dri
         await until(pilot, lambda: "about 3 h" in screen_text(app))
         text = screen_text(app)
         assert "t/One.mp3" in text and "takes too long" in text
-        assert all(number in text for number in ("01", "02", "03", "08", "09", "10", "11", "12", "07"))
+        assert all(number in text for number in ("01", "02", "03", "08", "10", "11", "12", "07"))
         assert state(app, "Two.mp3", "02_audiosr_direct") == "impossible"
         await pilot.press("tab", "down", "space")
         await until(pilot, lambda: app.library is not None and state(app, "Two.mp3", "02_audiosr_direct") == "todo")

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
-from engine.files import file_hash
+from engine.files import file_hash, writing
 from engine.models.runtime import checkpoint as checkpoints
 from engine.models.runtime import device as devices
 from engine.models.runtime import loading, weights
@@ -110,9 +110,8 @@ def convert(source: Path, path: Path, name: str = "") -> None:
     found = read(source)
     if found.facts:
         if not (path.exists() and source.samefile(path)):
-            part = path.with_name(f"{path.name}.making")
-            shutil.copyfile(source, part)
-            part.replace(path)
+            with writing(path) as temporary:
+                shutil.copyfile(source, temporary)
         return
     klass, *settings = _settings(found)
     arguments, options = (json.dumps(item, default=_encoded) for item in settings)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import mmap
-import os
 import struct
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import NotPossibleError
+from engine.files import open_regular, writing
 from engine.models.runtime.pickled import (
     DAMAGED,
     DEEPEST,
@@ -104,19 +104,13 @@ def write(path: Path, tensors: Mapping[str, Any], facts: Mapping[str, str]) -> N
     kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
     owners = {tensor.data_ptr(): name for name, tensor in kept.items()}  # what is shared is written for each
     own = {name: tensor if owners[tensor.data_ptr()] == name else tensor.clone() for name, tensor in kept.items()}
-    temporary = path.with_name(f"{path.name}.making")
-    try:
+    with writing(path) as temporary:
         save_file(own, temporary, dict(facts))
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _bytes_of(path: Path) -> memoryview:
     """All of a file: read where it is small, else mapped, so that what is not looked at takes no memory."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, io.SEEK_END)
         if size >= _MAPPED:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # torch wants to be able to write
