@@ -98,6 +98,8 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
 async def shoot_listening(library: Path, theme: str) -> None:
     """The listen screen and a blind test."""
     from tui.app import RestoreApp
+    from tui.screens.blind import BlindScreen
+    from tui.screens.blind_setup import BlindSetup
     from tui.screens.listen import ListenScreen
 
     app = RestoreApp([library])
@@ -132,7 +134,12 @@ async def shoot_listening(library: Path, theme: str) -> None:
         await pilot.pause(0.2)
         if theme == "ember":
             save("difference")
-        await pilot.press("b", "enter")
+        await pilot.press("b")
+        while not isinstance(app.screen, BlindSetup):
+            await pilot.pause(0.2)
+        await pilot.press("enter")
+        while not isinstance(app.screen, BlindScreen):
+            await pilot.pause(0.2)
         await pilot.pause(0.5)
         player._output.device_name, player._output.problem = "Speakers", ""
         await pilot.press("enter", "x", "right")
