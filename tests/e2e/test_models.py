@@ -145,6 +145,6 @@ def test_a_model_that_vanishes_costs_its_variant_alone(environment, tmp_path):
         command, env={**environment, "MP3RESTORE_MODELS": str(broken)}, capture_output=True, text=True, check=False,
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
-    assert result.returncode == 1 and "apollo.bin is not a checkpoint of Apollo: get it again." in result.stdout
+    assert result.returncode == 1 and "apollo.bin is a text file: get the file of weights itself." in result.stdout
     assert (tmp_path / "out/01_baseline/Song.baseline.flac").is_file() and time.monotonic() - began < 120
     assert "Traceback" not in result.stdout + result.stderr
