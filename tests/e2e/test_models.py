@@ -114,7 +114,7 @@ def test_every_variant_is_made_and_being_killed_changes_nothing(environment, tmp
         return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in out.rglob("*.flac")}
 
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole") and len(digests(tmp_path / "whole")) == 6
-    leftovers = [p.name for p in (tmp_path / "killed").rglob("*") if p.suffix in (".tmp", ".npy")]
+    leftovers = [p.name for p in (tmp_path / "killed").rglob("*") if p.suffix in (".tmp", ".chunk")]
     assert leftovers == []
 
 

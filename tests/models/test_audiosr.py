@@ -277,7 +277,7 @@ def test_stopping_within_the_sampler_and_going_on_gives_the_same_bytes(long_song
 
     session.subscribe(stop)
     assert next(e for e in execute(session) if isinstance(e, BatchDone)).stopped and stops
-    assert len(list((tmp_path / "b/_chunks").rglob("*.npy"))) == 1  # the first chunk is kept, the second had begun
+    assert len(list((tmp_path / "b/_chunks").rglob("*.chunk"))) == 1  # the first chunk is kept, the second had begun
     again = execute(Session([long_song], tmp_path / "b", recipe, ["02"]))
     assert [e.reused for e in again if isinstance(e, Progress) and e.chunk and e.stage == "audiosr"] == [True, False]
     names = "02_audiosr_direct/Long.up.flac"
