@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -42,6 +43,21 @@ _STEREO_MINUTE = 60.0
 _PRECISIONS = ("fp32", "fp16", "bf16")
 
 
+Tell = Callable[[str], None]
+
+
+def _nothing(_: Any) -> None:
+    pass
+
+
+@cache
+def _sound(frames: int) -> Audio:
+    """Stereo, peaks about a half."""
+    piece = compose(8.0)
+    audio = np.tile(piece, (-(-frames // len(piece)), 1))[:frames].astype(np.float32)
+    return audio * np.float32(0.5 / np.abs(audio).max())
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table. ``peak`` in bytes above what the model itself takes; 0 where the device does not tell."""
@@ -59,7 +75,6 @@ class Bench:
     device: str
     tiny: bool
     folder: Path
-    end: float
     section_end: float = 0.0
     costs: dict[str, float] = field(default_factory=dict)
 
@@ -92,46 +107,52 @@ class Bench:
         torch.cuda.synchronize()
         return made, time.perf_counter() - began, float(torch.cuda.max_memory_allocated() - before)
 
+    # --- what is measured ---
 
-# --- what is run ---------------------------------------------------------------------------------------------
+    @property
+    def piece(self) -> float:
+        """Seconds that AudioSR is given at a time."""
+        return audiosr.PIECE / audiosr.RATE
 
+    @property
+    def window(self) -> float:
+        """Seconds of Apollo's windows."""
+        return 2.0 if self.tiny else 8.0
 
-def _nothing(_: Any) -> None:
-    pass
+    @property
+    def song(self) -> float:
+        """Seconds that the other two are given."""
+        return 2.0 if self.tiny else 16.0
 
+    def extend(self, device: str, pieces: int, steps: int, precision: str = "fp32", tell: Tell = _nothing) -> Audio:
+        """AudioSR, ``pieces`` at once."""
+        from engine.models.audiosr.network import Sampling
 
-def _extend(device: str, pieces: int, steps: int, precision: str, tell: Callable[[str], None] = _nothing) -> Audio:
-    from engine.models.audiosr.network import Sampling
+        audio = _sound(audiosr.PIECE)
+        extender = Extender("basic", device, 12_000.0, NoiseField(1), Sampling(steps), precision, tell)
+        places = [Piece(audio, n * audiosr.PIECE // audiosr.LATENT) for n in range(pieces)]
+        return np.concatenate(extender.extend(places, _nothing))
 
-    audio = _sound(audiosr.PIECE)
-    extender = Extender("basic", device, 12_000.0, NoiseField(1), Sampling(steps), precision, tell)
-    made = extender.extend([Piece(audio, n * audiosr.PIECE // audiosr.LATENT) for n in range(pieces)], _nothing)
-    return np.concatenate(made)
+    def restore(self, device: str, windows: int, precision: str = "fp32", tell: Tell = _nothing) -> Audio:
+        """Apollo, ``windows`` at once."""
+        audio = _sound(int(self.window * apollo.RATE))
+        return np.concatenate(apollo.restore([audio] * windows, device, precision, tell))
 
+    def bandwidth(self, device: str) -> Audio:
+        """HiFi-GAN BWE."""
+        return hifigan_bwe.extend(_sound(int(self.song * hifigan_bwe.RATE)), device)
 
-def _restore(device: str, windows: int, precision: str, tell: Callable[[str], None] = _nothing) -> Audio:
-    return np.concatenate(apollo.restore([_sound(8 * apollo.RATE)] * windows, device, precision, tell))
+    def separate(self, device: str) -> Audio:
+        """Demucs, all stems one after the other."""
+        audio = _sound(int(self.song * demucs.RATE))
+        return np.concatenate(list(demucs.separate(audio, "htdemucs", device, _nothing).values()))
 
-
-def _sound(frames: int) -> Audio:
-    """Stereo, peaks about a half."""
-    piece = compose(8.0)
-    audio = np.tile(piece, (-(-frames // len(piece)), 1))[:frames].astype(np.float32)
-    return audio * np.float32(0.5 / np.abs(audio).max())
-
-
-def _small_models(bench: Bench) -> dict[str, tuple[float, Callable[[str, Callable[[str], None]], Audio]]]:
-    """Name: (seconds of stereo, what works on them on a device and tells of the ladder)."""
-    seconds = 2.0 if bench.tiny else 16.0
-    audio = _sound(int(seconds * 48000))
-
-    def separated(device: str, tell: Callable[[str], None]) -> Audio:
-        return np.concatenate(list(demucs.separate(audio, "htdemucs", device, tell).values()))
-
-    return {
-        "HiFi-GAN BWE": (seconds, lambda device, tell: hifigan_bwe.extend(audio, device, tell)),
-        "Demucs": (len(audio) / demucs.RATE, separated),
-    }
+    def each(self) -> dict[str, Callable[[str], Audio]]:
+        """Every model by its name: a short piece of work on a device."""
+        return {
+            "Apollo": lambda device: self.restore(device, 1), "HiFi-GAN BWE": self.bandwidth, "Demucs": self.separate,
+            "AudioSR": lambda device: self.extend(device, 1, 2),
+        }  # fmt: skip
 
 
 def _difference(made: Audio, reference: Audio) -> str:
@@ -147,17 +168,16 @@ def _per_minute(seconds: float, of: float) -> str:
 
 
 def loading(bench: Bench) -> Iterator[Row]:
-    """From the file to the device, the first use included in what comes after."""
-    works: dict[str, Callable[[], Any]] = {
-        "AudioSR": lambda: _extend(bench.device, 1, 2, "fp32"),
-        "Apollo": lambda: _restore(bench.device, 1, "fp32"),
-        **{name: lambda work=work: work(bench.device, _nothing) for name, (_, work) in _small_models(bench).items()},  # type: ignore[misc]
-    }
-    for name, work in works.items():
+    """From the file to the device, and all that is done once."""
+    last = 0.0
+    for name, work in bench.each().items():
+        if not bench.fits(last):
+            yield Row(name, "load and first use", NOT_MEASURED)
+            continue
         devices.unload_all()
-        _, first, _ = bench.timed(work)
-        _, again, _ = bench.timed(work)
-        held = ""
+        _, first, _ = bench.timed(partial(work, bench.device))
+        _, again, _ = bench.timed(partial(work, bench.device))
+        last, held = first + again, ""
         if bench.device == "cuda":
             import torch
 
@@ -167,7 +187,7 @@ def loading(bench: Bench) -> Iterator[Row]:
 
 def audiosr_speed(bench: Bench) -> Iterator[Row]:
     """50 and 20 steps in every precision, one stereo piece at a time; how far half precision is from single."""
-    length, per_step = audiosr.PIECE / audiosr.RATE, 0.0
+    per_step = 0.0
     exact: dict[int, Audio] = {}
     for precision in bench.precisions:
         for steps in bench.steps:
@@ -175,118 +195,120 @@ def audiosr_speed(bench: Bench) -> Iterator[Row]:
             if not bench.fits(per_step * steps):
                 yield Row("AudioSR", setting, NOT_MEASURED)
                 continue
-            made, seconds, peak = bench.timed(lambda p=precision, s=steps: _extend(bench.device, 1, s, p))  # type: ignore[misc]
-            per_step = seconds / steps
+            if steps == bench.steps[0]:
+                bench.extend(bench.device, 1, 2, precision)  # what is done once is not what is measured
+            made, seconds, peak = bench.timed(partial(bench.extend, bench.device, 1, steps, precision))
+            per_step, off = seconds / steps, ""
             if precision == "fp32":
-                exact[steps] = made
-                bench.costs["AudioSR"] = peak
-            off = f", {_difference(made, exact[steps])} fp32" if precision != "fp32" and steps in exact else ""
-            yield Row("AudioSR", setting, _per_minute(seconds, length) + off, peak)
+                exact[steps], bench.costs["AudioSR"] = made, peak
+            elif steps in exact:
+                off = f", {_difference(made, exact[steps])} fp32"
+            yield Row("AudioSR", setting, _per_minute(seconds, bench.piece) + off, peak)
 
 
 def audiosr_batches(bench: Bench) -> Iterator[Row]:
-    """What more pieces at once bring, and take."""
-    length, steps = audiosr.PIECE / audiosr.RATE, 2 if bench.tiny else 5
-    last, count = 0.0, 1
-    while count <= (2 if bench.tiny else 16):
-        setting = f"batch of {count}, {steps} steps, {bench.precisions[-1]}"
+    """What more pieces at once bring, and take; until memory runs out."""
+    steps, precision = (2 if bench.tiny else 5), bench.precisions[-1]
+    last, count, told = 0.0, 1, list[str]()
+    while not told and count <= (2 if bench.tiny else 16):
+        setting = f"batch of {count}, {steps} steps, {precision}"
         if not bench.fits(2.2 * last):
             yield Row("AudioSR", setting, NOT_MEASURED)
             return
-        told: list[str] = []
-        _, last, peak = bench.timed(
-            lambda n=count, t=told: _extend(bench.device, n, steps, bench.precisions[-1], t.append)  # type: ignore[misc]
-        )
-        yield Row("AudioSR", setting, _per_minute(last, count * length) + (f" ({told[0]})" if told else ""), peak)
-        if told:
-            return
+        _, last, peak = bench.timed(partial(bench.extend, bench.device, count, steps, precision, told.append))
+        yield Row("AudioSR", setting, "; ".join([_per_minute(last, count * bench.piece), *told[:1]]), peak)
         count *= 2
 
 
 def others_speed(bench: Bench) -> Iterator[Row]:
-    """Apollo in every precision and some at once, HiFi-GAN BWE and Demucs."""
-    last = 0.0
+    """Apollo in every precision, one and some at once; HiFi-GAN BWE and Demucs."""
+    last, many = 0.0, 2 if bench.tiny else 8
     exact: Audio | None = None
     for precision in bench.precisions:
-        for count in (1, 2) if bench.tiny else (1, 8):
+        for count in (1, many):
             setting = f"{count} at once, {precision}"
-            if not bench.fits(last * 8):
+            if not bench.fits(last * many):
                 yield Row("Apollo", setting, NOT_MEASURED)
                 continue
-            made, last, peak = bench.timed(lambda n=count, p=precision: _restore(bench.device, n, p))  # type: ignore[misc]
+            if count == 1:
+                bench.restore(bench.device, 1, precision)
+            made, last, peak = bench.timed(partial(bench.restore, bench.device, count, precision))
+            last, off = last / count, ""
             if count == 1 and precision == "fp32":
                 exact, bench.costs["Apollo"] = made, peak
-            off = f", {_difference(made, exact)} fp32" if count == 1 and precision != "fp32" and exact is not None else ""
-            yield Row("Apollo", setting, _per_minute(last, count * 8.0) + off, peak)
-    for name, (length, work) in _small_models(bench).items():
+            elif count == 1 and exact is not None:
+                off = f", {_difference(made, exact)} fp32"
+            yield Row("Apollo", setting, _per_minute(last, bench.window) + off, peak)
+    for name, work in (("HiFi-GAN BWE", bench.bandwidth), ("Demucs", bench.separate)):
         if not bench.fits(0):
             yield Row(name, "fp32", NOT_MEASURED)
             continue
-        _, seconds, peak = bench.timed(lambda w=work: w(bench.device, _nothing))  # type: ignore[misc]
-        bench.costs[name] = peak
-        yield Row(name, "fp32", _per_minute(seconds, length), peak)
+        work(bench.device)
+        _, seconds, peak = bench.timed(partial(work, bench.device))
+        yield Row(name, "fp32", _per_minute(seconds, bench.song), peak)
 
 
 def equality(bench: Bench) -> Iterator[Row]:
     """The same on the device and on the processor."""
-    works: dict[str, Callable[[str], Audio]] = {
-        "Apollo": lambda device: _restore(device, 1, "fp32"),
-        **{name: lambda d, w=work: w(d, _nothing) for name, (_, work) in _small_models(bench).items()},  # type: ignore[misc]
-        "AudioSR": lambda device: _extend(device, 1, 2, "fp32"),
-    }
-    guess = 1.0 if bench.tiny else 10.0
-    for name, work in works.items():
+    guess = 1.0 if bench.tiny else 10.0  # seconds on a processor
+    for name, work in bench.each().items():
+        setting = f"{bench.device} against the processor"
         if not bench.fits(guess * (4 if name == "AudioSR" else 1)):
-            yield Row(name, f"{bench.device} against the processor", NOT_MEASURED)
+            yield Row(name, setting, NOT_MEASURED)
             continue
-        difference = _difference(work(bench.device), work("cpu"))
-        yield Row(name, f"{bench.device} against the processor", difference)
+        yield Row(name, setting, _difference(work(bench.device), work("cpu")))
 
 
+# Rung of the ladder: what is told of it. On a processor there is none below shorter pieces.
 RUNGS = {"fewer at once": "at once", "shorter pieces": "shorter", "the processor": "by the processor"}
+_LEFT = {"fewer at once": 1.6, "shorter pieces": 0.75, "the processor": 0.02}  # of what one item takes
 
 
 def out_of_memory(bench: Bench) -> Iterator[Row]:
     """On every rung of the ladder on purpose: is it taken, and is what comes out what it should be?"""
-    works: dict[str, Callable[[str, int, Callable[[str], None]], Audio]] = {
-        "Apollo": lambda device, count, tell: _restore(device, count, "fp32", tell),
-        "AudioSR": lambda device, count, tell: _extend(device, count, 2, "fp32", tell),
+    many = 2 if bench.tiny else 4
+    works: dict[str, Callable[[int, Tell], Audio]] = {
+        "Apollo": lambda count, tell: bench.restore(bench.device, count, "fp32", tell),
+        "AudioSR": lambda count, tell: bench.extend(bench.device, count, 2, "fp32", tell),
     }
     for name, work in works.items():
-        reference, took, _ = bench.timed(lambda w=work: w(bench.device, 1, _nothing))  # type: ignore[misc]
-        for number, (rung, sign) in enumerate(RUNGS.items()):
-            setting = f"too little memory: {rung}"
-            if (slow := 12.0 if bench.device == "cuda" and number == 2 else 1.0) and not bench.fits(4 * took * slow):
+        counts = {1, many} if bench.fits(0) else set[int]()
+        whole = {count: bench.timed(partial(work, count, _nothing)) for count in counts}
+        for rung, sign in list(RUNGS.items())[: 2 if bench.device == "cpu" else None]:
+            setting, count = f"too little memory: {rung}", many if rung == "fewer at once" else 1
+            slow = 12.0 if rung == "the processor" and bench.device != "cpu" else 2.0
+            if not whole or not bench.fits(whole[count][1] * slow):
                 yield Row(name, setting, NOT_MEASURED)
                 continue
-            count, told = (4 if number == 0 else 1), list[str]()
-            with _little_memory(bench, name, number):
-                try:
-                    made = work(bench.device, count, told.append)
-                except Exception as error:  # that is a result too
-                    yield Row(name, setting, f"FAILED: {type(error).__name__}: {error}".splitlines()[0])
-                    continue
-            taken = "taken" if any(sign in text for text in told) else f"NOT taken ({'; '.join(told) or 'nothing told'})"
-            expected = np.concatenate([reference] * count) if name == "Apollo" else reference
-            yield Row(name, setting, f"{taken}, {_difference(made[: len(expected)], expected)} undisturbed")
+            told: list[str] = []
+            try:
+                with _little_memory(bench, name, rung):
+                    made = work(count, told.append)
+            except Exception as error:  # that is a result too
+                yield Row(name, setting, f"FAILED: {type(error).__name__}: {error}".splitlines()[0])
+                continue
+            taken = (
+                "taken" if any(sign in text for text in told) else f"NOT taken ({'; '.join(told) or 'nothing told'})"
+            )
+            yield Row(name, setting, f"{taken}, {_difference(made, whole[count][0])} undisturbed")
 
 
 @contextmanager
-def _little_memory(bench: Bench, model: str, rung: int) -> Iterator[None]:
-    """So little memory that ``rung`` (0, 1, 2) of the ladder is needed: a neighbour fills the GPU with real data.
+def _little_memory(bench: Bench, model: str, rung: str) -> Iterator[None]:
+    """So little memory that ``rung`` of the ladder is needed: a neighbour fills the GPU.
 
     A processor's memory is not to be filled; there, attempts above the rung are answered as if it had run out.
     """
     if bench.device == "cuda":
         devices.release("cuda")
-        left = max(64e6, bench.costs.get(model, 1e9) * (1.6, 0.75, 0.02)[rung])
+        left = max(64e6, bench.costs.get(model, 1e9) * _LEFT[rung])
         with _neighbour(int(left)):
             yield
         return
     attempt = devices._attempt
 
     def refused(work: Any, items: list[Any], how: devices.Attempt) -> Any:
-        too_much = (len(items) > 1) if rung == 0 else not how.short
+        too_much = len(items) > 1 if rung == "fewer at once" else not how.short
         return None if too_much else attempt(work, items, how)
 
     with patch.object(devices, "_attempt", refused):
@@ -311,19 +333,29 @@ format = 1
 [variants.01_baseline]
 chain = ["decode"]
 [variants.02_audiosr_direct]
-chain = ["decode", {{ stage = "audiosr", steps = {steps}, precision = "fp32" }}]
+chain = ["decode", { stage = "audiosr", steps = 4 }]
 [variants.12_apollo]
-chain = ["decode", {{ stage = "apollo", precision = "fp32" }}]
+chain = ["decode", "apollo"]
 """
 
 
 def resuming(bench: Bench) -> Iterator[Row]:
     """A run that is killed after a chunk and started again gives the bytes of one that was not."""
+    if not bench.fits(0):
+        yield Row("a run", "killed and resumed", NOT_MEASURED)
+        return
     import soundfile
 
     song, recipe = bench.folder / "Song.mp3", bench.folder / "all.toml"
-    soundfile.write(song, _sound(17 * 44100), 44100, format="MP3", bitrate_mode="CONSTANT", compression_level=0.9)
-    recipe.write_text(_RECIPE.format(steps=2 if bench.tiny else 4), "utf-8")
+    soundfile.write(
+        song,
+        _sound((9 if bench.tiny else 17) * 44100),
+        44100,
+        format="MP3",
+        bitrate_mode="CONSTANT",
+        compression_level=0.9,
+    )
+    recipe.write_text(_RECIPE, "utf-8")
     began = time.monotonic()
     whole = _run(bench, song, recipe, "whole")
     if not bench.fits(2.5 * (time.monotonic() - began)):
@@ -342,12 +374,12 @@ def _run(bench: Bench, song: Path, recipe: Path, name: str, *, kill: bool = Fals
     """Hashes of the results, by name."""
     out = bench.folder / name
     command = [sys.executable, "-m", "engine", "--no-tui", "--json", "--device", bench.device, "--recipe", str(recipe)]
-    command += ["--variants", "01,02,12", "--out", str(out), str(song)]
+    command += ["--variants", "01,12" if bench.tiny else "01,02,12", "--out", str(out), str(song)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
             event = json.loads(line)
-            if kill and event["event"] == "Progress" and event["chunk"] and event["stage"] == "audiosr":
+            if kill and event["event"] == "Progress" and event["chunk"] and event["stage"] in ("audiosr", "apollo"):
                 child.kill()
                 break
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.rglob("*.flac"))}
@@ -355,7 +387,7 @@ def _run(bench: Bench, song: Path, recipe: Path, name: str, *, kill: bool = Fals
 
 def references(bench: Bench) -> Iterator[Row]:
     """What others have published, on the same device, where it is installed."""
-    steps, length = bench.steps[-1], 10.24
+    steps, length = bench.steps[-1], 2.56 if bench.tiny else 10.24
     audiosr_setting = f"the package, {steps} steps"
     if importlib.util.find_spec("audiosr") is None:
         yield Row("AudioSR", audiosr_setting, "not installed")
@@ -415,25 +447,38 @@ def _demucs_command(bench: Bench) -> Row:
 
 
 # (share of the time, section); what one leaves goes to those after it
-SECTIONS: list[tuple[float, Callable[[Bench], Iterator[Row]]]] = [
+Section = Callable[[Bench], Iterator[Row]]
+SECTIONS: list[tuple[float, Section]] = [
     (0.08, loading), (0.26, audiosr_speed), (0.14, audiosr_batches), (0.08, others_speed), (0.12, equality),
     (0.14, out_of_memory), (0.10, resuming), (0.08, references),
 ]  # fmt: skip
 
 
-def measure(device: str, *, tiny: bool, seconds: float, show: Callable[[Row], None] = _nothing) -> list[Row]:
-    """All sections within about ``seconds``; what fails is a row that says so."""
+def measure(
+    device: str,
+    *,
+    tiny: bool,
+    seconds: float,
+    show: Callable[[Row], None] = _nothing,
+    sections: list[tuple[float, Section]] | None = None,
+) -> list[Row]:
+    """All ``sections`` within about ``seconds``; what fails is a row that says so."""
     rows: list[Row] = []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name, patch.dict(os.environ), patch.object(
-        measurements, "path", lambda: Path(name) / "measurements.json"
-    ):  # fmt: skip
+    # Tiny: shorter pieces too, as a processor takes its time.
+    piece = 16 * audiosr.LATENT if tiny else audiosr.PIECE
+    with (
+        tempfile.TemporaryDirectory() as name,
+        patch.dict(os.environ),
+        patch.object(measurements, "path", lambda: Path(name) / "measurements.json"),
+        patch.object(audiosr, "PIECE", piece),
+    ):
         os.environ |= {"MP3RESTORE_MODELS": str(Path(name) / "models"), "XDG_CACHE_HOME": str(Path(name) / "cache")}
         os.environ["PYTHONPATH"] = os.pathsep.join([str(REPORT.parents[1]), os.environ.get("PYTHONPATH", "")])
         random_models.write(Path(name) / "models", tiny=tiny)
-        bench = Bench(device, tiny, Path(name), began + seconds)
+        bench = Bench(device, tiny, Path(name))
         shares = 0.0
-        for share, section in SECTIONS:
+        for share, section in sections or SECTIONS:
             shares += share
             bench.section_end = began + seconds * shares
             try:

@@ -1,4 +1,4 @@
-"""Models with random weights, of full size or tiny, in the files that the program loads: for measuring, not listening."""
+"""Models with random weights, of full size or tiny, in the files that the program loads: to measure, not to hear."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ def _audiosr(path: Path, *, tiny: bool) -> None:
     import torch
     from safetensors.torch import save_file
 
+    from engine.models.audiosr.checkpoint import _KIND
     from engine.models.audiosr.unet import UNet
     from engine.models.audiosr.vae import LatentDecoder, LatentEncoder
     from engine.models.audiosr.vocoder import Vocoder
 
     base, multiples, levels = (32, (1, 1, 2, 2), (1, 1, 1, 1)) if tiny else (128, (1, 2, 3, 5), (1, 2, 4, 8))
     width, kernels = (32, (3,)) if tiny else (1536, (3, 7, 11, 15))
-    parts = {
+    parts: dict[str, Any] = {
         "model.diffusion_model.": UNet(32, 16, base, multiples),
         "cond_stage_models.0.vae.": LatentEncoder(16, base, levels),
         "first_stage_model.": LatentDecoder(16, base, levels),
@@ -42,8 +43,6 @@ def _audiosr(path: Path, *, tiny: bool) -> None:
         if value.ndim > 1 and ("vocoder" in name or not value.any()):  # so that something comes out
             value.normal_(0, (1.0 / value[0].numel()) ** 0.5)
     state["scale_factor"] = torch.tensor(0.8)
-    from engine.models.audiosr.checkpoint import _KIND
-
     save_file({name: value.contiguous() for name, value in state.items()}, path, {"kind": _KIND})
 
 
@@ -62,7 +61,7 @@ def _hifigan_bwe(path: Path, *, tiny: bool) -> None:
     import torch
     from torch import nn
 
-    class Bag(nn.Module):
+    class Bag(nn.Module):  # type: ignore[misc]
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x
 
@@ -89,7 +88,9 @@ def _demucs(path: Path, *, tiny: bool) -> None:
     from safetensors.torch import save_file
 
     arguments: dict[str, Any] = {"sources": ["drums", "bass", "other", "vocals"]}
-    arguments |= {"channels": 8, "t_layers": 1, "t_heads": 2, "bottom_channels": 16} if tiny else {"bottom_channels": 512}
+    arguments |= (
+        {"channels": 8, "t_layers": 1, "t_heads": 2, "bottom_channels": 16} if tiny else {"bottom_channels": 512}
+    )
     seconds = 2 if tiny else 8
     model = HTDemucs(**arguments, segment=seconds)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
