@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from engine.run.session import Session
 from tui.model import DashboardModel
+from tui.settings import Settings
 
 
 class Host(Protocol):
@@ -14,9 +16,10 @@ class Host(Protocol):
     library: DashboardModel | None
     session: Session | None
     jobs: int
+    settings: Settings
 
-    def open_path(self, text: str) -> None:
-        """Open a folder or a song."""
+    def open_paths(self, paths: list[Path]) -> None:
+        """Open folders and songs."""
 
     def reopen(self) -> None:
         """Open again what is open."""

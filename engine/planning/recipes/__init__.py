@@ -54,6 +54,12 @@ class Variant:
     enabled: bool
 
 
+def by_number(variant: str) -> tuple[int, str]:
+    """What variants are sorted by wherever they are shown: the number that their names begin with."""
+    number = variant.partition("_")[0]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else 10**9, variant
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A set of variants, in the order of the file."""
@@ -103,7 +109,7 @@ def load(name: str) -> Recipe:
 
 def _fitting() -> str:
     """The recipe that fits this machine and the models that are here."""
-    neural = [s for s in STAGES.values() if s.neural and not s.why_not_possible(s.Parameters())]
+    neural = [s for s in STAGES.values() if s.neural and not s.unavailable_reason(s.Parameters())]
     if not neural:
         return "offline"
     memory = device.total_memory()
