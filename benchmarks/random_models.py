@@ -16,7 +16,7 @@ def write(folder: Path, *, tiny: bool) -> None:
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     _audiosr(folder / audiosr.WEIGHTS["basic"].filename, tiny=tiny)
-    _apollo(folder / apollo.WEIGHTS.filename, tiny=tiny)
+    _apollo(folder / apollo.VARIANTS["official"].weights.filename, tiny=tiny)
     _hifigan_bwe(folder / hifigan_bwe.WEIGHTS.filename, tiny=tiny)
     _demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename, tiny=tiny)
 
