@@ -155,15 +155,13 @@ def test_devices_that_are_not_here_are_told():
 
 def test_the_recipe_that_fits_is_found_without_torch(monkeypatch):
     def fitting(memory, build, models=True):
-        monkeypatch.setattr(devices.importlib.metadata, "version", lambda name: f"2.13.0{build}")
+        monkeypatch.setattr(devices.gpu_probe, "build", lambda: build)
         monkeypatch.setattr(devices, "_gpu_memory", lambda: memory)
-        monkeypatch.setattr(devices.platform, "system", lambda: "Windows")
-        monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: object())
         for stage in recipes.STAGES.values():
             monkeypatch.setattr(type(stage), "unavailable_reason", lambda self, params: "" if models else "not here")
         return recipes.load("auto").name
 
-    assert fitting(16_000_000_000, "+cu130") == "gpu-best"
-    assert fitting(8_000_000_000, "+cu130") == "gpu-fast"
-    assert fitting(16_000_000_000, "+cpu") == fitting(None, "+cu130") == "cpu-overnight"
-    assert fitting(16_000_000_000, "+cu130", models=False) == "offline"
+    assert fitting(16_000_000_000, "cuda") == "gpu-best"
+    assert fitting(8_000_000_000, "cuda") == "gpu-fast"
+    assert fitting(16_000_000_000, "cpu") == fitting(None, "cuda") == "cpu-overnight"
+    assert fitting(16_000_000_000, "cuda", models=False) == "offline"

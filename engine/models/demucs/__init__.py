@@ -76,7 +76,7 @@ WEIGHTS = {
 def unavailable_reason(name: str) -> str:
     """Empty where the model can be used, else one sentence."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("demucs") is None:
-        return "Demucs needs the extra 'ai': run 'pip install \".[ai]\"' in the program's folder."
+        return "Demucs needs PyTorch and its package: run 'mp3restore setup'."
     if not all(weights.find(file) for file in WEIGHTS[name]):
         return f"The model {name} is not here: run 'mp3restore models get {name}'."
     return ""
