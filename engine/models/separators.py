@@ -63,7 +63,7 @@ def _spleeter(key: str) -> Separator:
 def _demucs(key: str, title: str, stems: tuple[str, ...], cost: float, *, slow: bool = False) -> Separator:
     return Separator(
         key=key, title=title, stems=stems, rate=demucs.RATE, geometry=separation.GEOMETRY, cost=cost, neural=True,
-        slow_without_gpu=slow, unavailable_reason=lambda: demucs.why_not_possible(key),
+        slow_without_gpu=slow, unavailable_reason=lambda: demucs.unavailable_reason(key),
         fingerprint=lambda: demucs.fingerprint(key),
         prepare=lambda song, device, tell: separation.prepare(key, stems, song, device, tell),
         batch=lambda device: separation.batch(key, device),

@@ -34,7 +34,7 @@ def build(
         if variant.enabled or variant.name in names:
             builder.add(variant)
     for name in names:
-        if why := _why_not_possible(builder.ends[name]):
+        if why := _unavailable_reason(builder.ends[name]):
             raise UsageError(f"{name} cannot be made here. {why}")
     return builder.tasks(names or list(builder.ends))
 
@@ -73,7 +73,7 @@ class _Builder:
 
         def will_be_made(name: str) -> bool:
             slow = name not in self._waited_for and _why_not_worth_it(self.ends[name], self._device, set())
-            return not (slow or _why_not_possible(self.ends[name]))
+            return not (slow or _unavailable_reason(self.ends[name]))
 
         return list(filter(will_be_made, made)) or made[:1]
 
@@ -101,7 +101,7 @@ class _Builder:
     def _new(self, node: Node, ending: Variant | None, sources: list[str]) -> Task:
         slow = _why_not_worth_it(node, self._device, self._asked)
         serves = self._serves.get(node, []) or ([ending.name] if ending is not None else [])
-        impossible = _why_not_possible(node) or slow
+        impossible = _unavailable_reason(node) or slow
         if ending is None and serves:  # what leads to nothing is not made either
             reasons = [self._unreachable(name) for name in serves]
             impossible = impossible or (reasons[0] if all(reasons) else "")
@@ -132,7 +132,7 @@ class _Builder:
 
     def _unreachable(self, name: str) -> str:
         end = self.ends[name]
-        return _why_not_possible(end) or _why_not_worth_it(end, self._device, self._asked)
+        return _unavailable_reason(end) or _why_not_worth_it(end, self._device, self._asked)
 
 
 def _find(recipe: Recipe, wanted: str) -> str:
@@ -143,14 +143,14 @@ def _find(recipe: Recipe, wanted: str) -> str:
     raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
 
 
-def _why_not_possible(end: Node) -> str:
+def _unavailable_reason(end: Node) -> str:
     """Empty, or one sentence about the first stage that cannot run on this machine."""
-    return next((why for node in end.lineage() if (why := node.stage.why_not_possible(node.step.params))), "")
+    return next((why for node in end.lineage() if (why := node.stage.unavailable_reason(node.step.params))), "")
 
 
 def _why_not_worth_it(end: Node, device: Callable[[], str], waited_for: set[Node]) -> str:
     """Empty, or one sentence about how long it would take, but for what of it is ``waited_for`` anyway."""
-    if _why_not_possible(end):
+    if _unavailable_reason(end):
         return ""
     own = [node for node in end.lineage() if node not in waited_for]
     seconds = sum(costs.factor(node.stage, node.step.params, device()) for node in own if node.stage.neural)

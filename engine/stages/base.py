@@ -169,7 +169,7 @@ class Stage:
         """The names of what it makes of inputs of these names."""
         return (MIX,)
 
-    def why_not_possible(self, params: Any) -> str:
+    def unavailable_reason(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 

@@ -43,7 +43,7 @@ class Separate(Stage):
     def outputs(self, params: SeparateParams, inputs: tuple[str, ...]) -> tuple[str, ...]:
         return (*_chosen(params).stems, RESIDUAL)
 
-    def why_not_possible(self, params: SeparateParams) -> str:
+    def unavailable_reason(self, params: SeparateParams) -> str:
         return _chosen(params).unavailable_reason()
 
     def fingerprint(self, params: SeparateParams) -> dict[str, str]:

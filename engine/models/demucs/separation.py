@@ -14,7 +14,7 @@ import numpy as np
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
-from engine.models.demucs import RATE, WEIGHTS, load, why_not_possible
+from engine.models.demucs import RATE, WEIGHTS, load, unavailable_reason
 from engine.models.runtime import device as devices
 from engine.models.runtime import loading
 from engine.models.runtime.weights import Weights
@@ -42,7 +42,7 @@ def prepare(
         normalised = [(window - mean) / spread for window in windows]
         found: dict[str, list[Audio]] = {}
         for number, file in enumerate(WEIGHTS[name]):
-            made = devices.down_the_ladder(_Segments(name, file), normalised, device, tell)
+            made = devices.with_oom_fallback(_Segments(name, file), normalised, device, tell)
             for stem in made[0]:
                 # Of the fine-tuned four each is meant for one stem; the others are thrown away.
                 if len(WEIGHTS[name]) == 1 or list(made[0])[number] == stem:
@@ -64,7 +64,7 @@ class _Segments:
 
     def __call__(self, some: list[Audio], how: devices.Attempt) -> list[dict[str, Audio]]:
         with loading.borrowed(
-            self._file, lambda: why_not_possible(self._name), how.device, lambda path: load(path, how.device)
+            self._file, lambda: unavailable_reason(self._name), how.device, lambda path: load(path, how.device)
         ) as model:
             if how.short:
                 return [self._in_halves(model, audio, how.device) for audio in some]
