@@ -199,6 +199,7 @@ def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_repla
     if flac.tags is None:
         flac.add_tags()
     flac.tags.clear()
+    flac.clear_pictures()
     for name, values in tags.comments.items():
         if keep_replaygain or not name.startswith(("REPLAYGAIN_", "R128_")):
             flac[name] = values

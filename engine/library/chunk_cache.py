@@ -30,7 +30,7 @@ class ChunkCache:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self._fingerprint = fingerprint
         self._folder = folder / fingerprint[:16]
-        for other in _folders(folder):
+        for other in chunk_folders(folder):
             if other != self._folder:
                 shutil.rmtree(other, ignore_errors=True)
 
@@ -96,14 +96,15 @@ class ChunkCache:
 
 def drop_chunks(folder: Path) -> None:
     """Throw away all chunks of the task whose folder this is, and its result on the way; nothing else in there."""
-    for chunks in _folders(folder):
+    for chunks in chunk_folders(folder):
         shutil.rmtree(chunks, ignore_errors=True)
     with suppress(OSError):
         (folder / "result.flac").unlink(missing_ok=True)
         folder.rmdir()
 
 
-def _folders(task: Path) -> list[Path]:
+def chunk_folders(task: Path) -> list[Path]:
+    """The folders of chunks in a task's folder, one for each fingerprint."""
     try:
         return [f for f in task.iterdir() if _OF_A_TASK.match(f.name) and f.is_dir() and not f.is_symlink()]
     except OSError:

@@ -1,6 +1,7 @@
 """What is remembered on disk of songs and of finished tasks, and what it must look like to be believed.
 
-Format 1 (versions up to 0.1) had no checksums and knew a song by the hash of its file.
+Format 1 (versions up to 0.1) had no checksums and knew a song by the hash of its whole file, ``sha256``. That hash
+stays the identity of what was made then, so that it stays finished.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ FORMAT = 2
 UNCHECKED_FORMAT = 1
 
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Hash = Annotated[str, Meta(pattern=r"\A([0-9a-f]{32}|[0-9a-f]{64})?\Z")]  # empty: not known
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 Rate = Annotated[int, Meta(ge=1, le=768000)]  # Hz
 Channels = Annotated[int, Meta(ge=1, le=8)]
@@ -36,30 +38,44 @@ class Song:
 
 @dataclass(frozen=True)
 class SongRecord:
-    """What is remembered of a source: valid while its size and time of change stay the same."""
+    """What is remembered of a source: valid while its size and time of change stay the same.
+
+    ``sound`` is the hash of its audio (empty in format 1), ``tags`` that of its tags. ``identity`` is the hash that
+    stands for the song in fingerprints and seeds: its sound, or that of its file where it was first made by a version
+    that knew no better.
+    """
 
     source: str
     size: Count
     modified: int
-    sha256: Sha256
+    identity: Sha256
+    sound: Hash
+    tags: Hash
     analysis: SongAnalysis | None
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file of a finished task; ``path`` is relative to the output folder."""
+    """A file of a finished task; ``path`` is relative to the output folder, ``sound`` the MD5 of its samples."""
 
     path: str
     size: Count
     sha256: Sha256
+    sound: Hash = ""
+
+    @property
+    def content(self) -> str:
+        """What tells whether it is the same to what builds on it, whatever its tags."""
+        return self.sound or self.sha256
 
 
 @dataclass(frozen=True)
 class Marker:
     """The proof that a task is done. ``gain`` in dB is what the signal lost since the source, so as not to clip.
 
-    ``inputs`` are the hashes of the published result that it builds on, through steps on the way: those are known
-    by the fingerprint, as nobody needs to get the same bytes when they are made again.
+    ``inputs`` are the contents of the published result that it builds on, through steps on the way: those are known
+    by the fingerprint, as nobody needs to get the same bytes when they are made again. ``tags`` is the hash of the
+    source's tags that were written.
     """
 
     format: Annotated[int, Meta(ge=1, le=FORMAT)]
@@ -67,7 +83,7 @@ class Marker:
     task: str
     recipe: dict[str, Any]
     fingerprint: Sha256
-    inputs: list[Sha256]
+    inputs: list[Hash]
     outputs: list[Output]
     rate: Rate
     channels: Channels
@@ -77,6 +93,12 @@ class Marker:
     device: str
     seconds: Annotated[float, Meta(ge=0)]
     warnings: list[str]
+    tags: Hash = ""
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its outputs are variants, and not only on the way to one."""
+        return not any(output.path.startswith("_chunks/") for output in self.outputs)
 
 
 def marker_from_json(data: dict[str, Any]) -> Marker | None:
@@ -104,6 +126,8 @@ def record_from_json(data: dict[str, Any]) -> SongRecord | None:
     """The record that ``data`` tells of, without an analysis of another version; None where that cannot be one."""
     if data.get("analysis_version") != ANALYSIS_VERSION:
         data = {**data, "analysis": None}
+    if data.get("format") == UNCHECKED_FORMAT:
+        data = {**data, "identity": data.get("sha256"), "sound": "", "tags": ""}
     try:
         if not FORMAT >= msgspec.convert(data.get("format"), int) >= 1:
             return None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.analysis.song import SongAnalysis
 from engine.errors import UsageError
+from engine.library.recognition import clear_set_aside
 from engine.library.records import Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
@@ -85,7 +86,7 @@ class Session:
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
         """The same for one song."""
         record = self.store.record(song)
-        source_hash = record.sha256 if record is not None else None
+        source_hash = record.identity if record is not None else None
         states = {task.id: self.store.state(song, task, source_hash) for task in self.tasks}
         if force:
             states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
@@ -128,6 +129,8 @@ class Session:
                 if any(task.stage.neural and not task.impossible for task in self.tasks):
                     runner.device = self.device
                 runner.run()
+                if songs is None and not self.control.stopped:
+                    clear_set_aside(self.store)
             finally:
                 lock.release()
 

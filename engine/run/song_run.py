@@ -14,7 +14,9 @@ from engine.analysis.song import analyze
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, read_tags, write_tags
 from engine.errors import RestoreError, explain_os_error
+from engine.library.recognition import look, settle
 from engine.library.records import FORMAT, Marker, Song, SongRecord
+from engine.library.results import is_intact, tags_hash
 from engine.planning import costs
 from engine.planning.plan import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
@@ -90,13 +92,24 @@ class SongRun:
         return "failed"
 
     def _work(self) -> str:
-        record = self._store.identify(self._song)
-        tasks = self._runner.tasks
-        todo = [t for t in tasks if self._is_todo(t, record.sha256)]
+        record = look(self._store, self._song)
+        with self._store.alone[
+            record.sound
+        ]:  # of two files that sound the same, the second takes over the first's work
+            if record != self._store.record_at(self._song.key) or self._todo(record):
+                record = settle(self._store, self._song, record, self._runner.tasks)
+            return self._work_on(record)
+
+    def _todo(self, record: SongRecord) -> list[Task]:
+        return [task for task in self._runner.tasks if self._is_todo(task, record.identity)]
+
+    def _work_on(self, record: SongRecord) -> str:
+        tasks, todo = self._runner.tasks, self._todo(record)
         duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
         self._emit(SongStarted(self._song.id, self._index, len(todo), duration))
         if not todo:
-            self._store.remember(self._song, record)
+            if record.analysis is None:
+                self._store.remember(self._song.key, dataclasses.replace(record, analysis=analyze(self._song.path)))
             self._report_impossible()
             return "up to date"
         self._control.checkpoint(self._song.id, "")
@@ -105,7 +118,7 @@ class SongRun:
             self._log.line("analysing")
             record = dataclasses.replace(record, analysis=analyze(self._song.path))
         assert record.analysis is not None
-        self._store.remember(self._song, record)
+        self._store.remember(self._song.key, record)
         for warning in record.analysis.warnings:
             self._log.line(f"warning: {warning}")
             self._emit(SongWarning(self._song.id, warning))
@@ -144,7 +157,7 @@ class SongRun:
             if task.is_final:
                 self._skip(task, f"{task.parent.variant} is missing")
             return
-        if not self._is_todo(task, record.sha256):
+        if not self._is_todo(task, record.identity):
             return
         if self._control.is_off(self._song.id, task.variant):
             self._unusable[task.id] = "switched off"
@@ -180,7 +193,7 @@ class SongRun:
             self._log.line(f"{task.parent.id}: gone or damaged, so it is made again")
             self._do(task.parent, record)
         assert record.analysis is not None
-        fingerprint = task.fingerprint(record.sha256)
+        fingerprint = task.fingerprint(record.identity)
         self._control.checkpoint(self._song.id, task.variant)
         self._log.line(f"{task.id}: {task.stage.name} {dataclasses.asdict(task.params)}")
         self._emit(TaskStarted(self._song.id, task.variant, task.stage.name, self._runner.device_of(task)))
@@ -191,7 +204,7 @@ class SongRun:
         rendered = task.stage.run(context, task.params)
         encoded = self._write(task, record, rendered, context)
         seconds = time.monotonic() - started
-        self._store.write_marker(self._song, task, self._marker(task, fingerprint, rendered, encoded, context, seconds))
+        self._store.write_marker(self._song.key, self._marker(task, fingerprint, rendered, encoded, context, seconds))
         self._intact.add(task.id)
         context.cache.drop()
         context.finished()
@@ -208,7 +221,7 @@ class SongRun:
 
     def _is_intact(self, task: Task) -> bool:
         """Whether the task's result is what its marker says; read once a run."""
-        if task.id not in self._intact and self._store.is_intact(self._song, task):
+        if task.id not in self._intact and is_intact(self._store, self._song, task):
             self._intact.add(task.id)
         return task.id in self._intact
 
@@ -230,7 +243,7 @@ class SongRun:
 
         return write_flac(
             path, rendered.blocks, rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
-            seed=seed_of(record.sha256, task.id), tag=tag if task.is_final else None,
+            seed=seed_of(record.identity, task.id), tag=tag if task.is_final else None,
         )  # fmt: skip
 
     def _marker(
@@ -252,7 +265,7 @@ class SongRun:
             task=task.id,
             recipe=task.recipe_of(),
             fingerprint=fingerprint,
-            inputs=[o.sha256 for o in before.outputs] if before is not None else [],
+            inputs=[o.content for o in before.outputs] if before is not None else [],
             outputs=[self._store.output(encoded.path, encoded.size, encoded.sha256)],
             rate=encoded.rate,
             channels=encoded.channels,
@@ -262,6 +275,7 @@ class SongRun:
             device=self._runner.device_of(task),
             seconds=round(seconds, 3),
             warnings=context.warnings,
+            tags=tags_hash(self._tags) if self._tags is not None and task.is_final else "",
         )
 
 
@@ -281,5 +295,5 @@ def _provenance(task: Task, record: SongRecord, rendered: Rendered, gain: float)
         "MP3RESTORE_CHAIN": " > ".join(steps),
         "MP3RESTORE_NOTE": rendered.note or task.stage.title,
         "MP3RESTORE_GAIN": f"{gain:.2f} dB",
-        "MP3RESTORE_SOURCE_SHA256": record.sha256,
+        "MP3RESTORE_SOURCE_SHA256": record.identity,
     }

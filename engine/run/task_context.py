@@ -39,7 +39,7 @@ class TaskContext:
         self._runner, self._song, self._task, self._log = runner, song, task, log
         self.source = song.path
         self.analysis: SongAnalysis = record.analysis
-        self.seed = seed_of(record.sha256, "song")
+        self.seed = seed_of(record.identity, "song")
         self.device = runner.device_of(task)
         self.cutoff = task.parent.cutoff(self.analysis.cutoff.hz) if task.parent is not None else None
         self.warnings: list[str] = []
