@@ -2,6 +2,8 @@
 rem Starts mp3restore on Windows. The first start makes the environment in .venv beside this file.
 rem No delayed expansion and no blocks in parentheses: paths and arguments may hold ! ( ) and &.
 setlocal DisableDelayedExpansion
+rem Nothing that lies in the current folder is run: neither programs nor (-P) modules of Python. It may hold anything.
+set "NoDefaultCurrentDirectoryInExePath=1"
 set "HERE=%~dp0"
 set "PY=%HERE%.venv\Scripts\python.exe"
 chcp 65001 >nul 2>nul
@@ -10,17 +12,17 @@ if exist "%HERE%.venv\.ready" goto start
 
 echo Setting up mp3restore, once; this takes about a minute.
 set "BASE=python"
-where py >nul 2>nul && set "BASE=py -3"
+where $PATH:py >nul 2>nul && set "BASE=py -3"
 %BASE% -c "import sys; sys.exit(sys.version_info < (3, 11))" >nul 2>nul
 if errorlevel 1 goto nopython
-%BASE% -m venv "%HERE%.venv"
+%BASE% -P -m venv "%HERE%.venv"
 if errorlevel 1 goto failed
-"%PY%" -m pip install --quiet --disable-pip-version-check --editable "%HERE%."
+"%PY%" -P -m pip install --quiet --disable-pip-version-check --editable "%HERE%."
 if errorlevel 1 goto failed
 echo ready>"%HERE%.venv\.ready"
 
 :start
-"%PY%" -m tui %*
+"%PY%" -P -m tui %*
 exit /b %errorlevel%
 
 :nopython

@@ -21,6 +21,10 @@ class DecodeError(SongError):
     """The source cannot be decoded."""
 
 
+class UnreadableError(DecodeError):
+    """The source cannot be read, whatever decodes it: it hangs, or changes while it is read."""
+
+
 class OutputError(SongError):
     """A result cannot be written."""
 

@@ -1,6 +1,7 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``models``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
+``play``, ``abx``, ``export``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are commands of
+their own.
 """
 
 from __future__ import annotations
@@ -239,6 +240,22 @@ def demo(
         print(f"Wrote {printable(str(write_demo(Path(folder))))}")
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(folder)}")) from error
+
+
+@app.command()
+def setup(
+    models: Annotated[str, typer.Option(help="Download these models too, such as apollo,htdemucs.")] = "",
+    backend: Annotated[
+        str, typer.Option(help="Another build of PyTorch than the one that fits: cpu, cu126, rocm6.4, auto ...")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the commands; change nothing.")] = False,
+) -> None:
+    """Set up the AI models: PyTorch in the build that fits this machine, tried, and then the models."""
+    from engine.commands import setup as setting_up
+
+    keys = models.replace(",", " ").split()
+    raise typer.Exit(setting_up.run(keys, get, backend=backend, yes=yes, dry_run=dry_run))
 
 
 models = typer.Typer(help="The neural networks: what they are, and getting them.", rich_markup_mode=None)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -19,12 +20,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from engine.analysis.headers import HeaderFacts, headers_of, look_at
 from engine.planning.plan import State
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import duration, printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+_WIDE = 130  # columns from which on a table has room for the variants' names
+_WIDTH_OF_A_PIPE = 400  # nothing is folded where a program reads it
 _GLYPHS = {State.DONE: "done", State.STALE: "stale", State.TODO: "to do", State.IMPOSSIBLE: "not here"}
 _STYLES = {State.DONE: "green", State.STALE: "yellow", State.TODO: "cyan", State.IMPOSSIBLE: "dim"}
 
@@ -274,31 +278,60 @@ class _TerminalView:
 
 
 def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
-    """Print the plan: what is done, stale and to do. Nothing is computed or written."""
+    """Print the plan: what is done, stale and to do, and what the songs' headers say. Nothing is changed."""
     plans = session.states(force=force)
+    facts = _facts(plans)
     if as_json:
-        for item in plans:
+        for item, found in zip(plans, facts, strict=True):
+            told = {
+                "duration": found.duration, "bitrate": found.bitrate, "vbr": found.vbr, "encoder": found.encoder,
+                "cutoff": _cutoff(item, found), "problem": found.problem,
+            }  # fmt: skip
             states = {task: state.value for task, state in item.states.items()}
-            print(json.dumps({"song": item.song.id, "duration": _duration(item), "tasks": states}))
+            print(json.dumps({"song": item.song.id, **told, "tasks": states}))
         return EXIT_DONE
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_WIDTH_OF_A_PIPE)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("song", overflow="fold")
-    table.add_column("length", justify="right")
+    table.add_column("song", overflow="fold", min_width=12)
+    for name in ("length", "kbit/s", "encoder", "cutoff"):
+        table.add_column(name, justify="left" if name == "encoder" else "right", no_wrap=True)
     variants = [task for task in session.tasks if task.is_final]
     for task in variants:
-        table.add_column(task.id, no_wrap=True)
-    for item in plans:
-        length = "?" if item.analysis is None else duration(item.analysis.duration)
+        table.add_column(task.id if console.width >= _WIDE else task.id.split("_")[0], no_wrap=True)
+    for item, found in zip(plans, facts, strict=True):
         cells = [Text(_GLYPHS[item.states[t.id]], _STYLES[item.states[t.id]]) for t in variants]
-        table.add_row(Text(printable(item.song.id)), length, *cells)
+        table.add_row(Text(printable(item.song.id)), *map(Text, _in_words(found, _cutoff(item, found))), *cells)
     console.print(table)
     console.print(Text(_count(plans)))
+    for item, found in zip(plans, facts, strict=True):
+        if found.problem:
+            console.print(Text(f"{printable(item.song.id)}: {printable(found.problem)}", "yellow"))
     return EXIT_DONE
 
 
-def _duration(plan: SongPlan) -> float | None:
-    return None if plan.analysis is None else round(plan.analysis.duration, 3)
+def _facts(plans: list[SongPlan]) -> list[HeaderFacts]:
+    """What the headers say of each song; those that were analysed are not read again."""
+    found: dict[Path, HeaderFacts] = {}
+    look_at([item.song.path for item in plans if item.analysis is None], found.update)
+    return [found[p.song.path] if p.analysis is None else headers_of(p.analysis) for p in plans]
+
+
+def _cutoff(plan: SongPlan, facts: HeaderFacts) -> float | None:
+    """Hz, as measured where the song was analysed, else as the encoder's tag tells it."""
+    return plan.analysis.cutoff.hz if plan.analysis is not None else facts.lowpass
+
+
+def _in_words(facts: HeaderFacts, cutoff: float | None) -> tuple[str, str, str, str]:
+    """Length, bitrate, encoder and cutoff as shown."""
+    if facts.problem:
+        return "?", "", "unreadable", ""
+    bitrate = "" if facts.bitrate is None else f"{'~' if facts.vbr else ''}{facts.bitrate / 1000:.0f}"
+    return (
+        "?" if facts.duration is None else duration(facts.duration),
+        bitrate,
+        printable(facts.encoder),
+        "" if cutoff is None else f"{cutoff / 1000:.1f} kHz",
+    )
 
 
 def _count(plans: list[SongPlan]) -> str:

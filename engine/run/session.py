@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from engine.analysis.headers import HeaderFacts, look_at
 from engine.analysis.song import SongAnalysis
 from engine.errors import UsageError
 from engine.library.recognition import clear_set_aside
 from engine.library.records import Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
+from engine.machine.priority import work_in_background
 from engine.models.runtime import device as devices
 from engine.planning import plan, recipes
 from engine.planning.plan import State, Task
@@ -91,6 +93,27 @@ class Session:
         if force:
             states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
         return SongPlan(song, states, record.analysis if record is not None else None)
+
+    def look_at(
+        self, receive: Callable[[dict[str, HeaderFacts]], None], songs: Sequence[Song] | None = None,
+    ) -> threading.Event:  # fmt: skip
+        """Read the headers of ``songs`` (None: all) in the background: thousands a second.
+
+        ``receive`` is called on a thread of its own with the facts by the songs' ids, in batches, several a second.
+        Set the event that is given to end it early.
+        """
+        names = {song.path: song.id for song in (self.songs if songs is None else songs)}
+        cancelled = threading.Event()
+
+        def work() -> None:
+            work_in_background()
+            look_at(
+                list(names), lambda found: receive({names[path]: facts for path, facts in found.items()}),
+                cancelled.is_set,
+            )  # fmt: skip
+
+        threading.Thread(target=work, name="headers", daemon=True).start()
+        return cancelled
 
     @property
     def thread(self) -> threading.Thread:

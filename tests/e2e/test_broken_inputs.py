@@ -107,7 +107,7 @@ def test_a_wav_called_mp3_is_just_decoded(piece, tmp_path):
 
 
 def test_a_vbr_song_without_its_header_is_whole(piece, tmp_path):
-    from engine.audio.mpeg import read_facts
+    from engine.audio.decode import read_facts
     from tests.conftest import write_mp3
 
     path = write_mp3(tmp_path / "vbr.mp3", np.tile(piece, (3, 1)), mode="VARIABLE")

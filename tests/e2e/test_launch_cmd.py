@@ -55,5 +55,5 @@ def test_arguments_arrive_untouched(program, tmp_path):
     )  # fmt: skip
     assert (tmp_path / "argv.json").exists(), done.stderr
     got = json.loads((tmp_path / "argv.json").read_text())
-    assert got[:2] == ["-m", "tui"]
-    assert [a.replace("50% off", "50%% off") for a in got[2:]] == arguments
+    assert got[:3] == ["-P", "-m", "tui"]
+    assert [a.replace("50% off", "50%% off") for a in got[3:]] == arguments
