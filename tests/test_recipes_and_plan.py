@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from engine.errors import UsageError
@@ -143,3 +145,53 @@ def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
     monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "not here")
     slow = next(t for t in build(recipe) if t.id == "02_slow")
     assert not slow.too_slow and slow.impossible == "not here"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 5000 + "]" * 5000, "9" * 5000, "0x" + "f" * 9000, "{ a = " * 3000 + "1" + "}" * 3000, "[" * 400 + "]" * 400],
+)
+@pytest.mark.parametrize(
+    "where", ["format = {}", "format = 1\ndefaults.restore.top_hz = {}", "format = 1\nvariants.a.from = {}"]
+)
+def test_depth_and_size_are_told_in_a_sentence(value, where):
+    for text in (where.format(value), where.format(value) + '\n[variants.b]\nchain = ["decode", "restore"]'):
+        with pytest.raises(UsageError) as told:
+            recipes.parse(text, "r", "the recipe")
+        assert str(told.value).startswith("the recipe")
+        assert len(str(told.value)) < 400
+
+
+def test_keys_thousands_deep_are_told_in_a_sentence():
+    with pytest.raises(UsageError):
+        recipes.parse("format = 1\nvariants." + ".".join(["a"] * 5000) + " = 1", "r", "r")
+
+
+@pytest.mark.parametrize(
+    "name", ["_done", "_chunks", "_logs", "_listening", "_report", "_mine", "-rf", "CON", "nul", "x" * 65, "''", "'é'"]
+)
+def test_names_of_our_own_folders_and_of_devices_are_no_variants(name):
+    with pytest.raises(UsageError, match="name is a folder"):
+        recipes.parse(f'format = 1\n[variants.{name}]\nchain = ["decode"]', "r", "r")
+
+
+def test_names_that_are_one_folder_on_many_disks_are_refused():
+    text = 'format = 1\n[variants.Low]\nchain = ["decode"]\n[variants.low]\nchain = ["decode"]'
+    with pytest.raises(UsageError, match="capitals"):
+        recipes.parse(text, "r", "r")
+
+
+@pytest.mark.parametrize("suffix", ["a\\nb", "\\u001b[2J", "\\u202e", "\\u0000", "/x", "é" * 13])
+def test_suffixes_are_plain(suffix):
+    with pytest.raises(UsageError, match="suffix"):
+        recipes.parse(f'format = 1\n[variants.a]\nchain = ["decode"]\nsuffix = "{suffix}"', "r", "r")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
+def test_a_recipe_that_is_no_small_text_file_is_told(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (2 << 20))
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    for name in ("pipe", "huge", "bytes", "missing"):
+        with pytest.raises(UsageError, match=name):
+            recipes.load(str(tmp_path / f"{name}.toml"))

@@ -30,6 +30,7 @@ from engine.text import printable
 from tui.commands import help_groups, palette
 from tui.crash import write_crash
 from tui.model import DashboardModel
+from tui.screens import setup
 from tui.screens.dialogs import Choice, OpenDialog, TextDialog
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
@@ -118,8 +119,10 @@ class RestoreApp(App[None]):
                 signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
         if self._listening is not None:
             self._listen_only(self._listening)
-        elif self._paths:
+            return
+        if self._paths:
             self.open_paths(self._paths)
+        self.run_worker(partial(setup.offer, self, self.settings), thread=True, group="offer")
 
     def on_unmount(self) -> None:
         """Stop watching."""

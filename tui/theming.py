@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
+from engine.errors import explain_os_error
+from engine.files import read_text
+from engine.text import printable
 from tui.settings import config_folder
 
 _FIELDS = {f.name: f for f in dataclasses.fields(Theme)}
+_MAX_BYTES = 1 << 20  # of a theme's file
+_TOO_MUCH = "it is nested too deeply, or a number in it is too large."
 _NO_COLORS = ("name", "dark", "ansi", "luminosity_spread", "text_alpha", "variables")
 
 
@@ -20,29 +28,25 @@ def load_themes() -> tuple[list[Theme], list[str]]:
     """All themes, the user's last (so that they win), and one sentence for each file that is wrong."""
     themes: list[Theme] = []
     problems: list[str] = []
-    for name, text in _files():
+    for name, read in _files():
         try:
-            themes.append(parse_theme(text, Path(name).stem))
+            themes.append(parse_theme(read(), Path(name).stem))
+        except OSError as error:
+            problems.append(f"The theme {printable(name)} was left out: {explain_os_error(error, 'its file')}")
         except ValueError as error:
-            problems.append(f"The theme {name} was left out: {error}")
+            problems.append(f"The theme {printable(name)} was left out: {error}")
     return themes, problems
 
 
-def _files() -> list[tuple[str, str]]:
-    shipped = resources.files("themes")
-    found = [
-        (f.name, f.read_text("utf-8"))
-        for f in sorted(shipped.iterdir(), key=lambda f: f.name)
-        if f.name.endswith(".toml")
-    ]
+def _files() -> Iterator[tuple[str, Callable[[], str]]]:
+    """What each theme's file is called, and its reader."""
+    for item in sorted(resources.files("themes").iterdir(), key=lambda f: f.name):
+        if item.name.endswith(".toml"):
+            yield item.name, partial(item.read_text, "utf-8")
     folder = config_folder() / "themes"
     if folder.is_dir():
         for path in sorted(folder.glob("*.toml")):
-            try:
-                found.append((str(path), path.read_text("utf-8")))
-            except (OSError, UnicodeDecodeError) as error:
-                found.append((str(path), f"unreadable = {str(error)!r}"))
-    return found
+            yield str(path), partial(read_text, path, _MAX_BYTES)
 
 
 def parse_theme(text: str, name: str) -> Theme:
@@ -55,6 +59,15 @@ def parse_theme(text: str, name: str) -> Theme:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it is not valid TOML ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(_TOO_MUCH) from error
+    try:
+        return _theme(data, name)
+    except (RecursionError, OverflowError) as error:
+        raise ValueError(_TOO_MUCH) from error
+
+
+def _theme(data: dict[str, Any], name: str) -> Theme:
     data = {"name": name, **data}
     for key, value in data.items():
         if key not in _FIELDS:
@@ -80,4 +93,4 @@ def _check_color(key: str, value: object) -> None:
     try:
         Color.parse(str(value))
     except ColorParseError as error:
-        raise ValueError(f"'{key}' is no colour: {value!r}.") from error
+        raise ValueError(f"'{key}' is no colour: {value!r:.40}.") from error

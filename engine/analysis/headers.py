@@ -27,8 +27,9 @@ from engine.audio.mpeg import (
     same_stream,
 )
 from engine.audio.readers import OTHER_KINDS
-from engine.audio.soundfiles import open_sound, open_source
+from engine.audio.soundfiles import open_sound
 from engine.errors import DecodeError, explain_os_error
+from engine.files import open_regular
 
 _WINDOW = 1 << 14  # bytes in which the first frame is looked for …
 _WIDE = 4 << 20  # … and in which it is where garbage lies before it
@@ -98,7 +99,7 @@ def look_at(
 def read_headers(path: Path) -> HeaderFacts:
     """The header facts of one file. Raises nothing: what is wrong with it is told in ``problem``."""
     try:
-        with open_source(path) as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(10)
             if not head:

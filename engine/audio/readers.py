@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.mpeg import DECODER_DELAY, MpegFacts, read_facts
-from engine.audio.soundfiles import open_sound, open_source
+from engine.audio.soundfiles import open_sound
 from engine.errors import DecodeError, explain_os_error
+from engine.files import open_regular
 
 Audio = npt.NDArray[np.float32]
 Decoder = Literal["libsndfile", "ffmpeg"]
@@ -75,7 +76,7 @@ def stream(path: Path, decoder: Decoder, start: int = 0) -> tuple[StreamInfo, It
         DecodeError: nothing can be decoded. The blocks may raise it too, later on.
     """
     try:
-        open_source(path).close()
+        open_regular(path).close()
     except OSError as error:
         raise DecodeError(explain_os_error(error, "the song")) from error
     return _stream_libsndfile(path, start) if decoder == "libsndfile" else _stream_ffmpeg(path)
@@ -88,7 +89,7 @@ def mpeg_facts(path: Path) -> MpegFacts | None:
         DecodeError: it is empty, or no file.
         OSError: it cannot be read.
     """
-    with open_source(path) as file:
+    with open_regular(path) as file:
         head = file.read(4)
         if not head:
             raise DecodeError("The file is empty (0 bytes): get a new copy of it.")
@@ -115,7 +116,7 @@ def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Aud
     raw: BinaryIO | None = None
     try:
         if start:
-            raw = open_source(path)
+            raw = open_regular(path)
             file = soundfile.SoundFile(_Tail(raw, start))
         else:
             file = open_sound(path)

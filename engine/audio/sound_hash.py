@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from engine.files import open_regular
+
 _BLOCK = 1 << 20
 _LYRICS3_1 = 5100 + 20  # bytes of the longest Lyrics3 tag of the first version
 _MOST_CHUNKS = 10_000  # in a RIFF or AIFF file
@@ -25,7 +27,7 @@ def sound_hash(path: Path) -> str:
     MPEG and what is not named here: all but ID3v1, ID3v2, APE and Lyrics3 tags at both ends. FLAC: STREAMINFO and the
     frames. WAV and AIFF: the format and the samples. Ogg: all packets but the comments. Raises OSError.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start, end = _without_tags(file, file.seek(0, 2))
         head = _read(file, start, 12)
         if head[:4] == b"OggS":
@@ -40,7 +42,7 @@ def sound_hash(path: Path) -> str:
 
 def flac_md5(path: Path) -> str:
     """The MD5 of its samples that a FLAC file carries, as hex; empty where it has none. Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, 2)
         head = _read(file, _skip_leading_tags(file, size), 42)
     return head[26:42].hex() if head[:4] == b"fLaC" and len(head) == 42 and any(head[26:42]) else ""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.audio.readers import Audio
+from engine.files import remove, writing
+from engine.library.layout import CHUNK_ENDING, RESULT_ON_THE_WAY, is_ours
 from engine.library.state_file import read_checked, write_checked
 
 _MAGIC = b"mp3restore chunk 1\n"
@@ -32,7 +32,7 @@ class ChunkCache:
         self._folder = folder / fingerprint[:16]
         for other in chunk_folders(folder):
             if other != self._folder:
-                shutil.rmtree(other, ignore_errors=True)
+                _clear(other)
 
     def load(self, index: int, shape: tuple[int, int]) -> Audio | None:
         """The chunk, or None where it is not there or not whole."""
@@ -52,21 +52,10 @@ class ChunkCache:
 
     def save(self, index: int, chunk: Audio) -> None:
         """Keep the chunk: on disk before it has its name. Raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(index)
-        temporary = path.with_suffix(".tmp")
         samples = np.ascontiguousarray(chunk, "<f4").data.cast("B")
-        try:
-            with temporary.open("wb") as file:
-                file.write(_MAGIC + _HEAD.pack(self._digest(index, chunk.shape, samples)))
-                file.write(samples)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        with writing(self._path(index)) as temporary, temporary.open("wb") as file:
+            file.write(_MAGIC + _HEAD.pack(self._digest(index, chunk.shape, samples)))
+            file.write(samples)
 
     def together(self, wanted: int) -> int:
         """How many chunks are worked on at once: ``wanted`` when the task was begun, whatever is wanted now.
@@ -83,10 +72,10 @@ class ChunkCache:
 
     def drop(self) -> None:
         """Throw the chunks away."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _clear(self._folder)
 
     def _path(self, index: int) -> Path:
-        return self._folder / f"{index:06d}.chunk"
+        return self._folder / f"{index:06d}{CHUNK_ENDING}"
 
     def _digest(self, index: int, shape: tuple[int, ...], samples: memoryview) -> bytes:
         digest = hashlib.sha256(f"{self._fingerprint} {index} {shape[0]}x{shape[1]}\n".encode())
@@ -97,10 +86,19 @@ class ChunkCache:
 def drop_chunks(folder: Path) -> None:
     """Throw away all chunks of the task whose folder this is, and its result on the way; nothing else in there."""
     for chunks in chunk_folders(folder):
-        shutil.rmtree(chunks, ignore_errors=True)
+        _clear(chunks)
     with suppress(OSError):
-        (folder / "result.flac").unlink(missing_ok=True)
+        remove(folder / RESULT_ON_THE_WAY, folder)
         folder.rmdir()
+
+
+def _clear(chunks: Path) -> None:
+    """Remove what is ours in a folder of chunks, and it; a song that is called like it may have its own in there."""
+    with suppress(OSError):
+        for item in chunks.iterdir():
+            if is_ours(item.name):
+                remove(item, chunks)
+        chunks.rmdir()
 
 
 def chunk_folders(task: Path) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import os
 import shutil
 import stat
 from collections.abc import Sequence
@@ -18,14 +17,12 @@ from pathlib import Path, PurePath
 
 from engine.audio.sound_hash import flac_md5, sound_hash
 from engine.audio.tags import read_tags
-from engine.files import file_hash
+from engine.files import file_hash, remove, remove_empty, replace_file, writing
+from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, SET_ASIDE
 from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
 from engine.library.results import retag, tags_hash
 from engine.library.store import OF_A_FILE, Store, is_same_file
 from engine.planning.plan import Task
-
-SET_ASIDE = ".set-aside"  # the folder of what was made of songs whose place another sound has taken
-_LISTENING = "_listening"
 
 
 def look(store: Store, song: Song) -> SongRecord:
@@ -132,10 +129,7 @@ def _others(store: Store, song: Song, record: SongRecord) -> list[PurePath]:
                 _bring_up_to_date(store, key, record.tags)
                 store.remember(key, dataclasses.replace(other, sound=record.sound, tags=record.tags))
                 found.append(key)
-    here = store.song_folder(song.key)
-    return [
-        key for key in found if key != song.key and _has(store, key, record.sound) and not _is_one(store, key, here)
-    ]
+    return [key for key in found if _has(store, key, record.sound) and not _is_one(store, key, song.key)]
 
 
 def _has(store: Store, key: PurePath, sound: str) -> bool:
@@ -146,7 +140,7 @@ def _has(store: Store, key: PurePath, sound: str) -> bool:
 def _is_one(store: Store, key: PurePath, other: PurePath) -> bool:
     """Whether both are one place, perhaps because the disk does not tell capitals from small letters."""
     try:
-        return key == other or store.song_folder(key).samefile(store.song_folder(other))
+        return key == other or store.places.song_folder(key).samefile(store.places.song_folder(other))
     except OSError:
         return False
 
@@ -183,8 +177,9 @@ def _set_aside(store: Store, key: PurePath, record: SongRecord) -> None:
 def clear_set_aside(store: Store) -> None:
     """Throw away what no song of a whole run has asked for; favourites and notes stay with the place."""
     with store.arranging, suppress(OSError):
-        for path in sorted((store.out / "_done" / SET_ASIDE).rglob("song.json")):
-            key = PurePath(path.parent.relative_to(store.out / "_done"))
+        done = store.out / DONE
+        for path in sorted((done / SET_ASIDE).rglob("song.json")):
+            key = PurePath(path.parent.relative_to(done))
             _move_listening(store, key, PurePath(*key.parts[1:]))
             _discard(store, key)
 
@@ -219,8 +214,8 @@ def _move(store: Store, old: PurePath, new: PurePath, record: SongRecord, wanted
 
 
 def _move_listening(store: Store, old: PurePath, new: PurePath) -> None:
-    tree = store.out / _LISTENING
-    for path in _files(tree / old):
+    tree = store.out / LISTENING
+    for path in _files(store.places.listening(old)):
         target = _at(tree, path, old, new)
         if not target.exists():
             _rename(path, target)
@@ -229,11 +224,11 @@ def _move_listening(store: Store, old: PurePath, new: PurePath) -> None:
 
 def _everything(store: Store, key: PurePath) -> list[tuple[Path, Path]]:
     """What there is of a song but results and what was heard of it: (tree, path), the record last."""
-    done, logs, chunks = (store.out / name for name in ("_done", "_logs", "_chunks"))
-    found = [(logs, logs / key.with_name(key.name + ".log"))]
-    found += [(chunks, path) for path in store.chunk_folders(key)]
-    found += [(done, path) for path in _files(done / key) if path.name != "song.json"]
-    return [*found, (done, done / key / "song.json")]
+    places, done = store.places, store.out / DONE
+    found = [(store.out / LOGS, places.log(key))]
+    found += [(store.out / CHUNKS, path) for path in store.chunk_folders(key)]
+    found += [(done, path) for path in _files(places.song_folder(key)) if path != places.record(key)]
+    return [*found, (done, places.record(key))]
 
 
 def _at(tree: Path, path: Path, old: PurePath, new: PurePath) -> Path:
@@ -270,7 +265,7 @@ def _renamed(path: str, old: PurePath, new: PurePath) -> str:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(".tmp"))
+        return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     except OSError:
         return []
 
@@ -278,7 +273,7 @@ def _files(folder: Path) -> list[Path]:
 def _rename(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        source.replace(target)
+        replace_file(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -286,28 +281,13 @@ def _rename(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".mp3restore-copy-{target.stat().st_ino if target.exists() else 0}.tmp")
-    try:
+    with writing(target) as temporary:
         shutil.copyfile(source, temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _remove(store: Store, path: Path, tree: Path | None = None) -> None:
     """A file or a folder of chunks, and the folders that are empty then."""
     tree = tree if tree is not None else store.out / path.relative_to(store.out).parts[0]
-    if not path.is_relative_to(tree) or path == tree:
-        raise ValueError(f"{path} is not below {tree}")
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    folder = path.parent
-    with suppress(OSError):
-        while folder != tree:
-            folder.rmdir()
-            folder = folder.parent
+    remove(path, tree)
+    if path.parent != tree:
+        remove_empty(path.parent, tree)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
+from engine.library.layout import CHUNKS
 
 FORMAT = 2
 UNCHECKED_FORMAT = 1
@@ -98,7 +99,7 @@ class Marker:
     @property
     def is_published(self) -> bool:
         """Whether its outputs are variants, and not only on the way to one."""
-        return not any(output.path.startswith("_chunks/") for output in self.outputs)
+        return not any(output.path.startswith(f"{CHUNKS}/") for output in self.outputs)
 
 
 def marker_from_json(data: dict[str, Any]) -> Marker | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from engine.audio.readers import BLOCK
 from engine.audio.sound_hash import flac_md5, sound_hash
 from engine.audio.soundfiles import open_sound
 from engine.audio.tags import Tags, write_tags
-from engine.files import file_hash
+from engine.errors import OutputError
+from engine.files import file_hash, writing
 from engine.library.records import Marker, Output, Song
 from engine.library.store import Store
 from engine.planning.plan import Task
@@ -66,19 +66,12 @@ def _retagged(out: Path, marker: Marker, output: Output, tags: Tags) -> Output |
     if found is None:
         return None
     untouched = marker.recipe.get("stage") == "decode" and marker.gain == 0.0
-    temporary = path.with_name(f".mp3restore-{hashlib.sha1(os.fsencode(path.name)).hexdigest()[:12]}.tmp")
-    try:
+    with writing(path) as temporary:
         shutil.copyfile(path, temporary)
         write_tags(temporary, tags, _provenance(temporary), keep_replaygain=untouched)
         if sound_hash(temporary) != sound_hash(path):
-            return found  # better the old tags than other samples
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        changed = Output(output.path, temporary.stat().st_size, file_hash(temporary), found.sound)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return changed
+            raise OutputError("The tags of a result could not be renewed without touching its sound: please report it.")
+        return Output(output.path, temporary.stat().st_size, file_hash(temporary), found.sound)
 
 
 def _as_it_is(out: Path, output: Output) -> Output | None:

@@ -1,12 +1,6 @@
 """The output tree: where everything lies, what is done, and that only one process writes there.
 
-::
-
-    OUT/VARIANT/Artist/Album/Song.suffix.flac     results
-    OUT/_done/Artist/Album/Song/song.json         the source's hashes and analysis
-    OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
-    OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
-    OUT/_logs/Artist/Album/Song.log
+:mod:`engine.library.layout` says where everything lies.
 """
 
 from __future__ import annotations
@@ -21,9 +15,10 @@ from pathlib import Path, PurePath
 from filelock import FileLock, Timeout
 
 from engine.audio.sound_hash import flac_md5
-from engine.errors import UsageError, explain_os_error
+from engine.errors import OutsideError, UsageError, explain_os_error
+from engine.files import remove, remove_empty
 from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
-from engine.library.layout import fitting_name
+from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
 from engine.library.records import (
     UNCHECKED_FORMAT,
     Marker,
@@ -49,7 +44,8 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
-        self.sounds = SoundIndex(self.out / "_done" / ".sounds", self._all_sounds)
+        self.places = Layout(self.out)
+        self.sounds = SoundIndex(self.places.sounds, self._all_sounds)
         self.arranging = threading.RLock()  # held while anything moves from place to place
         self.alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while a sound is worked on
         self._claimed: dict[str, Path] = {}
@@ -61,8 +57,8 @@ class Store:
             UsageError: another process holds it, or it cannot be written to.
         """
         try:
-            (self.out / "_done").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.out / "_done" / ".lock", timeout=0, thread_local=False)
+            self.places.lock.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.places.lock, timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise UsageError(
@@ -77,28 +73,24 @@ class Store:
 
     def claim(self, found: Found) -> Song:
         """The song's place in the tree; another one where a different, still existing file has taken it."""
-        plain = found.relative.with_name(fitting_name(found.relative.stem))
+        plain = key_of(found.relative)
         key, number = plain, 2
         while self._taken(key, found.path):
-            key = plain.with_name(f"{plain.name} ({number})")
+            key = numbered(plain, number)
             number += 1
-        self._claimed[str(key).casefold()] = found.path
+        self._claimed[same_place(key)] = found.path
         return Song(found.path, key, found.relative.as_posix())
 
     def _taken(self, key: PurePath, path: Path) -> bool:
-        claimed = self._claimed.get(str(key).casefold())
+        claimed = self._claimed.get(same_place(key))
         if claimed is not None:
             return claimed != path
         source = self.source_of(key)
         return source is not None and not is_same_file(source, path) and _may_exist(source)
 
-    def song_folder(self, key: PurePath) -> Path:
-        """Where the record and the markers of the song at ``key`` are."""
-        return self.out / "_done" / key
-
     def log_path(self, song: Song) -> Path:
         """Where the song's log is."""
-        return self.out / "_logs" / song.key.with_name(song.key.name + ".log")
+        return self.places.log(song.key)
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
@@ -112,18 +104,19 @@ class Store:
 
     def record_at(self, key: PurePath) -> SongRecord | None:
         """What is remembered of the song at ``key``, whether its file is still the same or not."""
-        data = read_checked(self.song_folder(key) / "song.json", UNCHECKED_FORMAT)
+        data = read_checked(self.places.record(key), UNCHECKED_FORMAT)
         return record_from_json(data) if data is not None else None
 
     def remember(self, key: PurePath, record: SongRecord) -> None:
         """Keep ``record`` of the song at ``key``. Raises OSError."""
         if record != self.record_at(key):
             self.sounds.add(*_entry(record, key))
-            write_checked(self.song_folder(key) / "song.json", record_to_json(record))
+            write_checked(self.places.record(key), record_to_json(record))
 
     def _all_sounds(self) -> Iterator[Entry]:
-        for path in (self.out / "_done").rglob("song.json"):
-            key = PurePath(path.parent.relative_to(self.out / "_done"))
+        done = self.out / DONE
+        for path in done.rglob("song.json"):
+            key = PurePath(path.parent.relative_to(done))
             if (record := self.record_at(key)) is not None:
                 yield _entry(record, key)
 
@@ -132,8 +125,8 @@ class Store:
     def output_path(self, song: Song, task: Task) -> Path:
         """Where the task's result goes."""
         if task.is_final:
-            return self.out / task.id / song.key.with_name(f"{song.key.name}{task.suffix}.flac")
-        return self.out / "_chunks" / song.key / task.id / "result.flac"
+            return self.places.result(song.key, task.id, task.suffix)
+        return self.places.on_the_way(song.key, task.id)
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
@@ -142,7 +135,7 @@ class Store:
     def _marker(self, path: Path) -> Marker | None:
         data = read_checked(path, UNCHECKED_FORMAT)
         marker = marker_from_json(data) if data is not None else None
-        return marker if marker is not None and path.name == f"{marker.task}.done.json" else None
+        return marker if marker is not None and path.name == marker.task + MARKER_ENDING else None
 
     def markers(self, song: Song) -> list[Marker]:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
@@ -152,7 +145,7 @@ class Store:
         """The same for the song at ``key``."""
         found = []
         with suppress(OSError):
-            for path in sorted(self.song_folder(key).glob("*.done.json")):
+            for path in sorted(self.places.song_folder(key).glob(f"*{MARKER_ENDING}")):
                 marker = self._marker(path)
                 if marker is not None:
                     found.append(marker)
@@ -169,10 +162,10 @@ class Store:
 
     def forget(self, key: PurePath, task: str) -> None:
         """The task with that id is not done any more for the song at ``key``. Raises OSError."""
-        self._marker_path(key, task).unlink(missing_ok=True)
+        remove(self._marker_path(key, task), self.places.song_folder(key))
 
     def _marker_path(self, key: PurePath, task: str) -> Path:
-        return self.song_folder(key) / f"{task}.done.json"
+        return self.places.marker(key, task)
 
     def state(self, song: Song, task: Task, source_hash: str | None) -> State:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
@@ -204,11 +197,11 @@ class Store:
         return made is not None and marker.inputs == [o.content for o in made.outputs]
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+        return self.places.relative(path)
 
     def is_there(self, output: Output) -> bool:
         """Whether the file is there, as far as can be told at a glance."""
-        if output.path.startswith("_chunks/"):
+        if output.path.startswith(f"{CHUNKS}/"):
             return True  # a result on the way may be gone: it is made again when it is needed
         path = self.out / output.path
         with suppress(OSError):
@@ -224,28 +217,22 @@ class Store:
 
     def chunks(self, song: Song, task: Task, fingerprint: str) -> ChunkCache:
         """The chunks of one task; those of other fingerprints are thrown away."""
-        return ChunkCache(self.out / "_chunks" / song.key / task.id, fingerprint)
+        return ChunkCache(self.places.chunks(song.key, task.id), fingerprint)
 
     def chunk_folders(self, key: PurePath) -> list[Path]:
         """The folders with chunks of unfinished tasks of the song at ``key``."""
         try:
-            tasks = [path for path in (self.out / "_chunks" / key).iterdir() if path.is_dir()]
+            tasks = [path for path in self.places.chunks(key).iterdir() if path.is_dir()]
         except OSError:
             return []
         return [folder for task in tasks for folder in chunk_folders(task)]
 
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
-        folder = self.out / "_chunks" / song.key
         for task in tasks:
-            drop_chunks(folder / task.id)
-        while folder != self.out and folder.is_relative_to(self.out):
-            with suppress(FileNotFoundError):
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
-            folder = folder.parent
+            drop_chunks(self.places.chunks(song.key, task.id))
+        with suppress(OutsideError):  # a link leads somewhere else: then the empty folders stay there
+            remove_empty(self.places.chunks(song.key), self.out)
 
 
 def _may_exist(path: Path) -> bool:

@@ -12,7 +12,7 @@ from platformdirs import user_data_path
 
 from engine.analysis.song import SongAnalysis
 from engine.errors import UsageError
-from engine.library.recognition import SET_ASIDE
+from engine.library.layout import CHUNKS, DONE, SET_ASIDE
 from engine.library.records import Marker, Song
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
@@ -23,7 +23,6 @@ from engine.run.session import Session
 from engine.stages import STAGES
 from engine.text import printable
 
-LISTENING = "_listening"
 PLAIN = "01_baseline"
 _STEM_NAMES = ("vocals", "drums", "bass", "other", "guitar", "piano")
 _ENHANCED = ".enhanced"
@@ -59,12 +58,12 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why)
     cutoff = analysis.cutoff.hz if analysis is not None else None
     candidates = tuple(found[key] for key in sorted(found))
-    return ListeningSet(printable(song.id), candidates, store.out / LISTENING / song.key, cutoff)
+    return ListeningSet(printable(song.id), candidates, store.places.listening(song.key), cutoff)
 
 
 def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Candidate | None:
     """What a finished task offers; None for steps on the way and for files that are gone."""
-    paths = [store.out / o.path for o in marker.outputs if not o.path.startswith("_chunks/")]
+    paths = [store.out / o.path for o in marker.outputs if not o.path.startswith(f"{CHUNKS}/")]
     if not paths or not all(p.is_file() for p in paths):
         return None
     chain = _chain(task) if task is not None else STAGES[marker.recipe["stage"]].title if _known(marker) else ""
@@ -185,10 +184,10 @@ def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSe
 def _library(paths: Sequence[Path], out: Path | None) -> list[ListeningSet]:
     """The songs below ``paths`` that have results; empty where none has."""
     first = paths[0]
-    if len(paths) == 1 and first.is_dir() and (first / "_done").is_dir():
+    if len(paths) == 1 and first.is_dir() and (first / DONE).is_dir():
         return _of_results(first)
-    result = out or next((c for c in _places(first) if (c / "_done").is_dir()), default_output(paths))
-    if not (result / "_done").is_dir():
+    result = out or next((c for c in _places(first) if (c / DONE).is_dir()), default_output(paths))
+    if not (result / DONE).is_dir():
         return []
     if any(p.is_relative_to(result) for p in paths):
         return []
@@ -211,8 +210,8 @@ def _of_results(out: Path) -> list[ListeningSet]:
     """All songs that an output folder knows."""
     store = Store(out)
     songs = []
-    for file in sorted((out / "_done").rglob("song.json")):
-        key = PurePath(file.parent.relative_to(out / "_done"))
+    for file in sorted((out / DONE).rglob("song.json")):
+        key = PurePath(file.parent.relative_to(out / DONE))
         source = store.source_of(key)
         if source is not None and key.parts[0] != SET_ASIDE:
             songs.append(Song(source, key, key.as_posix()))

@@ -7,7 +7,6 @@ is on disk.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,7 +19,8 @@ import numpy as np
 from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.audio.resample import resample_all, resampled_length
-from engine.errors import DecodeError, OutputError, explain_os_error
+from engine.errors import DecodeError, OutputError, OutsideError, explain_os_error
+from engine.files import remove
 from engine.player.levels import LevelMeter, Levels
 
 _PREFIX = "mp3restore-player-"
@@ -108,7 +108,8 @@ class SampleFolder:
         for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             number = old.name.removeprefix(_PREFIX).split("-")[0]
             if number.isdigit() and not psutil.pid_exists(int(number)):
-                shutil.rmtree(old, ignore_errors=True)
+                with suppress(OSError, OutsideError):
+                    remove(old, old.parent)
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._count = 0
 
@@ -119,7 +120,8 @@ class SampleFolder:
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError, OutsideError):
+            remove(self.path, self.path.parent)
 
 
 def probe(part: Part) -> StreamInfo:

@@ -16,7 +16,7 @@ from mutagen.id3 import APIC, ID3, TIT2
 
 from engine.analysis.song import analyze
 from engine.library import recognition, results
-from engine.library.recognition import SET_ASIDE
+from engine.library.layout import SET_ASIDE
 from engine.planning.plan import State
 from engine.player.verdicts import Verdict, change_verdict, read_verdict
 from engine.run.events import Progress, SongDone, TaskFailed, TaskStarted

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from engine.library.layout import LISTENING
 from engine.player.blind import Kind
-from engine.player.listening_sets import LISTENING, of_paths
+from engine.player.listening_sets import of_paths
 from engine.player.verdicts import read_verdict
 from engine.run.session import Session
 from tests.conftest import execute

@@ -164,7 +164,10 @@ class ModelsPage(Page):
     """The neural networks: what they are, whether they are here, and getting them."""
 
     TITLE = "Models"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("g", "get", "Download a model")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "get", "Download a model"),
+        Binding("i", "setup", "Set up PyTorch"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,6 +178,15 @@ class ModelsPage(Page):
     def on_unmount(self) -> None:
         """A download under way stops; the next one goes on from there."""
         self._cancelled.set()
+
+    def action_setup(self) -> None:
+        """PyTorch in the build that fits this machine; what the models need is looked at again afterwards."""
+        from tui.screens.setup import SetupScreen
+
+        def looked(_: None) -> None:
+            self.read()
+
+        self.app.push_screen(SetupScreen(), looked)
 
     def action_get(self) -> None:
         """Ask which of the models that are not here shall be downloaded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from engine.errors import NotPossibleError
+from engine.files import writing
 from engine.models.audiosr.network import AudioSR, compact, parts_of
 from engine.models.runtime.torch_file import read_state
 
@@ -23,14 +23,8 @@ def write_compact(checkpoint: Path, path: Path, *, half: bool = False) -> None:
         AudioSR(*parts_of(kept))
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise NotPossibleError(f"{checkpoint.name} is not AudioSR's checkpoint: get it again.") from error
-    temporary = path.with_name(f"{path.name}.making")
-    try:
+    with writing(path) as temporary:
         save_file({k: _stored(v, half) for k, v in kept.items()}, temporary, {"kind": _KIND})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _stored(value: torch.Tensor, half: bool) -> torch.Tensor:

@@ -26,7 +26,7 @@ from typing import Literal
 from platformdirs import user_data_path
 
 from engine.errors import NotPossibleError, UsageError, explain_os_error
-from engine.files import file_hash, write_json
+from engine.files import file_hash, replace_file, write_json, writing
 from engine.text import printable, short_path, size
 
 State = Literal["verified", "damaged", "missing"]
@@ -240,7 +240,7 @@ def _downloaded(
     kept = path if convert is not None else part
     write_json(_record(weights), {"sha256": digest, "size": kept.stat().st_size, "url": weights.url})
     if convert is None:
-        part.replace(path)
+        replace_file(part, path)
     part.unlink(missing_ok=True)
     return path
 
@@ -266,9 +266,8 @@ def _taken_over(
             convert(source, path)
         elif copy:
             check(source)
-            part = _part(weights)
-            shutil.copyfile(source, part)
-            part.replace(path)
+            with writing(path) as temporary:
+                shutil.copyfile(source, temporary)
         else:
             check(source)
             path.unlink(missing_ok=True)  # a damaged one of our own would be found first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,15 +16,22 @@ from typing import Any
 from platformdirs import user_config_path
 
 from engine.errors import UsageError, explain_os_error
+from engine.files import read_text, writing
+from engine.library.layout import FORBIDDEN, is_device
 from engine.models.runtime import device
 from engine.stages import STAGES
 from engine.stages.base import Params
+from engine.text import printable
 
 FORMAT = 1
 AUTO = "auto"  # whichever of the shipped ones fits the machine
 DEFAULT = AUTO
 _ROOMY = 10_000_000_000  # bytes of a GPU's memory from which on it has room for everything
 _TOP_KEYS = ("format", "title", "description", "defaults", "variants")
+_MAX_BYTES = 1 << 20  # of a recipe's file
+_SUFFIX_BYTES = 24
+_SENTENCE = 300  # characters
+_TOO_MUCH = "it is nested too deeply, or a number in it is too large."
 _VARIANT_KEYS = ("chain", "from", "suffix", "enabled")
 
 
@@ -106,11 +114,11 @@ def _fitting() -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_text(path, _MAX_BYTES)
     except OSError as error:
-        raise UsageError(explain_os_error(error, f"the recipe {path}")) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a text file in UTF-8: save it as UTF-8.") from error
+        raise UsageError(explain_os_error(error, f"the recipe {printable(str(path))}")) from error
+    except ValueError as error:
+        raise UsageError(f"{printable(str(path))} is not a recipe: {error}") from error
 
 
 def parse(text: str, name: str, where: str) -> Recipe:
@@ -119,10 +127,19 @@ def parse(text: str, name: str, where: str) -> Recipe:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not valid TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: {_TOO_MUCH}") from error
     try:
         return _recipe(data, name)
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
+        raise UsageError(f"{where}: {_brief(str(error))}") from error
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise UsageError(f"{where}: {_TOO_MUCH}") from error
+
+
+def _brief(text: str) -> str:
+    """A sentence that quotes something endless, without its middle."""
+    return text if len(text) <= _SENTENCE else f"{text[: _SENTENCE // 2]} … {text[-_SENTENCE // 2 :]}"
 
 
 def _recipe(data: dict[str, Any], name: str) -> Recipe:
@@ -136,14 +153,19 @@ def _recipe(data: dict[str, Any], name: str) -> Recipe:
     if not tables:
         raise UsageError("it has no [variants.NAME] table, so there is nothing to make.")
     variants = {key: _variant(key, _table(value, f"variants.{key}"), defaults) for key, value in tables.items()}
+    if len({key.casefold() for key in variants}) < len(variants):
+        raise UsageError("the names of two variants differ only in capitals; on many disks they are one folder.")
     _check_sources(variants)
     return Recipe(name, str(data.get("title", name)), str(data.get("description", "")), variants)
 
 
 def _variant(name: str, table: dict[str, Any], defaults: dict[str, Any]) -> Variant:
     where = f"variants.{name}"
-    if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
-        raise UsageError(f"{where}: a variant's name is a folder: use only letters, digits, - and _.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) or is_device(name):
+        raise UsageError(
+            f"{where}: a variant's name is a folder: use only letters, digits, - and _ (not first), 64 at most, and "
+            "no name that Windows keeps for devices, such as CON."
+        )
     _known_keys(table, _VARIANT_KEYS, where)
     chain = table.get("chain")
     if not isinstance(chain, list) or not chain:
@@ -158,12 +180,17 @@ def _variant(name: str, table: dict[str, Any], defaults: dict[str, Any]) -> Vari
     if any(step.stage == "decode" for step in steps[1:]):
         raise UsageError(f"{where}: decode can only come first.")
     suffix = table.get("suffix", "." + name.split("_", 1)[-1])
-    if not isinstance(suffix, str) or any(c in suffix for c in '/\\:*?"<>|\0') or len(suffix) > 24:
+    if not isinstance(suffix, str) or not _can_be_in_a_name(suffix):
         raise UsageError(f"{where}.suffix must be a short text that can be part of a file name.")
     enabled = table.get("enabled", True)
     if not isinstance(enabled, bool):
         raise UsageError(f"{where}.enabled must be true or false.")
     return Variant(name, steps, tuple(sources), suffix, enabled)
+
+
+def _can_be_in_a_name(suffix: str) -> bool:
+    is_plain = printable(suffix) == suffix and not any(c in suffix for c in FORBIDDEN)
+    return is_plain and len(suffix.encode()) <= _SUFFIX_BYTES
 
 
 def _step(item: object, where: str, defaults: dict[str, Any]) -> Step:
@@ -270,10 +297,8 @@ def save(recipe: Recipe, name: str) -> Path:
     parse(text, name, f"the recipe '{name}'")
     path = user_folder() / f"{name}.toml"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        with writing(path) as temporary:
+            temporary.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the recipe {path}")) from error
     return path
