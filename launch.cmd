@@ -5,7 +5,7 @@ rem No delayed expansion and no blocks in parentheses: paths and arguments may h
 setlocal DisableDelayedExpansion
 set "HERE=%~dp0"
 set "PY=%HERE%.venv\Scripts\python.exe"
-rem What lies in the current folder (music, say) is never taken for a program.
+rem What lies in the current folder (music, say) is never taken for a program, nor (-P) for a module of Python.
 set "NoDefaultCurrentDirectoryInExePath=1"
 chcp 65001 >nul 2>nul
 set "PYTHONUTF8=1"
@@ -15,26 +15,26 @@ if not exist "%HERE%.venv\.ready" goto create
 if not errorlevel 1 goto start
 
 echo mp3restore was updated: renewing its environment. PyTorch and models stay.
-"%PY%" -m pip install --quiet --disable-pip-version-check --editable "%HERE%."
+"%PY%" -P -m pip install --quiet --disable-pip-version-check --editable "%HERE%."
 if errorlevel 1 goto stale
 goto ready
 
 :create
 echo Setting up mp3restore, once; this takes about a minute.
 set "BASE=python"
-where py >nul 2>nul && set "BASE=py -3"
+where $PATH:py >nul 2>nul && set "BASE=py -3"
 %BASE% -c "import sys; sys.exit(sys.version_info < (3, 11))" >nul 2>nul
 if errorlevel 1 goto nopython
-%BASE% -m venv "%HERE%.venv"
+%BASE% -P -m venv "%HERE%.venv"
 if errorlevel 1 goto failed
-"%PY%" -m pip install --quiet --disable-pip-version-check --editable "%HERE%."
+"%PY%" -P -m pip install --quiet --disable-pip-version-check --editable "%HERE%."
 if errorlevel 1 goto failed
 
 :ready
 copy /b /y "%HERE%pyproject.toml" "%HERE%.venv\.ready" >nul
 
 :start
-"%PY%" -m tui %*
+"%PY%" -P -m tui %*
 exit /b %errorlevel%
 
 :stale

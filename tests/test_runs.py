@@ -14,7 +14,7 @@ from engine import stages
 from engine.errors import UsageError
 from engine.planning.plan import State
 from engine.run.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
-from engine.run.session import Session
+from engine.run.session import Session, default_jobs
 from tests.conftest import another_song, execute
 
 VARIANTS = ("01", "11", "07")
@@ -285,3 +285,9 @@ def test_a_run_that_ends_just_before_it_is_followed_is_no_error(songs):
     assert headless.follow(session, lambda: session.thread) == 0
     session.control.stop()
     assert session.outcome is not None and session.outcome.failed == 0
+
+
+def test_without_networks_every_core_works_on_a_song_of_its_own(monkeypatch):
+    for cores, with_networks, without in ((1, 1, 1), (2, 1, 2), (4, 2, 4), (64, 4, 4)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert (default_jobs(True), default_jobs(False)) == (with_networks, without)

@@ -55,7 +55,7 @@ def machine(system="Linux", gpus=(), torch=None, **more):
             "Linux", [RTX], ["the build for the GPU", "about 3.0 GB"],
             "/home/me/mp3restore/.venv/bin/uv pip install --python /home/me/mp3restore/.venv/bin/python --torch-backend=auto "
             "'demucs-of-nobody>=4.1' 'safetensors-of-nobody>=0.5' 'torch>=2.6'",
-            "/home/me/mp3restore/.venv/bin/python -m pip install 'demucs-of-nobody>=4.1' 'safetensors-of-nobody>=0.5' 'torch>=2.6'",
+            "/home/me/mp3restore/.venv/bin/python -P -m pip install 'demucs-of-nobody>=4.1' 'safetensors-of-nobody>=0.5' 'torch>=2.6'",
         ),
         (
             "Darwin", [], ["the Mac's own", "the build for Macs", "about 130 MB"],
@@ -66,7 +66,7 @@ def machine(system="Linux", gpus=(), torch=None, **more):
             "Linux", [], ["none that models can use", "the build for the processor", "about 230 MB"],
             "/home/me/mp3restore/.venv/bin/uv pip install --python /home/me/mp3restore/.venv/bin/python --torch-backend=cpu "
             "'demucs-of-nobody>=4.1' 'safetensors-of-nobody>=0.5' 'torch>=2.6'",
-            "/home/me/mp3restore/.venv/bin/python -m pip install 'demucs-of-nobody>=4.1' 'safetensors-of-nobody>=0.5' 'torch>=2.6'",
+            "/home/me/mp3restore/.venv/bin/python -P -m pip install 'demucs-of-nobody>=4.1' 'safetensors-of-nobody>=0.5' 'torch>=2.6'",
         ),
     ],
     ids=["windows-nvidia", "linux-nvidia", "mac", "none"],

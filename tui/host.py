@@ -6,6 +6,7 @@ from typing import Protocol
 
 from engine.run.session import Session
 from tui.model import DashboardModel
+from tui.settings import Settings
 
 
 class Host(Protocol):
@@ -14,6 +15,7 @@ class Host(Protocol):
     library: DashboardModel | None
     session: Session | None
     jobs: int
+    settings: Settings
 
     def open_path(self, text: str) -> None:
         """Open a folder or a song."""

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.analysis.song import SongAnalysis
+from engine.analysis.headers import HeaderFacts, headers_of
+from engine.analysis.song import SongAnalysis, lost_above
 from engine.commands.export import favourites
 from engine.library.records import Song
 from engine.planning.plan import State, Task
+from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import printable
@@ -45,12 +47,13 @@ class TaskView:
 
 @dataclass
 class SongView:
-    """One song as shown; all text is safe to print."""
+    """One song as shown; all text is safe to print. ``facts`` are known before the song was ever decoded."""
 
     song: Song
     name: str
     tasks: dict[str, TaskView]
     analysis: SongAnalysis | None = None
+    facts: HeaderFacts | None = None
     marked: bool = False
     problem: str = ""
     favourite: str = ""
@@ -59,6 +62,27 @@ class SongView:
     @property
     def failed(self) -> bool:
         return bool(self.problem) or any(t.state == "failed" for t in self.tasks.values())
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds."""
+        if self.analysis is not None:
+            return self.analysis.duration
+        return self.facts.duration if self.facts is not None else None
+
+    @property
+    def cutoff(self) -> float | None:
+        """Hz: as measured, else as the encoder's tag tells; 0 where nothing is cut off, None where nobody knows."""
+        if self.analysis is not None:
+            return self.analysis.cutoff.hz or 0.0
+        return self.facts.lowpass if self.facts is not None else None
+
+    @property
+    def damage(self) -> int | None:
+        """How much was lost at a glance, 0 to 4, as far as it is known yet."""
+        if self.analysis is not None:
+            return self.analysis.damage
+        return lost_above(self.cutoff) if self.cutoff else None
 
     @property
     def progress(self) -> float:
@@ -96,14 +120,16 @@ class DashboardModel:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.tasks: list[Task] = session.tasks
-        self.final: list[Task] = [t for t in session.tasks if t.is_final]
+        self.final: list[Task] = sorted((t for t in session.tasks if t.is_final), key=lambda t: by_number(t.id))
         self.songs: list[SongView] = []
         self.by_id: dict[str, SongView] = {}
         self.current: dict[str, Current] = {}
         self.log: deque[LogLine] = deque(maxlen=1000)
         self.new_lines: list[LogLine] = []
         self.finished: events.BatchDone | None = None
+        self.learned = False  # whether facts came in since the screen last sorted
         self._inbox: deque[events.Event] = deque()
+        self._facts: dict[str, HeaderFacts] = {}
         self._lock = threading.Lock()
         self._ids = {(t.variant, t.stage.name): t.id for t in self.tasks}
         for song in session.songs:
@@ -124,12 +150,21 @@ class DashboardModel:
                 self._inbox.pop()
             self._inbox.append(event)
 
+    def learn(self, facts: dict[str, HeaderFacts]) -> None:
+        """Take what the headers of songs say, from any thread."""
+        with self._lock:
+            self._facts.update(facts)
+
     def drain(self) -> set[str]:
         """Apply what came in; gives the ids of the songs that changed."""
         with self._lock:
-            waiting = list(self._inbox)
+            waiting, facts = list(self._inbox), self._facts
             self._inbox.clear()
-        changed = {song for event in waiting if (song := self._apply(event))}
+            self._facts = {}
+        for song, found in facts.items():
+            self.by_id[song].facts = found
+        self.learned = self.learned or bool(facts)
+        changed = {song for event in waiting if (song := self._apply(event))} | facts.keys()
         self.recount(self.by_id if self.finished in waiting else changed)
         return changed
 
@@ -192,7 +227,7 @@ class DashboardModel:
                 task.state, task.fraction = "failed" if view.problem else "todo", 0.0
                 task.text = view.problem
         if event.made:
-            self._say("info", f"{event.song}: {', '.join(event.made)}")
+            self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
         record = self.session.store.record(view.song)
         if record is not None and record.analysis is not None:
             view.analysis = record.analysis
@@ -229,6 +264,7 @@ class DashboardModel:
         view.favourite = next((f for _, f in favourites(self.session.store, [plan.song])), "")
         view.analysis = plan.analysis
         if plan.analysis is not None:
+            view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
         for task in self.tasks:
             shown = view.tasks[task.id]

@@ -54,13 +54,16 @@ class SongAnalysis:
     @property
     def damage(self) -> int:
         """How much was lost at a glance: 0 (next to nothing) to 4 (nearly all of the top, or a broken file)."""
-        cutoff = self.cutoff.hz or 22050.0
-        lost = sum(cutoff < limit for limit in (19500, 17200, 15500, 12000))
-        return min(4, lost + (1 if self.clipped_runs > self.duration else 0))
+        return min(4, lost_above(self.cutoff.hz or 22050.0) + (1 if self.clipped_runs > self.duration else 0))
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only."""
         return dataclasses.asdict(self)
+
+
+def lost_above(cutoff: float) -> int:
+    """How much a cutoff in Hz took away, 0 (next to nothing) to 4 (nearly all of the top)."""
+    return sum(cutoff < limit for limit in (19500, 17200, 15500, 12000))
 
 
 class _Measurement:

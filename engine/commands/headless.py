@@ -22,6 +22,7 @@ from rich.text import Text
 
 from engine.analysis.headers import HeaderFacts, headers_of, look_at
 from engine.planning.plan import State
+from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import duration, printable
@@ -264,7 +265,7 @@ class _TerminalView:
             self._print(
                 ("  done  ", "green"),
                 (name, ""),
-                (f"  {', '.join(event.made)} in {duration(event.seconds)}", "dim"),
+                (f"  {', '.join(sorted(event.made, key=by_number))} in {duration(event.seconds)}", "dim"),
             )
 
     def _print(self, *parts: tuple[str, str]) -> None:
@@ -295,7 +296,7 @@ def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
     table.add_column("song", overflow="fold", min_width=12)
     for name in ("length", "kbit/s", "encoder", "cutoff"):
         table.add_column(name, justify="left" if name == "encoder" else "right", no_wrap=True)
-    variants = [task for task in session.tasks if task.is_final]
+    variants = sorted((t for t in session.tasks if t.is_final), key=lambda task: by_number(task.id))
     for task in variants:
         table.add_column(task.id if console.width >= _WIDE else task.id.split("_")[0], no_wrap=True)
     for item, found in zip(plans, facts, strict=True):

@@ -61,7 +61,7 @@ class Plan:
         """What installs it, into the environment of the Python that runs this program."""
         host = self.host
         if self.tool == "pip":
-            return [host.executable, "-m", "pip", "install", *self.requirements]
+            return [host.executable, "-P", "-m", "pip", "install", *self.requirements]
         options = [f"--torch-backend={self.backend}"] if self.backend else []
         options += ["--reinstall-package", "torch"] if self.replaced else []
         return [host.uv, "pip", "install", "--python", host.executable, *options, *self.requirements]
@@ -304,7 +304,7 @@ def _show(made: Plan, models: list[str]) -> int:
         if other := made.fallback():
             lines.append("or, where the place of that build is out of reach:")
             lines.append(as_typed(other.command(), made.host.system))
-    lines.append(as_typed([made.host.executable, "-m", "engine.machine.gpu_probe"], made.host.system))
+    lines.append(as_typed([made.host.executable, "-P", "-m", "engine.machine.gpu_probe"], made.host.system))
     lines += [f"mp3restore models get {' '.join(models)}"] if models else []
     print("\nThis would be run:")
     for line in lines:

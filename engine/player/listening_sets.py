@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from platformdirs import user_data_path
@@ -17,7 +18,7 @@ from engine.library.records import Marker, Song
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
 from engine.planning.plan import State, Task
-from engine.planning.recipes import DEFAULT
+from engine.planning.recipes import DEFAULT, by_number
 from engine.player.tracks import Candidate, ListeningSet, Part
 from engine.run.session import Session
 from engine.stages import STAGES
@@ -55,9 +56,9 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
     for key, task in final.items():
         if key not in found:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
-            found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why)
+            found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why, folder=key)
     cutoff = analysis.cutoff.hz if analysis is not None else None
-    candidates = tuple(found[key] for key in sorted(found))
+    candidates = tuple(found[key] for key in sorted(found, key=by_number))
     return ListeningSet(printable(song.id), candidates, store.places.listening(song.key), cutoff)
 
 
@@ -75,6 +76,7 @@ def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter
         note=printable(marker.note),
         sha256=marker.outputs[0].sha256 if len(paths) == 1 else "",
         is_plain=marker.task == PLAIN,
+        folder=marker.task,
     )
 
 
@@ -90,7 +92,7 @@ def _join_stems(found: dict[str, Candidate]) -> None:
         return
     other = {p.name.removesuffix(_ENHANCED): p.path for p in enhanced.parts}
     parts = tuple(Part(p.name, p.path, other.get(p.name), p.rate) for p in stems.parts)
-    found[stems.key] = Candidate(stems.key, stems.title, parts, stems.chain, stems.note)
+    found[stems.key] = replace(stems, parts=parts)
     del found[enhanced.key]
 
 

@@ -47,7 +47,8 @@ class Part:
 class Candidate:
     """Something that can be heard on the transport.
 
-    ``key`` is the variant's name, ``title`` what the user reads, ``chain`` how it was made, ``note`` what has to
+    ``key`` is the variant's name, ``title`` what the user reads, ``folder`` the folder of its variant (empty where it
+    is none), ``chain`` how it was made, ``note`` what has to
     be said honestly about it, ``sha256`` its file's hash where that is known, ``missing`` why it cannot be heard
     (yet).
     """
@@ -60,6 +61,7 @@ class Candidate:
     sha256: str = ""
     missing: str = ""
     is_plain: bool = False
+    folder: str = ""
 
     @property
     def has_stems(self) -> bool:

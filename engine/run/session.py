@@ -141,15 +141,16 @@ class Session:
         self.control = Control(self.off)
         self.estimate = Estimate()
         self.outcome = None
+        neural = any(task.stage.neural and not task.impossible for task in self.tasks)
         runner = Runner(
             store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
-            jobs=max(1, min(jobs or default_jobs(), len(chosen))), force=force, estimate=self.estimate,
+            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=self.estimate,
         )  # fmt: skip
         lock = self.store.lock()
 
         def work() -> None:
             try:
-                if any(task.stage.neural and not task.impossible for task in self.tasks):
+                if neural:
                     runner.device = self.device
                 runner.run()
                 if songs is None and not self.control.stopped:
@@ -176,6 +177,6 @@ class Session:
         self.control.stop()
 
 
-def default_jobs() -> int:
-    """Songs to work on at a time: one per two cores, one to four."""
-    return max(1, min(_MOST_JOBS, (os.cpu_count() or 2) // 2))
+def default_jobs(neural: bool) -> int:
+    """Songs to work on at a time, four at most: one per core, or per two where networks take more than one each."""
+    return max(1, min(_MOST_JOBS, (os.cpu_count() or 2) // (2 if neural else 1)))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -29,7 +30,16 @@ def children(monkeypatch):
     """The children of a pool of its own; what they do with some file names, see naughty_process.py."""
     pool = Pool("tests.audio.naughty_process")
     monkeypatch.setattr(decode, "_children", pool)
-    yield lambda: [p for p in psutil.Process().children() if "tests.audio.naughty_process" in p.cmdline()]
+
+    def living():
+        found = []
+        for process in psutil.Process().children():
+            with suppress(psutil.Error):  # one that ends just now
+                if "tests.audio.naughty_process" in process.cmdline():
+                    found.append(process)
+        return found
+
+    yield living
     pool.close()
 
 

@@ -13,7 +13,8 @@ from textual.widgets import Input, OptionList
 from engine.planning import recipes
 from tests.tui.conftest import Gate, opened, screen_text, until
 from tui.app import RestoreApp
-from tui.screens.dialogs import Choice, OpenDialog
+from tui.screens.dialogs import Choice
+from tui.screens.open_dialog import OpenDialog
 from tui.screens.pages import DetailPage, DoctorPage, HelpPage, ModelsPage
 from tui.screens.recipe import ParameterRow, RecipeScreen
 from tui.settings import load_settings
@@ -248,7 +249,7 @@ def test_the_recipe_is_checked_as_it_is_typed_and_saved_by_name(drive, songs):
         await opened(pilot, 2)
         await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, RecipeScreen))
-        await pilot.press("down", "down")
+        await pilot.press("down", "down", "down")
         await pilot.pause(0.3)
         rows = {r.item.name: r for r in app.screen.query(ParameterRow)}
         value = rows["top_hz"].query_one(Input)

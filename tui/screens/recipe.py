@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Label, OptionList, Static
+from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import UsageError
@@ -19,6 +19,7 @@ from engine.planning import recipes
 from engine.planning.recipes import Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params
+from tui.widgets.key_line import KeyLine
 
 
 class ParameterRow(Vertical):
@@ -81,10 +82,12 @@ class RecipeScreen(Screen[str | None]):
         Binding("ctrl+s", "save", "Save and use", priority=True),
     ]
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe
-        self._variants = dict(recipe.variants)
+        self._variants = dict(recipe.variants)  # in the recipe's own order: a variant starts from earlier ones
         self._wrong: set[tuple[str, int, str]] = set()
         self._changed = False
 
@@ -93,12 +96,12 @@ class RecipeScreen(Screen[str | None]):
         yield Label(Text(f"Recipe: {self._recipe.title}"), classes="page-title")
         with Horizontal(id="recipe-body"):
             yield OptionList(id="variants")
-            yield VerticalScroll(id="parameters")
+            yield VerticalScroll(id="parameters", can_focus=False)  # Tab goes to the first field
         with Horizontal(id="recipe-name"):
             yield Label("Save as ")
             name = self._recipe.name if self._recipe.name not in recipes.shipped() else f"my {self._recipe.name}"
             yield Input(name, compact=True, id="name")
-        yield Footer()
+        yield KeyLine("save", "leave")
 
     def on_mount(self) -> None:
         """Show the first variant."""
@@ -112,10 +115,10 @@ class RecipeScreen(Screen[str | None]):
         listing = self.query_one("#variants", OptionList)
         at = listing.highlighted
         listing.clear_options()
-        for variant in self._variants.values():
+        for variant in sorted(self._variants.values(), key=lambda v: recipes.by_number(v.name)):
             chain = " > ".join(step.stage for step in variant.chain)
             line = Text.assemble(
-                ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "dim"),
+                ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "faint"),
                 no_wrap=True, overflow="ellipsis",
             )  # fmt: skip
             listing.add_option(Option(line, id=variant.name))

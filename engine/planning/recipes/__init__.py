@@ -54,6 +54,12 @@ class Variant:
     enabled: bool
 
 
+def by_number(variant: str) -> tuple[int, str]:
+    """What variants are sorted by wherever they are shown: the number that their names begin with."""
+    number = variant.partition("_")[0]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else 10**9, variant
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A set of variants, in the order of the file."""
