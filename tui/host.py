@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from engine.run.session import Session
@@ -17,8 +18,8 @@ class Host(Protocol):
     jobs: int
     settings: Settings
 
-    def open_path(self, text: str) -> None:
-        """Open a folder or a song."""
+    def open_paths(self, paths: list[Path]) -> None:
+        """Open folders and songs."""
 
     def reopen(self) -> None:
         """Open again what is open."""

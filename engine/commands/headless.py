@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -27,6 +28,7 @@ from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import duration, printable
 
+_LAST_SECONDS = 1.0  # to leave the terminal as it was, when there is no time
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
 _WIDE = 130  # columns from which on a table has room for the variants' names
 _WIDTH_OF_A_PIPE = 400  # nothing is folded where a program reads it
@@ -61,9 +63,9 @@ def follow(session: Session, start: Callable[[], threading.Thread], *, as_json: 
     session.subscribe(inbox.put)
     thread = start()
     view = _view(session, as_json)
-    with _Interrupts(session, view):
+    with _Interrupts(session, view) as interrupts:
         try:
-            outcome = _follow(session, inbox, thread, view)
+            outcome = _follow(session, inbox, thread, view, interrupts)
         finally:
             view.close()
     if outcome.stopped:
@@ -79,9 +81,11 @@ def _view(session: Session, as_json: bool) -> View:
 
 
 def _follow(
-    session: Session, inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View
-) -> events.BatchDone:
+    session: Session, inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View,
+    interrupts: _Interrupts,
+) -> events.BatchDone:  # fmt: skip
     while True:
+        interrupts.tell()
         try:
             event = inbox.get(timeout=0.2)  # a timeout, so that signals are seen on every system
         except queue.Empty:
@@ -102,15 +106,20 @@ def _same_command() -> str:
 
 
 class _Interrupts:
-    """While active, Ctrl-C ends the run after the chunk in work, a second one at once."""
+    """While active, Ctrl-C (or SIGTERM) ends the run after the chunk in work, a second one at once.
+
+    The second one waits for nothing: not for a thread that hangs, nor for a terminal that takes no more text.
+    """
 
     def __init__(self, session: Session, view: View) -> None:
         self._session, self._view = session, view
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._untold = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._interrupt)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -118,10 +127,20 @@ class _Interrupts:
 
     def _interrupt(self, *_: object) -> None:
         if self._session.control.stopped:
-            self._view.close()
+            limit = threading.Timer(_LAST_SECONDS, os._exit, (EXIT_STOPPED,))
+            limit.daemon = True
+            limit.start()
+            with suppress(Exception):  # the signal may have come in the midst of printing
+                self._view.close()
             os._exit(EXIT_STOPPED)
         self._session.stop()
-        self._view.say("Stopping when the chunk in work is finished; press Ctrl-C again to leave at once.")
+        self._untold = True
+
+    def tell(self) -> None:
+        """Say what an interrupt has set off; not in its handler, as that may come in the midst of printing."""
+        if self._untold:
+            self._untold = False
+            self._view.say("Stopping when the chunk in work is finished; press Ctrl-C again to leave at once.")
 
 
 class _JsonView:

@@ -243,7 +243,7 @@ def models_to_offer() -> list[ModelCard]:
     """The models that can be downloaded and are not here."""
     from engine.models.runtime.cards import cards
 
-    return [card for card in cards() if card.files and card.state(thoroughly=False) != "verified"]
+    return [card for card in cards() if card.can_be_fetched and card.state(thoroughly=False) != "verified"]
 
 
 # --- doing it ------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ The graph of tasks is the same for all songs of a run; chains that begin alike s
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -55,7 +54,7 @@ class Task:
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
-            "params": dataclasses.asdict(self.params),
+            "params": self.params.decisive(),
             **self.stage.fingerprint(self.params),
         }
 

@@ -13,7 +13,7 @@ from engine import __version__
 from engine.analysis.song import analyze
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, read_tags, write_tags
-from engine.errors import RestoreError, explain_os_error
+from engine.errors import DecodeError, RestoreError, explain_os_error
 from engine.library.recognition import look, settle
 from engine.library.records import FORMAT, Marker, Song, SongRecord
 from engine.library.results import is_intact, tags_hash
@@ -73,7 +73,7 @@ class SongRun:
             self._skipped.append("the rest of the song, by the user")
             outcome = "done"
         except RestoreError as error:
-            outcome = self._fail(str(error))
+            outcome = self._fail(self._reason(error))
         except OSError as error:
             outcome = self._fail(explain_os_error(error, "the song"))
         except Exception as error:
@@ -85,6 +85,15 @@ class SongRun:
             self._emit(SongDone(self._song.id, tuple(self._made), tuple(self._failed), tuple(self._skipped), seconds))
         self._log.close()
         return outcome
+
+    def _reason(self, error: RestoreError) -> str:
+        """What is wrong: decoders blame the song's bytes, also where it has gone from under them."""
+        if isinstance(error, DecodeError):
+            try:
+                self._song.path.stat()
+            except OSError as gone:
+                return explain_os_error(gone, "the song")
+        return str(error)
 
     def _fail(self, reason: str) -> str:
         self._log.line(f"failed: {reason}")
@@ -171,7 +180,7 @@ class SongRun:
         except (StopRun, SkipSong):
             raise
         except RestoreError as error:
-            self._task_failed(task, str(error))
+            self._task_failed(task, self._reason(error))
         except OSError as error:
             self._log.line(traceback.format_exc())
             self._task_failed(task, explain_os_error(error, "the result"))

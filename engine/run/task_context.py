@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.analysis.song import SongAnalysis
 from engine.audio.readers import Audio
+from engine.errors import OutputError
 from engine.library.chunk_cache import ChunkCache
 from engine.library.records import Song, SongRecord
 from engine.planning.plan import Task
@@ -48,7 +49,11 @@ class TaskContext:
         self.gain_before = 0.0
         if task.parent is not None:
             marker = runner.store.marker(song, task.parent)
-            assert marker is not None
+            if marker is None:
+                raise OutputError(
+                    f"{task.parent.variant}, which it starts from, is not there any more: see whether the results' "
+                    "drive is there, and run again."
+                )
             path = runner.store.output_path(song, task.parent)
             self._input = Signal(path, marker.rate, marker.channels, marker.frames, marker.gain)
             self.gain_before = marker.gain

@@ -20,9 +20,15 @@ from engine.errors import UsageError
 GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
 
 
-def parameter(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
-    """A field of a stage's parameters: its default, meaning, unit and range."""
-    return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low, "high": high})
+def parameter(
+    default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, later: bool = False
+) -> Any:
+    """A field of a stage's parameters: its default, meaning, unit and range.
+
+    ``later``: it was added to a stage that libraries were made with, and its default is what that did before.
+    """
+    told = {"help": help, "unit": unit, "low": low, "high": high, "later": later}
+    return dataclasses.field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,14 @@ class Params:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             self._check(item, getattr(self, item.name))
+
+    def decisive(self) -> dict[str, Any]:
+        """The parameters that go into fingerprints: without those added later, while they change nothing."""
+        return {
+            item.name: value
+            for item in dataclasses.fields(self)
+            if (value := getattr(self, item.name)) != item.default or not item.metadata["later"]
+        }
 
     def _check(self, item: dataclasses.Field[Any], value: Any) -> None:
         kind = type(item.default)

@@ -79,5 +79,5 @@ def test_a_file_that_names_another_class_is_refused(folder):
             demucs.check(path)
     assert not (folder / "was-here").exists()
     path.write_bytes(b"junk")
-    with pytest.raises(NotPossibleError):
+    with pytest.raises(NotPossibleError, match="a text file: get"):
         demucs.check(path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -19,6 +19,7 @@ from engine.errors import RestoreError
 from engine.machine.monitor import Sample
 from engine.run.control import Control
 from engine.text import duration, short_path
+from tui.dropped import dropped_paths, looks_dropped
 from tui.host import Host
 from tui.model import DashboardModel, SongView
 from tui.screens.dialogs import Choice
@@ -365,12 +366,12 @@ class LibraryScreen(Screen[None]):
     @on(Welcome.Chosen)
     async def _chosen(self, event: Welcome.Chosen) -> None:
         if event.path:
-            self._host.open_path(event.path)
+            self._host.open_paths([Path(event.path)])
         else:
             await self.app.run_action(f"app.{event.action}")
 
     def on_paste(self, event: object) -> None:
         """A path that is dropped onto the terminal arrives as a paste: open it."""
-        text = str(getattr(event, "text", "")).strip().strip("'\"")
-        if re.match(r"(/|~|[A-Za-z]:\\|file://)", text):
-            self._host.open_path(text.removeprefix("file://"))
+        text = str(getattr(event, "text", ""))
+        if looks_dropped(text):
+            self._host.open_paths([Path(path) for path in dropped_paths(text)])

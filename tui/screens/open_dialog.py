@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from engine.library.scan import SUFFIXES
 from engine.text import printable, short_path
+from tui.dropped import dropped_paths
 from tui.screens.dialogs import Dialog
 
 
@@ -103,24 +104,12 @@ class OpenDialog(Dialog[str | None]):
         )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """What is typed or dropped; terminals put quotes around dropped paths."""
-        text = event.value.strip()
-        for quote in ("'", '"'):
-            if len(text) > 1 and text[0] == text[-1] == quote:
-                text = text[1:-1]
-        if text.startswith("file://"):
-            from urllib.parse import unquote, urlparse
-
-            text = unquote(urlparse(text).path)
-        if not text:
-            return
-        path = Path(text).expanduser()
-        if not path.exists() and Path(text.replace("\\ ", " ")).exists():
-            path = Path(text.replace("\\ ", " "))
-        if path.exists():
-            self.dismiss(str(path))
-        else:
-            self.notify(f"{printable(text)} does not exist.", severity="error", markup=False)
+        """What is typed or dropped."""
+        for path in dropped_paths(event.value)[:1]:
+            if Path(path).exists():
+                self.dismiss(path)
+            else:
+                self.notify(f"{printable(path)} does not exist.", severity="error", markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A recent folder."""

@@ -209,7 +209,7 @@ class ModelsPage(Page):
         if self._getting:
             self.notify("A download is under way.", timeout=4)
             return
-        missing = {c.key: c for c in cards() if c.files and c.state(thoroughly=False) != "verified"}
+        missing = {c.key: c for c in cards() if c.can_be_fetched and c.state(thoroughly=False) != "verified"}
         if not missing:
             self.notify("Everything that can be downloaded is here.", timeout=4)
             return

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engine.audio.readers import Audio
 from engine.models.runtime import device as devices
 from engine.models.runtime import loading
+from engine.models.runtime.checkpoint import Checkpoint
 from engine.models.runtime.weights import Weights
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ def check(path: Path) -> None:
     from engine.models.audiosr.checkpoint import check_compact
 
     check_compact(path)
+
+
+def recognised(found: Checkpoint) -> str:
+    """What this is, for the user; empty where it is not AudioSR."""
+    names = found.tensors()
+    parts = ("model.diffusion_model.", "first_stage_model.vocoder.")
+    return "AudioSR (basic or speech)" if all(any(n.startswith(p) for n in names) for p in parts) else ""
 
 
 def batch(device: str) -> int:
