@@ -102,7 +102,7 @@ def build(
         if variant.enabled or variant.name in names:
             chains[variant.name] = _whole_chain(variant, chains, waited_for, device)
     for name in names:
-        if why := _why_not_possible(chains[name]):
+        if why := _unavailable_reason(chains[name]):
             raise UsageError(f"{name} cannot be made here. {why}")
     ends: dict[Chain, Variant] = {}
     for name, chain in chains.items():
@@ -141,19 +141,19 @@ def _whole_chain(variant: Variant, chains: dict[str, Chain], waited_for: set[str
 
     def will_be_made(name: str) -> bool:
         slow = name not in waited_for and _why_not_worth_it(chains[name], device, set())
-        return not (slow or _why_not_possible(chains[name]))
+        return not (slow or _unavailable_reason(chains[name]))
 
     return chains[next(filter(will_be_made, made), made[0])] + variant.chain
 
 
-def _why_not_possible(chain: Chain) -> str:
+def _unavailable_reason(chain: Chain) -> str:
     """Empty, or one sentence about the first stage that cannot run on this machine."""
-    return next((why for step in chain if (why := STAGES[step.stage].why_not_possible(step.params))), "")
+    return next((why for step in chain if (why := STAGES[step.stage].unavailable_reason(step.params))), "")
 
 
 def _why_not_worth_it(chain: Chain, device: Callable[[], str], waited_for: set[Chain]) -> str:
     """Empty, or one sentence about how long the chain would take, but for what of it is ``waited_for`` anyway."""
-    if _why_not_possible(chain):
+    if _unavailable_reason(chain):
         return ""
     first = max((length for length in range(len(chain) + 1) if chain[:length] in waited_for), default=0)
     steps = [(STAGES[step.stage], step.params) for step in chain[first:]]
@@ -180,6 +180,6 @@ def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | Non
         variant=ending.name if ending is not None else serves,
         suffix=ending.suffix if ending is not None else "",
         is_final=ending is not None,
-        impossible=_why_not_possible(prefix) or slow,
+        impossible=_unavailable_reason(prefix) or slow,
         too_slow=bool(slow),
     )

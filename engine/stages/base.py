@@ -151,7 +151,7 @@ class Stage:
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
     Parameters: ClassVar[type[Params]] = Params
 
-    def why_not_possible(self, params: Any) -> str:
+    def unavailable_reason(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 

@@ -26,7 +26,7 @@ def ladder(monkeypatch):
                 raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
             return [item * 10 for item in some]
 
-        return tried, told, lambda: devices.down_the_ladder(work, items, device, told.append)
+        return tried, told, lambda: devices.with_oom_fallback(work, items, device, told.append)
 
     return run
 
@@ -68,7 +68,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(ladder):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        devices.down_the_ladder(work, [1], "cuda", print)
+        devices.with_oom_fallback(work, [1], "cuda", print)
     assert devices.is_out_of_memory(MemoryError())
     assert devices.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
     assert devices.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
@@ -160,7 +160,7 @@ def test_the_recipe_that_fits_is_found_without_torch(monkeypatch):
         monkeypatch.setattr(devices.platform, "system", lambda: "Windows")
         monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: object())
         for stage in recipes.STAGES.values():
-            monkeypatch.setattr(type(stage), "why_not_possible", lambda self, params: "" if models else "not here")
+            monkeypatch.setattr(type(stage), "unavailable_reason", lambda self, params: "" if models else "not here")
         return recipes.load("auto").name
 
     assert fitting(16_000_000_000, "+cu130") == "gpu-best"

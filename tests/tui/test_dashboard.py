@@ -475,7 +475,7 @@ def test_no_color_is_respected(drive, monkeypatch):
 
 
 def test_many_variants_leave_room_for_names_and_slow_ones_can_be_switched_on(drive, songs, tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "")
+    monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "")
     monkeypatch.setattr("engine.models.audiosr.fingerprint", lambda model: "a model")
     app = RestoreApp([songs], recipe="gpu-best")
 

@@ -218,7 +218,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(part in text for part in told)
 
 
-def down_the_ladder(
+def with_oom_fallback(
     work: Callable[[list[T], Attempt], list[R]], items: list[T], device: str, tell: Callable[[str], None]
 ) -> list[R]:
     """``work(items)``; where memory runs out fewer items at once, then shorter pieces, then this one on the processor.
@@ -237,8 +237,8 @@ def down_the_ladder(
         middle = len(items) // 2
         tell(f"{where} ran out: worked on {middle} instead of {len(items)} pieces at once.")
         return [
-            *down_the_ladder(work, items[:middle], device, tell),
-            *down_the_ladder(work, items[middle:], device, tell),
+            *with_oom_fallback(work, items[:middle], device, tell),
+            *with_oom_fallback(work, items[middle:], device, tell),
         ]
     tell(f"{where} ran out: worked in shorter pieces.")
     done = _attempt(work, items, Attempt(device, short=True))
