@@ -15,7 +15,7 @@ from engine.errors import UsageError
 from engine.planning.task import State
 from engine.run.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
 from engine.run.session import Session, default_jobs
-from tests.conftest import execute
+from tests.conftest import another_song, execute
 
 VARIANTS = ("01", "11", "07")
 
@@ -247,7 +247,7 @@ def test_names_that_are_long_or_strange_work(tmp_path, demo_mp3):
     ]
     names = [n for n in names if _can_exist(library / n)]
     for name in names:
-        shutil.copy(demo_mp3, library / name)
+        another_song(demo_mp3, library / name)
     session = Session([library], tmp_path / "out", variants=VARIANTS)
     events = execute(session)
     assert of(events, BatchDone)[0].done == len(names)

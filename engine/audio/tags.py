@@ -247,6 +247,7 @@ def _write(path: Path, tags: Tags, provenance: dict[str, str], keep_replaygain: 
     if flac.tags is None:
         flac.add_tags()
     flac.tags.clear()
+    flac.clear_pictures()
     for name, values in tags.comments.items():
         if keep_replaygain or not name.startswith(("REPLAYGAIN_", "R128_")):
             flac[name] = values

@@ -31,7 +31,7 @@ class ChunkCache:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self._fingerprint = fingerprint
         self._folder = folder / fingerprint[:16]
-        for other in _folders(folder):
+        for other in chunk_folders(folder):
             if other != self._folder:
                 _clear(other)
 
@@ -86,7 +86,7 @@ class ChunkCache:
 
 def drop_chunks(folder: Path, ports: Iterable[str]) -> None:
     """Throw away all chunks of the task whose folder this is, and its results on the way; nothing else in there."""
-    for chunks in _folders(folder):
+    for chunks in chunk_folders(folder):
         _clear(chunks)
     with suppress(OSError):
         for port in ports:
@@ -103,7 +103,8 @@ def _clear(chunks: Path) -> None:
         chunks.rmdir()
 
 
-def _folders(task: Path) -> list[Path]:
+def chunk_folders(task: Path) -> list[Path]:
+    """The folders of chunks in a task's folder, one for each fingerprint."""
     try:
         return [f for f in task.iterdir() if _OF_A_TASK.match(f.name) and f.is_dir() and not f.is_symlink()]
     except OSError:

@@ -29,6 +29,7 @@ from engine.files import TEMPORARY
 from engine.signals import MIX
 
 DONE, CHUNKS, LOGS, LISTENING, REPORT = OWN_FOLDERS = ("_done", "_chunks", "_logs", "_listening", "_report")
+SET_ASIDE = ".set-aside"  # the folder of what was made of songs whose place another sound has taken
 RESULT_ON_THE_WAY = "result.flac"  # of several signals: vocals.result.flac
 MARKER_ENDING = ".done.json"
 CHUNK_ENDING = ".chunk"
@@ -36,7 +37,7 @@ CHUNK_ENDING = ".chunk"
 _NAME_BYTES = 220  # of 255, so that suffixes fit behind a song's name
 _NUMBER_BYTES = 6  # more for a number behind it
 _FOLDER_BYTES = 255
-_OWN_NAMES = (".lock", RESULT_ON_THE_WAY)
+_OWN_NAMES = (".lock", ".sounds", SET_ASIDE, RESULT_ON_THE_WAY)
 _OWN_ENDINGS = (".json", CHUNK_ENDING, ".npy", ".result.flac")
 _OWN_FILE_ENDINGS = (*_OWN_ENDINGS, ".flac", ".log")  # of files beside which a folder may lie
 FORBIDDEN = frozenset('<>:"/\\|?*')  # on Windows
@@ -121,6 +122,11 @@ class Layout:
     def lock(self) -> Path:
         """The file that the process holds which writes here."""
         return self._place(DONE, ".lock")
+
+    @property
+    def sounds(self) -> Path:
+        """The index of all songs' sounds."""
+        return self._place(DONE, ".sounds")
 
     def song_folder(self, key: PurePath) -> Path:
         """What is known of a song, and its markers."""

@@ -1,6 +1,7 @@
 """What is remembered on disk of songs and of finished tasks, and what it must look like to be believed.
 
-Format 1 (versions up to 0.1) had no checksums and knew a song by the hash of its file.
+Format 1 (versions up to 0.1) had no checksums and knew a song by the hash of its whole file, ``sha256``. That hash
+stays the identity of what was made then, so that it stays finished.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import msgspec
 from msgspec import Meta
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
+from engine.library.layout import CHUNKS
 from engine.signals import MIX
 
 FORMAT = 2
 UNCHECKED_FORMAT = 1
 
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Hash = Annotated[str, Meta(pattern=r"\A([0-9a-f]{32}|[0-9a-f]{64})?\Z")]  # empty: not known
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 Rate = Annotated[int, Meta(ge=1, le=768000)]  # Hz
 Channels = Annotated[int, Meta(ge=1, le=8)]
@@ -37,12 +40,19 @@ class Song:
 
 @dataclass(frozen=True)
 class SongRecord:
-    """What is remembered of a source: valid while its size and time of change stay the same."""
+    """What is remembered of a source: valid while its size and time of change stay the same.
+
+    ``sound`` is the hash of its audio (empty in format 1), ``tags`` that of its tags. ``identity`` is the hash that
+    stands for the song in fingerprints and seeds: its sound, or that of its file where it was first made by a version
+    that knew no better.
+    """
 
     source: str
     size: Count
     modified: int
-    sha256: Sha256
+    identity: Sha256
+    sound: Hash
+    tags: Hash
     analysis: SongAnalysis | None
 
 
@@ -50,16 +60,23 @@ class SongRecord:
 class Output:
     """A file of a finished task: the signal ``port``, at ``path`` relative to the output folder.
 
-    ``rate``, ``channels`` and ``frames`` are 0 where they are the marker's (versions up to 0.1 kept them there alone).
+    ``sound`` is the MD5 of its samples. ``rate``, ``channels`` and ``frames`` are 0 where they are the marker's
+    (versions up to 0.1 kept them there alone).
     """
 
     path: str
     size: Count
     sha256: Sha256
+    sound: Hash = ""
     port: str = MIX
     rate: Annotated[int, Meta(ge=0, le=768000)] = 0
     channels: Annotated[int, Meta(ge=0, le=8)] = 0
     frames: Count = 0
+
+    @property
+    def content(self) -> str:
+        """What tells whether it is the same to what builds on it, whatever its tags."""
+        return self.sound or self.sha256
 
 
 @dataclass(frozen=True)
@@ -69,8 +86,9 @@ class Marker:
     ``ruined`` is empty, or one sentence about what the result lost of the song; ``bands`` are its levels in dB
     (:meth:`engine.analysis.loss.LossMeter.bands`, as loud as the source), where they were measured.
 
-    ``inputs`` are the hashes of the published result that it builds on, through steps on the way: those are known
-    by the fingerprint, as nobody needs to get the same bytes when they are made again.
+    ``inputs`` are the contents of the published results that it builds on, through steps on the way: those are known
+    by the fingerprint, as nobody needs to get the same bytes when they are made again. ``tags`` is the hash of the
+    source's tags that were written.
     """
 
     format: Annotated[int, Meta(ge=1, le=FORMAT)]
@@ -78,7 +96,7 @@ class Marker:
     task: str
     recipe: dict[str, Any]
     fingerprint: Sha256
-    inputs: list[Sha256]
+    inputs: list[Hash]
     outputs: list[Output]
     rate: Rate
     channels: Channels
@@ -90,6 +108,12 @@ class Marker:
     warnings: list[str]
     ruined: str = ""
     bands: list[float] = field(default_factory=list)
+    tags: Hash = ""
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its outputs are variants, and not only on the way to one."""
+        return not any(output.path.startswith(f"{CHUNKS}/") for output in self.outputs)
 
 
 @dataclass(frozen=True)
@@ -134,6 +158,8 @@ def record_from_json(data: dict[str, Any]) -> SongRecord | None:
     """The record that ``data`` tells of, without an analysis of another version; None where that cannot be one."""
     if data.get("analysis_version") != ANALYSIS_VERSION:
         data = {**data, "analysis": None}
+    if data.get("format") == UNCHECKED_FORMAT:
+        data = {**data, "identity": data.get("sha256"), "sound": "", "tags": ""}
     try:
         if not FORMAT >= msgspec.convert(data.get("format"), int) >= 1:
             return None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Literal
@@ -15,10 +17,11 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from engine.audio.encode import Encoded
+from engine.audio.sound_hash import flac_md5
 from engine.errors import OutsideError, UsageError, explain_os_error
-from engine.files import file_hash, remove_empty
-from engine.library.chunk_cache import ChunkCache, drop_chunks
-from engine.library.layout import CHUNKS, MARKER_ENDING, Layout, key_of, numbered, same_place
+from engine.files import remove, remove_empty
+from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
+from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
 from engine.library.records import (
     FORMAT,
     UNCHECKED_FORMAT,
@@ -34,10 +37,13 @@ from engine.library.records import (
     record_to_json,
 )
 from engine.library.scan import Found
+from engine.library.sound_index import Entry, SoundIndex
 from engine.library.state_file import read_checked, write_checked
 from engine.planning.task import Port, State, Task
 from engine.signals import MIX
 from engine.text import printable
+
+OF_A_FILE = "file:"  # in the index, before the hash of a whole file
 
 
 class Store:
@@ -46,6 +52,9 @@ class Store:
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
         self.places = Layout(self.out)
+        self.sounds = SoundIndex(self.places.sounds, self._all_sounds)
+        self.arranging = threading.RLock()  # held while anything moves from place to place
+        self.alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while a sound is worked on
         self._claimed: dict[str, Path] = {}
 
     def lock(self) -> FileLock:
@@ -84,7 +93,7 @@ class Store:
         if claimed is not None:
             return claimed != path
         source = self.source_of(key)
-        return source is not None and source != path and _may_exist(source)
+        return source is not None and not is_same_file(source, path) and _may_exist(source)
 
     def log_path(self, song: Song) -> Path:
         """Where the song's log is."""
@@ -92,7 +101,7 @@ class Store:
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
-        record = self._record_at(song.key)
+        record = self.record_at(song.key)
         try:
             status = song.path.stat()
         except OSError:
@@ -100,24 +109,23 @@ class Store:
         same = record is not None and (status.st_size, status.st_mtime_ns) == (record.size, record.modified)
         return record if same else None
 
-    def _record_at(self, key: PurePath) -> SongRecord | None:
+    def record_at(self, key: PurePath) -> SongRecord | None:
+        """What is remembered of the song at ``key``, whether its file is still the same or not."""
         data = read_checked(self.places.record(key), UNCHECKED_FORMAT)
         return record_from_json(data) if data is not None else None
 
-    def identify(self, song: Song) -> SongRecord:
-        """The remembered record; a new one, still to be kept, where the file is new or was touched. Raises OSError."""
-        known = self.record(song)
-        if known is not None:
-            return known
-        status, digest = song.path.stat(), file_hash(song.path)
-        before = self._record_at(song.key)
-        analysis = before.analysis if before is not None and before.sha256 == digest else None
-        return SongRecord(str(song.path), status.st_size, status.st_mtime_ns, digest, analysis)
+    def remember(self, key: PurePath, record: SongRecord) -> None:
+        """Keep ``record`` of the song at ``key``. Raises OSError."""
+        if record != self.record_at(key):
+            self.sounds.add(*_entry(record, key))
+            write_checked(self.places.record(key), record_to_json(record))
 
-    def remember(self, song: Song, record: SongRecord) -> None:
-        """Keep ``record``. Raises OSError."""
-        if record != self._record_at(song.key):
-            write_checked(self.places.record(song.key), record_to_json(record))
+    def _all_sounds(self) -> Iterator[Entry]:
+        done = self.out / DONE
+        for path in done.rglob("song.json"):
+            key = PurePath(path.parent.relative_to(done))
+            if (record := self.record_at(key)) is not None:
+                yield _entry(record, key)
 
     # --- tasks -------------------------------------------------------------------------------------------
 
@@ -131,17 +139,22 @@ class Store:
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
-        return self._marker(self._marker_path(song, task))
+        return self._marker(self._marker_path(song.key, task.id))
 
     def _marker(self, path: Path) -> Marker | None:
         data = read_checked(path, UNCHECKED_FORMAT)
-        return marker_from_json(data) if data is not None else None
+        marker = marker_from_json(data) if data is not None else None
+        return marker if marker is not None and path.name == marker.task + MARKER_ENDING else None
 
     def markers(self, song: Song) -> list[Marker]:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
+        return self.markers_at(song.key)
+
+    def markers_at(self, key: PurePath) -> list[Marker]:
+        """The same for the song at ``key``."""
         found = []
         with suppress(OSError):
-            for path in sorted(self.places.song_folder(song.key).glob(f"*{MARKER_ENDING}")):
+            for path in sorted(self.places.song_folder(key).glob(f"*{MARKER_ENDING}")):
                 marker = self._marker(path)
                 if marker is not None:
                     found.append(marker)
@@ -149,15 +162,19 @@ class Store:
 
     def source_of(self, key: PurePath) -> Path | None:
         """The file that the song with this place in the tree was made from, as far as it is remembered."""
-        record = self._record_at(key)
+        record = self.record_at(key)
         return Path(record.source) if record is not None else None
 
-    def write_marker(self, song: Song, task: Task, marker: Marker) -> None:
-        """Declare the task done. Raises OSError."""
-        write_checked(self._marker_path(song, task), marker_to_json(marker))
+    def write_marker(self, key: PurePath, marker: Marker) -> None:
+        """Declare the marker's task done for the song at ``key``. Raises OSError."""
+        write_checked(self._marker_path(key, marker.task), marker_to_json(marker))
 
-    def _marker_path(self, song: Song, task: Task) -> Path:
-        return self.places.marker(song.key, task.id)
+    def forget(self, key: PurePath, task: str) -> None:
+        """The task with that id is not done any more for the song at ``key``. Raises OSError."""
+        remove(self._marker_path(key, task), self.places.song_folder(key))
+
+    def _marker_path(self, key: PurePath, task: str) -> Path:
+        return self.places.marker(key, task)
 
     def state(self, song: Song, task: Task, source_hash: str | None) -> State:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
@@ -176,7 +193,7 @@ class Store:
         expected = [self._relative(self.output_path(song, task, port)) for port in task.outputs]
         if all(o.path.startswith(f"{CHUNKS}/") for o in marker.outputs):
             return State.TODO  # made for others' sake, and never published
-        if [o.path for o in marker.outputs] != expected or not all(self._is_there(o) for o in marker.outputs):
+        if [o.path for o in marker.outputs] != expected or not all(self.is_there(o) for o in marker.outputs):
             return State.STALE
         return State.DONE
 
@@ -210,38 +227,35 @@ class Store:
             return True
         if marker.format == UNCHECKED_FORMAT and before[0].task not in task.parents:
             return True  # it tells of the step on the way
-        return marker.inputs == self.hashes(song, before)
+        return marker.inputs == self.contents(song, before)
 
-    def hashes(self, song: Song, ports: Iterable[Port]) -> list[str]:
-        """The hashes of finished signals, as their markers tell them; those of what is not finished are left out."""
+    def contents(self, song: Song, ports: Iterable[Port]) -> list[str]:
+        """What finished signals hold, as their markers tell it; what is not finished is left out."""
         found = []
         for port in ports:
             made = self.marker(song, port.task)
-            found += [o.sha256 for o in made.outputs if o.port == port.name] if made is not None else []
+            found += [o.content for o in made.outputs if o.port == port.name] if made is not None else []
         return found
-
-    def is_intact(self, song: Song, task: Task) -> bool:
-        """Whether the task's result is there, byte for byte as its marker says. Reads all of it."""
-        marker = self.marker(song, task)
-        if marker is None or not marker.outputs:
-            return False
-        try:
-            return all(file_hash(self.out / o.path) == o.sha256 for o in marker.outputs)
-        except OSError:
-            return False
 
     def _relative(self, path: Path) -> str:
         return self.places.relative(path)
 
-    def _is_there(self, output: Output) -> bool:
+    def is_there(self, output: Output) -> bool:
+        """Whether the file is there, as far as can be told at a glance."""
+        if output.path.startswith(f"{CHUNKS}/"):
+            return True  # a result on the way may be gone: it is made again when it is needed
+        path = self.out / output.path
         with suppress(OSError):
-            return (self.out / output.path).stat().st_size == output.size
+            # Of another size, it may still have the same samples, with tags that were changed by hand.
+            return path.stat().st_size == output.size or (output.sound != "" and flac_md5(path) == output.sound)
         return False
 
     def output(self, port: str, encoded: Encoded) -> Output:
-        """The record of a finished file in this tree."""
-        relative = self._relative(encoded.path)
-        return Output(relative, encoded.size, encoded.sha256, port, encoded.rate, encoded.channels, encoded.frames)
+        """The record of a finished file in this tree. Raises OSError."""
+        return Output(
+            self._relative(encoded.path), encoded.size, encoded.sha256, flac_md5(encoded.path), port, encoded.rate,
+            encoded.channels, encoded.frames,
+        )  # fmt: skip
 
     # --- what was not finished ---------------------------------------------------------------------------
 
@@ -290,6 +304,14 @@ class Store:
         """The chunks of one task; those of other fingerprints are thrown away."""
         return ChunkCache(self.places.chunks(song.key, task.id), fingerprint)
 
+    def chunk_folders(self, key: PurePath) -> list[Path]:
+        """The folders with chunks of unfinished tasks of the song at ``key``."""
+        try:
+            tasks = [path for path in self.places.chunks(key).iterdir() if path.is_dir()]
+        except OSError:
+            return []
+        return [folder for task in tasks for folder in chunk_folders(task)]
+
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
         for task in tasks:
@@ -305,4 +327,21 @@ def _may_exist(path: Path) -> bool:
     except PermissionError:
         return True
     except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _entry(record: SongRecord, key: PurePath) -> Entry:
+    """Records of before sounds were known are found by the hash of their file."""
+    return record.sound or OF_A_FILE + record.identity, key
+
+
+def is_same_file(source: Path, path: Path) -> bool:
+    """Whether both are names of one file, as far as they are not hard links: those are two songs."""
+    if source == path:
+        return True
+    try:
+        if os.path.realpath(source) == os.path.realpath(path):
+            return True
+        return str(source).casefold() == str(path).casefold() and source.samefile(path)
+    except (OSError, ValueError):
         return False

@@ -13,7 +13,7 @@ from platformdirs import user_data_path
 
 from engine.analysis.song import SongAnalysis
 from engine.errors import UsageError
-from engine.library.layout import CHUNKS, DONE
+from engine.library.layout import CHUNKS, DONE, SET_ASIDE
 from engine.library.records import Marker, Song
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
@@ -42,7 +42,7 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
     """
     record = store.record(song)
     analysis = record.analysis if record is not None else None
-    source_hash = record.sha256 if record is not None else None
+    source_hash = record.identity if record is not None else None
     final = {task.id: store.chosen(song, task, source_hash) for task in tasks if task.is_final}
     endings = Counter(task.stage.name for task in final.values())
     found: dict[str, Candidate] = {}
@@ -52,7 +52,7 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             found[candidate.key] = candidate
     _join_stems(found)
     if PLAIN not in found:
-        found[PLAIN] = _source(song, analysis, source_hash or "")
+        found[PLAIN] = _source(song, analysis)
     for key, task in final.items():
         if key not in found:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
@@ -97,14 +97,14 @@ def _join_stems(found: dict[str, Candidate]) -> None:
     del found[enhanced.key]
 
 
-def _source(song: Song, analysis: SongAnalysis | None, sha256: str) -> Candidate:
+def _source(song: Song, analysis: SongAnalysis | None) -> Candidate:
     part = Part(song.path.stem, song.path)
     if analysis is not None:
         part = Part(song.path.stem, song.path, None, analysis.rate, analysis.decoder, analysis.start)
     missing = "" if song.path.is_file() else "the source is not there"
     return Candidate(
         PLAIN, "Plain decode", (part,), "the source, decoded while it plays",
-        "what the MP3 holds, nothing added", sha256=sha256, missing=missing, is_plain=True,
+        "what the MP3 holds, nothing added", missing=missing, is_plain=True,
     )  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def _of_results(out: Path) -> list[ListeningSet]:
     for file in sorted((out / DONE).rglob("song.json")):
         key = PurePath(file.parent.relative_to(out / DONE))
         source = store.source_of(key)
-        if source is not None:
+        if source is not None and key.parts[0] != SET_ASIDE:
             songs.append(Song(source, key, key.as_posix()))
     return [of_song(store, song, ()) for song in songs if store.markers(song)]
 

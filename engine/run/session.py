@@ -118,7 +118,7 @@ class Session:
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
         """The same for one song."""
         record = self.store.record(song)
-        source_hash = record.sha256 if record is not None else None
+        source_hash = record.identity if record is not None else None
         states = {task.id: self.store.state(song, task, source_hash) for task in self.tasks}
         if force:
             states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
@@ -184,7 +184,9 @@ class Session:
         )  # fmt: skip
         lock = self.store.lock()
         self.outcome, self._deaf, self._runner = None, [], runner
-        self._thread = threading.Thread(target=self._work, args=(runner, lock), name="engine", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(runner, lock, songs is None), name="engine", daemon=True
+        )
         try:
             self._thread.start()
         except BaseException:
@@ -193,12 +195,14 @@ class Session:
             raise
         return self._thread
 
-    def _work(self, runner: Runner, lock: FileLock) -> None:
-        """What the engine's thread does: whatever happens, it ends in one BatchDone."""
+    def _work(self, runner: Runner, lock: FileLock, of_all: bool) -> None:
+        """What the engine's thread does, with all songs or some: whatever happens, it ends in one BatchDone."""
         errors = []
         try:
             self._find_device(runner)
             runner.run()
+            if of_all and not self.control.stopped:
+                clear_set_aside(self.store)
         except BaseException as error:
             errors.append(self._explain(error))
         try:

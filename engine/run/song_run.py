@@ -16,7 +16,9 @@ from engine.analysis.song import analyze
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, read_tags, write_tags
 from engine.errors import DecodeError, RestoreError, explain_os_error
+from engine.library.recognition import look, settle
 from engine.library.records import FORMAT, Marker, Song, SongRecord
+from engine.library.results import is_intact, tags_hash
 from engine.planning import costs
 from engine.planning.task import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
@@ -130,17 +132,32 @@ class SongRun:
         return "skipped"
 
     def _work(self) -> str:
-        record = self._store.identify(self._song)
-        self._hash = record.sha256
-        tasks = self._runner.tasks
-        todo = [t for t in tasks if not t.impossible and self._is_todo(self._here(t)) and self._needed_by(t)]
+        record = look(self._store, self._song)
+        with self._store.alone[
+            record.sound
+        ]:  # of two files that sound the same, the second takes over the first's work
+            self._hash = record.identity
+            if record != self._store.record_at(self._song.key) or self._todo():
+                record = settle(self._store, self._song, record, self._runner.tasks)
+                self._hash = record.identity
+            return self._work_on(record)
+
+    def _todo(self) -> list[Task]:
+        return [
+            t for t in self._runner.tasks
+            if not t.impossible and self._is_todo(self._here(t)) and self._needed_by(t)
+        ]  # fmt: skip
+
+    def _work_on(self, record: SongRecord) -> str:
+        tasks, todo = self._runner.tasks, self._todo()
         duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
         retried = self._store.song_outcome(self._song) is not None or any(
             self._store.outcome(self._song, t, self._hash) is not None for t in todo
         )
         self._emit(SongStarted(self._song.id, self._index, len(todo), duration, retried))
         if not todo:
-            self._store.remember(self._song, record)
+            if record.analysis is None:
+                self._store.remember(self._song.key, dataclasses.replace(record, analysis=analyze(self._song.path)))
             self._store.forget_outcome(self._song, None)
             self._report_impossible()
             return "up to date"
@@ -150,7 +167,7 @@ class SongRun:
             self._log.line("analysing")
             record = dataclasses.replace(record, analysis=analyze(self._song.path))
         assert record.analysis is not None
-        self._store.remember(self._song, record)
+        self._store.remember(self._song.key, record)
         self._store.forget_outcome(self._song, None)
         for warning in record.analysis.warnings:
             self._log.line(f"warning: {warning}")
@@ -283,7 +300,7 @@ class SongRun:
                 self._log.line(f"{parent.id}: not there or damaged, so it is made first")
                 self._do(self._as_wanted(parent), needed_by, record)
         assert record.analysis is not None
-        fingerprint = task.fingerprint(record.sha256)
+        fingerprint = task.fingerprint(record.identity)
         self._control.checkpoint(self._song.id, needed_by)
         self._log.line(f"{task.id}: {task.stage.name} {dataclasses.asdict(task.params)}")
         device = self._runner.device_of(task)
@@ -300,7 +317,7 @@ class SongRun:
         written = self._write(task, record, rendered, context)
         seconds = time.monotonic() - started
         marker = self._marker(task, fingerprint, rendered, written, context, seconds)
-        self._store.write_marker(self._song, task, marker)
+        self._store.write_marker(self._song.key, marker)
         self._store.forget_outcome(self._song, task)
         self._intact.add(task.id)
         context.cache.drop()
@@ -327,7 +344,7 @@ class SongRun:
         if task.id not in self._intact:
             marker = self._store.marker(self._song, task)
             current = marker is not None and marker.fingerprint == task.fingerprint(self._hash)
-            if current and self._store.is_intact(self._song, task):
+            if current and is_intact(self._store, self._song, task):
                 self._intact.add(task.id)
         return task.id in self._intact
 
@@ -381,7 +398,7 @@ class SongRun:
             self._store.output_path(self._song, task, port),
             lambda: meter.watch(rendered.blocks()) if meter is not None else rendered.blocks(),
             rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
-            seed=seed_of(record.sha256, task.id if port == MIX else f"{task.id}/{port}"),
+            seed=seed_of(record.identity, task.id if port == MIX else f"{task.id}/{port}"),
             tag=tag if task.ends_variant else None, gain=gain, exact=rendered.exact,
         )  # fmt: skip
 
@@ -431,7 +448,7 @@ class SongRun:
             task=task.id,
             recipe=task.recipe_of(),
             fingerprint=fingerprint,
-            inputs=self._store.hashes(self._song, task.published_before()),
+            inputs=self._store.contents(self._song, task.published_before()),
             outputs=[self._store.output(port, encoded) for port, encoded in written.encoded.items()],
             rate=first.rate,
             channels=first.channels,
@@ -443,6 +460,7 @@ class SongRun:
             warnings=context.warnings,
             ruined=written.ruined,
             bands=written.bands,
+            tags=tags_hash(self._tags) if self._tags is not None and task.ends_variant else "",
         )
 
 
@@ -471,5 +489,5 @@ def _provenance(task: Task, record: SongRecord, port: str, rendered: Rendered, g
         "MP3RESTORE_CHAIN": own.described(parameters=True),
         "MP3RESTORE_NOTE": rendered.note or task.stage.title,
         "MP3RESTORE_GAIN": f"{gain:.2f} dB",
-        "MP3RESTORE_SOURCE_SHA256": record.sha256,
+        "MP3RESTORE_SOURCE_SHA256": record.identity,
     }

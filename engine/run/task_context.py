@@ -63,7 +63,7 @@ class TaskContext:
         self._needed_by = needed_by
         self.source = song.path
         self.analysis: SongAnalysis = record.analysis
-        self.seed = seed_of(record.sha256, "song")
+        self.seed = seed_of(record.identity, "song")
         self.device = runner.device_of(task)
         heard = [port.task.cutoff(self.analysis.cutoff.hz) for _, port in task.inputs]
         self.cutoff = min((hz for hz in heard if hz is not None), default=None)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from engine.run.session import Session
-from tests.conftest import execute, mp3restore
+from tests.conftest import another_song, execute, mp3restore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows does not allow such names")
 FAST = ("--no-tui", "--variants", "01,11")
@@ -41,7 +41,7 @@ def test_songs_that_are_called_as_our_files_are(tmp_path, demo_mp3):
     ]  # fmt: skip
     for name in names:
         (library / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(demo_mp3, library / name)
+        another_song(demo_mp3, library / name)
     events = execute(Session([library], out, "offline", ["01", "11"]))
     assert events[-1].failed == 0 and events[-1].done == len(names)
     assert len(flacs(out)) == 2 * len(names)

@@ -117,7 +117,8 @@ def change(data, path, value):
 
 
 CHANGES = [
-    ("song.json", ("sha256",), "0" * 64),
+    ("song.json", ("identity",), "0" * 64),
+    ("song.json", ("sound",), "0" * 64),
     ("song.json", ("analysis", "rate"), 48000),
     ("song.json", ("analysis", "frames"), 1000),
     ("song.json", ("analysis", "cutoff", "hz"), 12000.0),
