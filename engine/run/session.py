@@ -16,6 +16,7 @@ from filelock import FileLock
 from engine.analysis.headers import HeaderFacts, look_at
 from engine.analysis.song import SongAnalysis
 from engine.errors import RestoreError, UsageError
+from engine.library.recognition import clear_set_aside
 from engine.library.records import Outcome, Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store

@@ -133,9 +133,8 @@ class SongRun:
 
     def _work(self) -> str:
         record = look(self._store, self._song)
-        with self._store.alone[
-            record.sound
-        ]:  # of two files that sound the same, the second takes over the first's work
+        # Of two files that sound the same, the second takes over the work of the first.
+        with self._store.alone[record.sound]:
             self._hash = record.identity
             if record != self._store.record_at(self._song.key) or self._todo():
                 record = settle(self._store, self._song, record, self._runner.tasks)

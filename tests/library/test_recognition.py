@@ -387,7 +387,7 @@ def old_library(out, lib, names):
             made[task.id] = hashlib.sha256(path.read_bytes()).hexdigest()
             marker = {
                 "format": 1, "program": "0.1.0", "task": task.id, "recipe": task.recipe_of(),
-                "fingerprint": task.fingerprint(digest), "inputs": [made[task.parent.id]] if task.parent else [],
+                "fingerprint": task.fingerprint(digest), "inputs": [made[t.id] for t in task.parents],
                 "outputs": [
                     {"path": path.relative_to(out).as_posix(), "size": path.stat().st_size, "sha256": made[task.id]}
                 ],

@@ -31,7 +31,7 @@ def session_of(songs, variants=VARIANTS):
 
 def made(events):
     assert [e for e in events if isinstance(e, TaskFailed)] == []
-    return [(e.song, e.variant) for e in events if isinstance(e, TaskDone)]
+    return [(e.song, e.task) for e in events if isinstance(e, TaskDone)]
 
 
 def results(out):
