@@ -278,7 +278,8 @@ class SongRun:
         """Run one task to its marker. The parent's result is made first where it is not there, or damaged."""
         if task.parent is not None and not self._is_intact(task.parent):
             self._log.line(f"{task.parent.id}: not there or damaged, so it is made first")
-            self._do(self._as_wanted(task.parent), needed_by, record)
+            parent = self._as_wanted(task.parent)
+            self._do(parent, [parent.id, *needed_by] if parent.is_final else needed_by, record)
         assert record.analysis is not None
         fingerprint = task.fingerprint(record.sha256)
         self._control.checkpoint(self._song.id, needed_by)
