@@ -126,7 +126,7 @@ chain = ["master"]
 
 
 def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
-    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "")
+    monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "")
     recipe = recipes.parse(SLOW, "slow", "slow")
 
     def plan(*wanted, device="cpu", patient=()):
@@ -142,7 +142,7 @@ def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
     assert plan(device="cuda") == ({"01_baseline", "02_slow", "03_slower", "07_mastered"}, "03_slower")
     slow = next(t for t in build(recipe) if t.id == "02_slow")
     assert slow.too_slow and "about 3 h for a song of four minutes" in slow.impossible
-    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "not here")
+    monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "not here")
     slow = next(t for t in build(recipe) if t.id == "02_slow")
     assert not slow.too_slow and slow.impossible == "not here"
 

@@ -117,7 +117,7 @@ def test_a_variant_made_for_another_only_is_published_later_with_the_same_bytes(
 
 
 def test_steps_that_lead_to_nothing_here_are_not_made(monkeypatch):
-    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "not here")
+    monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "not here")
     text = (
         'format = 1\n[variants.03_x]\nchain = ["decode", "lowpass", "audiosr"]\n[variants.01_b]\nchain = ["decode"]\n'
     )

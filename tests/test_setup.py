@@ -18,6 +18,7 @@ from engine.errors import UsageError
 from engine.machine import gpu_probe, host, installer, monitor
 from engine.machine.gpu_probe import Torch
 from engine.machine.host import Host, NvidiaGpu
+from engine.models.runtime import device as devices
 from tests.conftest import mp3restore
 
 AI = ["demucs-of-nobody>=4.1", "safetensors-of-nobody>=0.5", "torch>=2.6"]
@@ -143,6 +144,7 @@ def test_the_build_is_known_without_importing_it(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(devices, "_gpu_memory", lambda: RTX.memory)
     for line, build in (
         ("__version__ = '2.9.0'\ncuda: Optional[str] = None\nhip: Optional[str] = None", "cpu"),  # Windows, unmarked
         ("__version__ = '2.9.0'\ncuda: Optional[str] = '12.8'\nhip: Optional[str] = None", "cuda"),
@@ -151,6 +153,7 @@ def test_the_build_is_known_without_importing_it(tmp_path, monkeypatch):
     ):
         (package / "version.py").write_text(line)
         assert gpu_probe.build() == build
+        assert devices.likely() == ("cpu" if build == "cpu" else "cuda")
 
 
 def test_a_torch_that_cannot_be_imported_or_crashes_is_a_finding(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def _ffmpeg() -> Finding:
 
 
 def _deepfilternet() -> Finding:
-    why = deepfilternet.why_not_possible()
+    why = deepfilternet.unavailable_reason()
     if why:
         return Finding("DeepFilterNet", "note", "not installed", why)
     return Finding("DeepFilterNet", "ok", deepfilternet.fingerprint().split(":")[0])

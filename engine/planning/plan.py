@@ -125,7 +125,7 @@ def build(
             sources[variant.name] = _sources(variant, chains, waited_for, device)
             chains[variant.name] = _behind(sources[variant.name], chains) + variant.chain
     for name in names:
-        if why := _why_not_possible(chains[name]):
+        if why := _unavailable_reason(chains[name]):
             raise UsageError(f"{name} cannot be made here. {why}")
     ends: dict[Chain, Variant] = {}
     for name, chain in chains.items():
@@ -166,7 +166,7 @@ class _Builder:
         step = chain[-1]
         slow = _why_not_worth_it(chain, self._device, self._waited_for)
         serves = self._serves.get(chain, []) or ([ending.name] if ending is not None else [])
-        impossible = _why_not_possible(chain) or slow
+        impossible = _unavailable_reason(chain) or slow
         if ending is None and serves:  # what leads to nothing is not made either
             reasons = [self._unreachable(name) for name in serves]
             impossible = impossible or (reasons[0] if all(reasons) else "")
@@ -191,7 +191,7 @@ class _Builder:
 
     def _unreachable(self, name: str) -> str:
         chain = self._chains[name]
-        return _why_not_possible(chain) or _why_not_worth_it(chain, self._device, self._waited_for)
+        return _unavailable_reason(chain) or _why_not_worth_it(chain, self._device, self._waited_for)
 
 
 def _prefixes(chain: Chain) -> list[Chain]:
@@ -218,7 +218,7 @@ def _sources(
 
     def will_be_made(name: str) -> bool:
         slow = name not in waited_for and _why_not_worth_it(chains[name], device, set())
-        return not (slow or _why_not_possible(chains[name]))
+        return not (slow or _unavailable_reason(chains[name]))
 
     return list(filter(will_be_made, made)) or made[:1]
 
@@ -228,14 +228,14 @@ def _behind(sources: list[str], chains: dict[str, Chain]) -> Chain:
     return chains[sources[0]] if sources else ()
 
 
-def _why_not_possible(chain: Chain) -> str:
+def _unavailable_reason(chain: Chain) -> str:
     """Empty, or one sentence about the first stage that cannot run on this machine."""
-    return next((why for step in chain if (why := STAGES[step.stage].why_not_possible(step.params))), "")
+    return next((why for step in chain if (why := STAGES[step.stage].unavailable_reason(step.params))), "")
 
 
 def _why_not_worth_it(chain: Chain, device: Callable[[], str], waited_for: set[Chain]) -> str:
     """Empty, or one sentence about how long the chain would take, but for what of it is ``waited_for`` anyway."""
-    if _why_not_possible(chain):
+    if _unavailable_reason(chain):
         return ""
     first = max((length for length in range(len(chain) + 1) if chain[:length] in waited_for), default=0)
     steps = [(STAGES[step.stage], step.params) for step in chain[first:]]

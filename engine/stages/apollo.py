@@ -42,8 +42,8 @@ class Apollo(ChunkedStage):
     neural = True
     Parameters = ApolloParams
 
-    def why_not_possible(self, params: ApolloParams) -> str:
-        return apollo.why_not_possible(params.model)
+    def unavailable_reason(self, params: ApolloParams) -> str:
+        return apollo.unavailable_reason(params.model)
 
     def fingerprint(self, params: ApolloParams) -> dict[str, str]:
         return {"model": apollo.fingerprint(params.model)}

@@ -152,7 +152,7 @@ class Stage:
     sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
     Parameters: ClassVar[type[Params]] = Params
 
-    def why_not_possible(self, params: Any) -> str:
+    def unavailable_reason(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 

@@ -38,7 +38,7 @@ def digests(out):
 def test_killed_and_restarted_gives_the_same_bytes(tmp_path, piece):
     library = tmp_path / "lib"
     library.mkdir()
-    repeats = 6 if deepfilternet.why_not_possible() else 4
+    repeats = 6 if deepfilternet.unavailable_reason() else 4
     for name, level in (("a", 1.0), ("b", 0.7)):
         soundfile.write(
             library / f"{name}.mp3",

@@ -306,7 +306,7 @@ def pretend(monkeypatch, model):
         return [holder.makes(p.audio, p.place) for p in pieces]
 
     monkeypatch.setattr(audiosr.Extender, "extend", extend)
-    monkeypatch.setattr(audiosr.Extender, "speak", lambda self, pieces: pieces)
+    monkeypatch.setattr(audiosr.Extender, "vocode", lambda self, pieces: pieces)
     return holder
 
 

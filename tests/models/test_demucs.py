@@ -29,9 +29,9 @@ AUDIO = np.float32(0.1) * np.random.default_rng(0).standard_normal((4 * 44100, 2
 
 
 def test_a_song_is_taken_apart(folder):
-    assert "models get htdemucs" in demucs.why_not_possible("htdemucs")
+    assert "models get htdemucs" in demucs.unavailable_reason("htdemucs")
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename)
-    assert not demucs.why_not_possible("htdemucs") and len(demucs.fingerprint("htdemucs")) == 64
+    assert not demucs.unavailable_reason("htdemucs") and len(demucs.fingerprint("htdemucs")) == 64
     segments = []
     stems = demucs.separate(AUDIO, "htdemucs", "cpu", print, lambda: segments.append(1))
     assert list(stems) == ["drums", "bass", "other", "vocals"] and len(segments) >= 2
@@ -45,7 +45,7 @@ def test_six_stems_and_four_models(folder):
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs_6s"][0].filename, names)
     assert tuple(demucs.separate(AUDIO[:44100], "htdemucs_6s", "cpu", print)) == names
     for number, file in enumerate(demucs.WEIGHTS["htdemucs_ft"]):
-        assert ("models get" in demucs.why_not_possible("htdemucs_ft")) is True, number
+        assert ("models get" in demucs.unavailable_reason("htdemucs_ft")) is True, number
         tiny_demucs(folder / file.filename)
     assert list(demucs.separate(AUDIO[:44100], "htdemucs_ft", "cpu", print)) == ["drums", "bass", "other", "vocals"]
 

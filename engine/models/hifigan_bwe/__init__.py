@@ -24,14 +24,14 @@ WEIGHTS = Weights(
 )
 
 
-def why_not_possible() -> str:
+def unavailable_reason() -> str:
     """Empty where the model can be used, else one sentence."""
-    return loading.why_not_possible("HiFi-GAN BWE", WEIGHTS)
+    return loading.unavailable_reason("HiFi-GAN BWE", WEIGHTS)
 
 
 def fingerprint() -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    return loading.fingerprint((WEIGHTS,), why_not_possible())
+    return loading.fingerprint((WEIGHTS,), unavailable_reason())
 
 
 def check(path: Path) -> None:
@@ -59,11 +59,11 @@ def extend(audio: Audio, device: str, tell: Callable[[str], None] = lambda _: No
     def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
         from engine.models.hifigan_bwe.network import load, run
 
-        with loading.borrowed(WEIGHTS, why_not_possible, how.device, lambda path: load(path, how.device)) as model:
+        with loading.borrowed(WEIGHTS, unavailable_reason, how.device, lambda path: load(path, how.device)) as model:
 
             def one(rows: Audio) -> Audio:
                 return np.ascontiguousarray(run(model, np.ascontiguousarray(rows.T), how.device).T)
 
             return [devices.in_halves(one, item, REACH) if how.short else one(item) for item in some]
 
-    return devices.down_the_ladder(work, [audio], device, tell)[0]
+    return devices.with_oom_fallback(work, [audio], device, tell)[0]

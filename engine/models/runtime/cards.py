@@ -128,7 +128,7 @@ def _card(
 ) -> ModelCard:  # fmt: skip
     """The card of a model that is downloaded."""
     key = files[0].key
-    advice = f"Run 'mp3restore models get {key}', or press g here; it also needs PyTorch (the extra 'ai')."
+    advice = f"Run 'mp3restore models get {key}', or press g here; it also needs PyTorch ('mp3restore setup')."
     if files[0].by_hand:
         advice = f"Get the file ({files[0].by_hand}), then run 'mp3restore models get {key} --from FILE'."
     size = sum(file.size for file in files)
@@ -165,7 +165,7 @@ def download(
     """
     brought = _brought(card, given) if given is not None else dict.fromkeys(card.files)
     if brought and importlib.util.find_spec("torch") is None:
-        raise UsageError(f"{card.name} needs PyTorch: install the extra 'ai' first (pip install '.[ai]').")
+        raise UsageError(f"{card.name} needs PyTorch: run 'mp3restore setup' first.")
     path = None
     for file, source in brought.items():
         assert card.check is not None

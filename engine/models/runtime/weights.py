@@ -233,7 +233,7 @@ def _located(weights: Weights) -> Weights:
     if not weights.repo:
         return weights
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
+        raise UsageError(f"{weights.key} comes from the Hub: run 'mp3restore setup' first.")
     from engine.models.runtime.hub import locate
 
     found = locate(weights.repo, weights.hub_filename, weights.revision)

@@ -109,7 +109,7 @@ def load(name: str) -> Recipe:
 
 def _fitting() -> str:
     """The recipe that fits this machine and the models that are here."""
-    neural = [s for s in STAGES.values() if s.neural and not s.why_not_possible(s.Parameters())]
+    neural = [s for s in STAGES.values() if s.neural and not s.unavailable_reason(s.Parameters())]
     if not neural:
         return "offline"
     memory = device.total_memory()
