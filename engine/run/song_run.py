@@ -294,10 +294,10 @@ class SongRun:
 
     def _do(self, task: Task, needed_by: list[str], record: SongRecord) -> None:
         """Run one task to its marker. What it works on is made first where it is not there, or damaged."""
-        for parent in task.parents:
+        for parent in map(self._as_wanted, task.parents):
             if not self._is_intact(parent):
                 self._log.line(f"{parent.id}: not there or damaged, so it is made first")
-                self._do(self._as_wanted(parent), needed_by, record)
+                self._do(parent, [parent.id, *needed_by] if parent.is_final else needed_by, record)
         assert record.analysis is not None
         fingerprint = task.fingerprint(record.identity)
         self._control.checkpoint(self._song.id, needed_by)

@@ -271,7 +271,8 @@ def test_a_step_made_again_leaves_finished_siblings_alone(songs, tmp_path, never
     run()
     other = (tmp_path / "o/22_b/Two.b.flac").read_bytes()
     (tmp_path / "o/21_a/Two.a.flac").unlink()
-    assert [variant for _, variant in run()] == ["21_a", "21_a"]  # the step and the variant
+    step, variant = (task for _, task in run())
+    assert step.startswith("step-") and variant == "21_a"
     assert (tmp_path / "o/22_b/Two.b.flac").read_bytes() == other
     assert run() == []
 
