@@ -32,17 +32,12 @@ _PLAIN_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one w
 _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
-_PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _GENEROUS = 250_000  # bit/s from which on next to nothing is missing
 _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
 @dataclass(frozen=True)
 class RestoreParams(Params):
-    engine: str = parameter(
-        "plain",
-        "who says how much is missing: plain (rules) or learned (a network; its weights are still to come)",
-    )
     fill_holes: bool = parameter(True, "fill the spectral holes below the cutoff with noise")
     hole_depth_db: float = parameter(
         30.0, "plain: how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
@@ -58,8 +53,10 @@ class RestoreParams(Params):
         low=-24.0,
         high=6.0,
     )
-    top_hz: float = parameter(
-        0.0, "where the new band ends; 0: where the engine ends it", unit="Hz", low=0.0, high=24000.0
+    top_hz: float = parameter(21500.0, "where the new band ends", unit="Hz", low=4000.0, high=24000.0)
+    engine: str = parameter(
+        "plain",
+        "who says how much is missing: plain (rules) or learned (a network; its weights are still to come)",
     )
     caution: float = parameter(
         0.0, "learned: share of its own doubt by which less is made than it believes was there", low=0.0, high=2.0
@@ -87,7 +84,7 @@ class Restore(ChunkedStage):
         if params.engine == "learned":
             return {"model": network.fingerprint()}
         # As it was told before there was another engine: what was finished then stays finished.
-        known = dataclasses.asdict(params) | {"top_hz": params.top_hz or _PLAIN_TOP}
+        known = dataclasses.asdict(params)
         return {"params": {name: value for name, value in known.items() if name not in _NEWER}}
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
@@ -153,7 +150,7 @@ def _learned(context: Context, signal: Signal, cutoff: float, params: RestorePar
         rate=signal.rate,
         holes=params.fill_holes,
         extend=extend,
-        top=params.top_hz or _LEARNED_TOP,
+        top=params.top_hz,
         caution=params.caution,
         seed=context.seed,
     )
@@ -200,7 +197,7 @@ class _Restorer:
                 noise,
                 self.profile,
                 self.rate,
-                self.params.top_hz or _PLAIN_TOP,
+                self.params.top_hz,
                 self.params.extend_level_db,
             )
             made[:, :, first : first + band.shape[2]] += band
