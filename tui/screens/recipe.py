@@ -66,6 +66,8 @@ class ParameterRow(Vertical):
         """Show what is wrong; empty where all is well."""
         self.set_class(bool(problem), "-wrong")
         self.query_one(".parameter-problem", Static).update(Text(problem))
+        if problem:
+            self.call_after_refresh(self.scroll_visible, animate=False)
 
 
 def _shown(value: object) -> str:
