@@ -468,6 +468,7 @@ def test_the_first_tab_in_the_recipe_goes_to_the_first_field_and_units_show_at_8
         await pilot.press("end")
         await pilot.pause(0.5)
         assert "dB" in screen_text(app) and "Hz" in screen_text(app)
+        assert "None" not in screen_text(app)  # a parameter that is a word has no range
 
     drive(app, script, (80, 24))
 
