@@ -259,7 +259,7 @@ def test_the_recipe_is_checked_as_it_is_typed_and_saved_by_name(drive, songs):
         value.focus()
         value.value = "99999"
         await pilot.pause(0.2)
-        assert "must be between 0.0 and 24000.0" in screen_text(app)
+        assert "must be between 4000.0 and 24000.0" in screen_text(app)
         await pilot.press("ctrl+s")
         await pilot.pause(0.2)
         assert isinstance(app.screen, RecipeScreen)
