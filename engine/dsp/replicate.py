@@ -48,13 +48,32 @@ class BandProfile:
     correlation: float
 
 
+class ImageMeter:
+    """Measures how much the channels have in common below the cutoff."""
+
+    def __init__(self, cutoff: float, rate: int) -> None:
+        self._bins = slice(bin_of(0.3 * cutoff, rate), bin_of(0.95 * cutoff, rate))
+        self._cross = np.zeros(2)
+
+    def process(self, spectrum: Spectrum) -> None:
+        """Take the next spectra of the song, ``(time, channels, bins)``."""
+        if spectrum.shape[1] > 1:
+            left, right = spectrum[:, 0, self._bins], spectrum[:, 1, self._bins]
+            self._cross[0] += float((left * right.conj()).real.sum(dtype=np.float64))
+            self._cross[1] += float(np.sqrt(float(power_sum(left)) * float(power_sum(right))))
+
+    def correlation(self) -> float:
+        """0 (nothing in common, or opposed) to 1 (the same)."""
+        return float(np.clip(self._cross[0] / self._cross[1], 0, 1)) if self._cross[1] > 0 else 1.0
+
+
 class ProfileMeter:
     """Collects a :class:`BandProfile` over a song."""
 
     def __init__(self, cutoff: float, rate: int) -> None:
         self._cutoff, self._rate = cutoff, rate
         self._power = np.zeros(BINS)
-        self._cross = np.zeros(2)
+        self._image = ImageMeter(cutoff, rate)
         self._count = 0
         self._edge: list[npt.NDArray[np.float32]] = []
         self._body: list[npt.NDArray[np.float32]] = []
@@ -65,11 +84,7 @@ class ProfileMeter:
         self._count += powers.shape[0] * powers.shape[1]
         self._edge.append(self._level(powers, 900, 600))
         self._body.append(self._level(powers, 2000, 1100))
-        if spectrum.shape[1] > 1:
-            low, high = bin_of(0.3 * self._cutoff, self._rate), bin_of(0.95 * self._cutoff, self._rate)
-            left, right = spectrum[:, 0, low:high], spectrum[:, 1, low:high]
-            self._cross[0] += float((left * right.conj()).real.sum(dtype=np.float64))
-            self._cross[1] += float(np.sqrt(float(power_sum(left)) * float(power_sum(right))))
+        self._image.process(spectrum)
 
     def _level(self, powers: Power, far: float, near: float) -> npt.NDArray[np.float32]:
         low, high = bin_of(self._cutoff - far, self._rate), bin_of(self._cutoff - near, self._rate)
@@ -83,13 +98,12 @@ class ProfileMeter:
         low, high = anchor_bins(self._cutoff, self._rate)
         edge, body = np.concatenate(self._edge), np.concatenate(self._body)
         loud = body >= np.percentile(body, _LOUDEST)
-        correlation = self._cross[0] / self._cross[1] if self._cross[1] > 0 else 1.0
         return BandProfile(
             cutoff=self._cutoff,
             slope=min(slope, _LEAST_SLOPE),
             anchor=float(self._power[low:high].mean() / max(1, self._count)),
             reach=float(np.median((edge - body)[loud])),
-            correlation=float(np.clip(correlation, 0, 1)),
+            correlation=self._image.correlation(),
         )
 
 
@@ -123,7 +137,7 @@ def replicate(
     if last <= first:
         return first, np.zeros((*spectrum.shape[:2], 0), np.complex64)
     envelope = _envelope(powers, profile, rate, first, last, level)
-    copied = _copy_up(spectrum, powers, profile.cutoff, rate, first, last)
+    copied = copy_up(spectrum, powers, profile.cutoff, rate, first, last)
     share = _NOISE_AT_CUTOFF + (1 - _NOISE_AT_CUTOFF) * (np.arange(first, last) - first) / (BINS - first)
     # The noise is laid 3 dB deeper than the copy, which is less dense.
     mixed = copied * np.sqrt(1 - share) + noise[:, :, first:last] * np.sqrt(share / (2 * noise_power()))
@@ -151,7 +165,7 @@ def _envelope(
     return np.where(above > -10, 10 ** ((above + floor) / 20), 0.0)
 
 
-def _copy_up(spectrum: Spectrum, powers: Power, cutoff: float, rate: int, first: int, last: int) -> Spectrum:
+def copy_up(spectrum: Spectrum, powers: Power, cutoff: float, rate: int, first: int, last: int) -> Spectrum:
     """The whitened band below the cutoff, repeated upwards over ``[first, last)``."""
     from scipy.ndimage import uniform_filter1d
 

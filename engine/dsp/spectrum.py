@@ -15,18 +15,20 @@ BINS = FFT // 2 + 1
 _NOISE_BLOCK = 1 << 15
 _COMPARED = 3000.0  # Hz in which the levels of a song and a model are compared
 _MOST_GAIN = 4.0
-# Square root of a periodic Hann window, for analysis and synthesis alike; their product overlaps to 2.
-_WINDOW = np.sqrt(np.hanning(FFT + 1)[:-1]).astype(np.float32)
-_OVERLAP_SUM = FFT / HOP / 2
+# Periodic Hann window: its side lobes fall fast, so that holes are seen as deep as they are.
+HANN = np.hanning(FFT + 1)[:-1].astype(np.float32)
+# Its square root, narrower in frequency; with either one, window times window overlaps to a constant.
+_WINDOW = np.sqrt(HANN).astype(np.float32)
 
 Spectrum = npt.NDArray[np.complex64]  # (time, channels, bins)
 Power = npt.NDArray[np.float32]
+Window = npt.NDArray[np.float32]
 
 #: Power per bin of the rounding noise of 16-bit audio (variance 1/12 LSB²): what lies below is not music.
 FLOOR = float((_WINDOW**2).sum() / 12 * (2 / 65536) ** 2)
 
 
-def stft(audio: Audio) -> Spectrum:
+def stft(audio: Audio, window: Window = _WINDOW) -> Spectrum:
     """Spectra of ``(frames, channels)``; frames must be a multiple of HOP.
 
     Time index ``t`` is centred on frame ``t * HOP``; beyond the ends is silence, so that only what lies FFT/2
@@ -36,14 +38,15 @@ def stft(audio: Audio) -> Spectrum:
 
     padded = np.pad(audio, ((FFT // 2, FFT // 2), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT, axis=0)[::HOP]
-    return np.asarray(fft.rfft(windows * _WINDOW, axis=-1), np.complex64)
+    return np.asarray(fft.rfft(windows * window, axis=-1), np.complex64)
 
 
-def istft(spectrum: Spectrum, frames: int) -> Audio:
+def istft(spectrum: Spectrum, frames: int, window: Window = _WINDOW) -> Audio:
     """The signal of ``frames`` whose :func:`stft` is nearest to ``spectrum`` (Griffin and Lim 1984)."""
     from scipy import fft
 
-    pieces = fft.irfft(spectrum, FFT, axis=-1).astype(np.float32) * (_WINDOW / _OVERLAP_SUM)
+    overlap_sum = float((window.astype(np.float64) ** 2).sum()) / HOP
+    pieces = fft.irfft(spectrum, FFT, axis=-1).astype(np.float32) * (window / overlap_sum)
     times, channels, _ = pieces.shape
     out = np.zeros((times + FFT // HOP - 1, HOP, channels), np.float32)
     for part in range(FFT // HOP):  # every window spans FFT/HOP hops
@@ -56,9 +59,9 @@ def power(spectrum: Spectrum) -> Power:
     return np.asarray(spectrum.real**2 + spectrum.imag**2, np.float32)
 
 
-def noise_power() -> float:
+def noise_power(window: Window = _WINDOW) -> float:
     """Power per bin of :func:`white_noise`."""
-    return float((_WINDOW**2).sum())
+    return float((window**2).sum())
 
 
 def white_noise(start: int, frames: int, channels: int, seed: int, correlation: float) -> Audio:

@@ -1,12 +1,16 @@
-"""The offline restorer: fills the holes below the cutoff and rebuilds the band above it, without any model.
+"""The offline restorer: fills the holes below the cutoff and rebuilds the band above it, on any machine.
 
-It only adds: what the MP3 kept passes untouched. Everything it makes depends on the song as a whole (its slope,
-its stereo image, how far its loudest moments reach) and on the moment, never on where a chunk begins.
+It only adds: what the MP3 kept passes untouched. Everything it makes depends on the song as a whole and on the
+moment, never on where a chunk begins. Two engines say how much is missing: ``learned``, a small network that comes
+with the program, and ``plain``, which continues the song's own slope.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,44 +19,64 @@ from engine.audio.readers import Audio
 from engine.dsp import replicate
 from engine.dsp.headroom import duck_addition
 from engine.dsp.holes import HoleFill, fill_gains
-from engine.dsp.spectrum import FFT, HOP, bin_of, istft, noise_power, power, stft, white_noise
-from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter, read_blocks
+from engine.dsp.spectrum import FFT, HANN, HOP, bin_of, istft, noise_power, power, stft, white_noise
+from engine.models.restorer import network, synthesis
+from engine.models.restorer.features import SongMeter
+from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, one_of, parameter, read_blocks
 
+ENGINES = ("learned", "plain")
 _SIZE = 2560 * HOP  # 30 s at 44.1 kHz
 _OVERLAP = 8 * HOP
-_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one window
+_CONTEXT = synthesis.CONTEXT
+_PLAIN_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one window
 _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
+_GENEROUS = 250_000  # bit/s from which on next to nothing is missing
+_AGE_OF_PLAIN = ("engine", "caution")  # parameters that the plain engine does not know
 
 
 @dataclass(frozen=True)
 class RestoreParams(Params):
+    engine: str = parameter("learned", "who says how much is missing: learned (a small network) or plain (rules)")
     fill_holes: bool = parameter(True, "fill the spectral holes below the cutoff with noise")
     hole_depth_db: float = parameter(
-        30.0, "how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
+        30.0, "plain: how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
     )
     hole_level_db: float = parameter(
-        17.0, "how far below their surroundings holes are filled up to", unit="dB", low=6.0, high=60.0
+        17.0, "plain: how far below their surroundings holes are filled up to", unit="dB", low=6.0, high=60.0
     )
     extend: bool = parameter(True, "rebuild the band above the cutoff")
     extend_level_db: float = parameter(
         -1.0,
-        "level of the new band against what the song's own slope promises",
+        "plain: level of the new band against what the song's own slope promises",
         unit="dB",
         low=-24.0,
         high=6.0,
     )
     top_hz: float = parameter(21500.0, "where the new band ends", unit="Hz", low=4000.0, high=24000.0)
+    caution: float = parameter(
+        0.0, "learned: share of its own doubt by which less is made than it believes was there", low=0.0, high=2.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("engine", self.engine, ENGINES)
 
 
 class Restore(ChunkedStage):
-    """Hole filling and band replication (see :mod:`engine.dsp.holes` and :mod:`engine.dsp.replicate`)."""
+    """Hole filling and band replication (see :mod:`engine.models.restorer`, :mod:`engine.dsp.replicate`)."""
 
     name = "restore"
     title = "Offline restorer"
-    cost = 0.04
+    cost = 0.05
     Parameters = RestoreParams
+
+    def fingerprint(self, params: RestoreParams) -> dict[str, Any]:
+        if params.engine == "learned":
+            return {"model": network.fingerprint()}
+        known = dataclasses.asdict(params)  # what was finished before there was another engine stays finished
+        return {"params": {name: value for name, value in known.items() if name not in _AGE_OF_PLAIN}}
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
         return ChunkGeometry(_SIZE, _OVERLAP, _CONTEXT)
@@ -68,7 +92,8 @@ class Restore(ChunkedStage):
         if params.extend and _extends(context):
             made.append(f"generated above {cutoff / 1000:.1f} kHz")
         if params.fill_holes:
-            made.append("holes below filled with noise")
+            generous = (context.analysis.mpeg.bitrate if context.analysis.mpeg else 0) >= _GENEROUS
+            made.append("next to nothing was missing" if generous else "holes below filled with noise")
         return ", ".join(made) or "nothing was made"
 
     def prepare(self, context: Context, params: RestoreParams) -> Processor | None:
@@ -78,8 +103,14 @@ class Restore(ChunkedStage):
             context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
             return None
         signal = context.input
-        profile = _profile(context, signal, min(cutoff, 0.98 * signal.rate / 2))
-        return _Restorer(profile, params, extend, signal.rate, context.seed)
+        cutoff = min(cutoff, 0.98 * signal.rate / 2)
+        if params.engine == "learned":
+            return _learned(context, signal, cutoff, params, extend)
+        meter = replicate.ProfileMeter(cutoff, signal.rate)
+        for whole in _stretches(context, signal):
+            spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
+            meter.process(spectrum, power(spectrum))
+        return _Restorer(meter.profile(), params, extend, signal.rate, context.seed)
 
 
 def _extends(context: Context) -> bool:
@@ -87,19 +118,45 @@ def _extends(context: Context) -> bool:
     return cutoff.hz is not None and cutoff.hz < _HIGHEST_CUTOFF and cutoff.confidence >= _BELIEVED
 
 
-def _profile(context: Context, signal: Signal, cutoff: float) -> replicate.BandProfile:
-    meter = replicate.ProfileMeter(cutoff, signal.rate)
+def _stretches(context: Context, signal: Signal) -> Iterator[Audio]:
+    """The song in blocks of whole hops, as far as they are long enough for a window."""
     for block in read_blocks(signal, _PROFILE_BLOCK):
         context.checkpoint()
         if len(block) >= FFT:
-            whole = block[: len(block) // HOP * HOP]
-            spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
-            meter.process(spectrum, power(spectrum))
-    return meter.profile()
+            yield block[: len(block) // HOP * HOP]
+
+
+def _learned(context: Context, signal: Signal, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+    meter, image = SongMeter(signal.rate), replicate.ImageMeter(cutoff, signal.rate)
+    for whole in _stretches(context, signal):
+        spectrum = stft(whole, HANN)[2:-2]
+        meter.process(power(spectrum))
+        image.process(spectrum)
+    mpeg = context.analysis.mpeg
+    restorer = synthesis.Restorer(
+        song=meter.facts(cutoff, mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
+        correlation=image.correlation(),
+        cutoff=cutoff,
+        rate=signal.rate,
+        holes=params.fill_holes,
+        extend=extend,
+        top=params.top_hz,
+        caution=params.caution,
+        seed=context.seed,
+    )
+
+    def process(window: Audio, start: int) -> Audio:
+        own = slice(_CONTEXT, len(window) - _CONTEXT)
+        song = window[own]
+        return song + duck_addition(song, restorer(window, start - _CONTEXT)[own])
+
+    return process
 
 
 @dataclass(frozen=True)
 class _Restorer:
+    """The plain engine."""
+
     profile: replicate.BandProfile
     params: RestoreParams
     extend: bool
@@ -108,11 +165,13 @@ class _Restorer:
 
     def __call__(self, window: Audio, start: int) -> Audio:
         """See :class:`engine.stages.base.Processor`."""
+        spare = _CONTEXT - _PLAIN_CONTEXT
+        window = window[spare : len(window) - spare]
         frames = len(window)
         padded = np.pad(window, ((0, -frames % HOP), (0, 0)))
         spectrum = stft(padded)
         powers = power(spectrum)
-        noise = stft(white_noise(start - _CONTEXT, len(padded), window.shape[1], self.seed, self.profile.correlation))
+        noise = stft(white_noise(start - _PLAIN_CONTEXT, len(padded), window.shape[1], self.seed, self.profile.correlation))
         made = np.zeros_like(spectrum)
         if self.params.fill_holes:
             top = bin_of(self.profile.cutoff - replicate.LEAD, self.rate)
@@ -130,6 +189,6 @@ class _Restorer:
                 self.params.extend_level_db,
             )
             made[:, :, first : first + band.shape[2]] += band
-        song = window[_CONTEXT : frames - _CONTEXT]
-        added = istft(made, len(padded))[_CONTEXT : frames - _CONTEXT]
+        song = window[_PLAIN_CONTEXT : frames - _PLAIN_CONTEXT]
+        added = istft(made, len(padded))[_PLAIN_CONTEXT : frames - _PLAIN_CONTEXT]
         return song + duck_addition(song, added)

@@ -1,0 +1,48 @@
+"""Filling a spectrum up to a level: what is lower is raised to it, what is higher passes untouched.
+
+One rule for the holes below the cutoff and for the empty band above it. What is added is noise and, above the
+cutoff, the whitened band below it: the more the original is believed to have been made of lines, the more of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.dsp.replicate import copy_up
+from engine.dsp.spectrum import HANN, Power, Spectrum, noise_power
+
+_NOISE_FLATNESS = -2.5  # dB, that of white noise
+_LINES = 8.0  # dB below it at which the band is all lines
+_LEAST_COPY, _MOST_COPY = 0.25, 0.75  # share of the copied band in the power of the new one
+
+
+def missing(powers: Power, level: Power) -> Power:
+    """Power to add per bin so that none lies below ``level`` dB; both ``(time, channels, bins)``."""
+    return np.maximum(np.exp(level * np.float32(np.log(10) / 10)) - powers, 0)
+
+
+def carrier(
+    spectrum: Spectrum,
+    powers: Power,
+    noise: Spectrum,
+    flatness: Power,
+    cutoff: float,
+    rate: int,
+    first: int,
+    last: int,
+) -> Spectrum:
+    """Spectra of mean power one per bin, for every bin below ``last``: noise, and from ``first`` on a copy too.
+
+    Args:
+        noise: spectra of white noise of variance one, for the same moments (Hann window).
+        flatness: dB, what the original is believed to have had, ``(time, channels, last - first)``.
+        cutoff: Hz below which the copied band ends.
+    """
+    out = noise[:, :, :last] * np.float32(1 / np.sqrt(noise_power(HANN)))
+    if last > first:
+        lines = np.clip((_NOISE_FLATNESS - flatness) / _LINES, 0, 1)
+        share = _LEAST_COPY + (_MOST_COPY - _LEAST_COPY) * lines
+        copied = copy_up(spectrum, powers, cutoff, rate, first, last)
+        out[:, :, first:] = out[:, :, first:] * np.sqrt(1 - share) + copied * np.sqrt(share)
+    return out
+

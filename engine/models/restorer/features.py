@@ -1,0 +1,114 @@
+"""What the learned restorer hears: per moment and band of a song, and of the song as a whole.
+
+The same code makes the features for training and at work, so that the network never meets anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.dsp.spectrum import HANN, Power
+from engine.models.restorer.bands import CENTRES, COUNT, BandGrid, band_grid, decibels
+
+Array = npt.NDArray[np.float32]
+
+#: Spectra on both sides that a moment's features depend on.
+REACH = 123
+#: dB of 16-bit rounding noise in a bin of a spectrum with a Hann window: what lies below is not music.
+FLOOR_DB = float(10 * np.log10((HANN**2).sum() / 12 * (2 / 65536) ** 2))
+
+_LOUDNESS_FROM = 200.0  # Hz; below, a kick drum alone would decide how loud the moment is
+_SMOOTH = 40.0  # spectra: standard deviation of the window over which the loudness of the moment is averaged
+_SMOOTH_REACH = 120
+_AROUND = 7  # spectra over which a bin's surroundings are averaged
+_DEPTHS = (15.0, 30.0)  # dB below its surroundings: a hole, a deep one
+_LEVEL_UNIT, _FLATNESS_UNIT = 20.0, 5.0  # dB that count as one
+_LOWEST, _HIGHEST = -5.0, 3.0  # in level units
+_PERCENTILES = (50.0, 80.0, 97.0)
+_HISTOGRAM_FROM, _HISTOGRAM_STEPS = -100, 160  # dB, of one dB each
+
+PER_BAND = 2 + len(_DEPTHS)
+MOMENT_SIZE = PER_BAND * COUNT + 1
+SONG_SIZE = (len(_PERCENTILES) + 2) * COUNT + 3
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Features of each moment: ``values`` ``(time, channels, MOMENT_SIZE)``.
+
+    ``loudness`` in dB, ``(time, channels, 1)``, is what levels in ``values`` are told against.
+    """
+
+    values: Array
+    loudness: Array
+
+
+def moments(powers: Power, cutoff: float, rate: int) -> Moments:
+    """The features of spectra made with a Hann window, ``(time, channels, bins)``; cutoff and rate in Hz."""
+    from scipy.ndimage import convolve1d, uniform_filter1d
+
+    grid = band_grid(rate)
+    mean = grid.mean(powers)
+    level = decibels(mean)
+    logs = decibels(powers[..., : grid.top])
+    flatness = grid.mean(logs) - level
+    around = decibels(np.maximum(uniform_filter1d(mean, _AROUND, axis=0, mode="constant"), 0))
+    depth = grid.repeat(around) - logs
+    shares = [grid.mean((depth > limit).astype(np.float32)) for limit in _DEPTHS]
+    heard = slice(int(np.searchsorted(CENTRES, _LOUDNESS_FROM)), max(4, int(np.searchsorted(CENTRES, cutoff))))
+    window = np.exp(-0.5 * (np.arange(-_SMOOTH_REACH, _SMOOTH_REACH + 1) / _SMOOTH) ** 2)
+    power = convolve1d(mean[..., heard].mean(axis=-1), window / window.sum(), axis=0, mode="constant")
+    loudness = np.maximum(decibels(np.maximum(power, 0)), np.float32(FLOOR_DB))[..., None]
+    values = np.concatenate(
+        [
+            np.clip((level - loudness) / _LEVEL_UNIT, _LOWEST, _HIGHEST),
+            np.clip(flatness / _FLATNESS_UNIT, -4, 0),
+            *shares,
+            loudness / _LEVEL_UNIT,
+        ],
+        axis=-1,
+    )
+    return Moments(np.asarray(values, np.float32), np.asarray(loudness, np.float32))
+
+
+class SongMeter:
+    """Collects what the song as a whole says, in constant memory."""
+
+    def __init__(self, rate: int) -> None:
+        self._grid: BandGrid = band_grid(rate)
+        self._counts = np.zeros((COUNT, _HISTOGRAM_STEPS), np.int64)
+        self._flatness = np.zeros(COUNT)
+        self._heard = np.zeros(COUNT)
+
+    def process(self, powers: Power) -> None:
+        """Take the next spectra, ``(time, channels, bins)``, made with a Hann window."""
+        flat = powers.reshape(-1, powers.shape[-1])
+        level = decibels(self._grid.mean(flat))
+        at = np.clip(level.astype(np.intp) - _HISTOGRAM_FROM, 0, _HISTOGRAM_STEPS - 1)
+        at += np.arange(COUNT) * _HISTOGRAM_STEPS
+        self._counts += np.bincount(at.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+        flatness = self._grid.mean(decibels(flat[..., : self._grid.top])) - level
+        heard = level > FLOOR_DB
+        self._flatness += (flatness * heard).sum(axis=0)
+        self._heard += heard.sum(axis=0)
+
+    def facts(self, cutoff: float, bitrate: float | None) -> Array:
+        """``(SONG_SIZE,)`` for the network: ``cutoff`` in Hz, ``bitrate`` in kbit/s, None where it is not known."""
+        shares = np.cumsum(self._counts, axis=1) / max(1, int(self._counts[0].sum()))
+        levels = [_HISTOGRAM_FROM + (shares < p / 100).sum(axis=1) for p in _PERCENTILES]
+        heard = slice(int(np.searchsorted(CENTRES, _LOUDNESS_FROM)), max(4, int(np.searchsorted(CENTRES, cutoff))))
+        usual = max(10 * np.log10(np.mean(10 ** (levels[1][heard] / 10))), FLOOR_DB)
+        known = bitrate is not None and bitrate > 0
+        parts = [np.clip((level - usual) / _LEVEL_UNIT, _LOWEST, _HIGHEST) for level in levels]
+        parts.append(np.clip(self._flatness / np.maximum(1, self._heard) / _FLATNESS_UNIT, -4, 0))
+        parts.append(below(cutoff))
+        parts.append(np.array([cutoff / 22000, np.log2(bitrate / 64) if known and bitrate else 0.0, float(known)]))
+        return np.concatenate(parts).astype(np.float32)
+
+
+def below(cutoff: float) -> Array:
+    """1 for bands below ``cutoff`` in Hz, 0 for those above, ``(COUNT,)``."""
+    return (cutoff > CENTRES).astype(np.float32)

@@ -1,0 +1,64 @@
+"""From what the network believes to samples: one window of a song in, what is to be added to it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.audio.readers import Audio
+from engine.dsp.fill import carrier, missing
+from engine.dsp.replicate import LEAD
+from engine.dsp.spectrum import FFT, HANN, HOP, bin_of, istft, power, stft, white_noise
+from engine.models.restorer import features, network
+from engine.models.restorer.bands import band_grid
+
+#: Frames on both sides that a sample depends on.
+CONTEXT = (features.REACH + network.REACH + FFT // HOP) * HOP
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """Makes what is missing, for windows of one song.
+
+    ``song`` is what :meth:`engine.models.restorer.features.SongMeter.facts` says of it, ``correlation`` that
+    between its channels (0 to 1), ``cutoff``, ``top`` and ``rate`` in Hz. Bins are filled below the cutoff where
+    ``holes``, above it where ``extend``; ``caution`` is the share of the network's doubt that is taken off the level.
+    """
+
+    song: features.Array
+    correlation: float
+    cutoff: float
+    rate: int
+    holes: bool
+    extend: bool
+    top: float
+    caution: float
+    seed: int
+
+    def __call__(self, window: Audio, start: int) -> Audio:
+        """What to add to ``window``, ``(frames, channels)`` from frame ``start`` of the song on (may be negative).
+
+        Only what lies :data:`CONTEXT` frames from its ends is what the song asks for.
+        """
+        padded = np.pad(window, ((0, -len(window) % HOP), (0, 0)))
+        spectrum = stft(padded, HANN)
+        powers = power(spectrum)
+        answer = network.load()(features.moments(powers, self.cutoff, self.rate), self.song, self.cutoff)
+        spread = band_grid(self.rate).spread
+        first, last = self._range()
+        edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))
+        level = (answer.level - np.float32(self.caution) * answer.doubt) @ spread[:, :last]
+        flatness = answer.flatness @ spread[:, edge:last]
+        noise = stft(white_noise(start, len(padded), window.shape[1], self.seed, self.correlation), HANN)
+        made = np.zeros_like(spectrum)
+        made[:, :, :last] = carrier(spectrum, powers, noise, flatness, self.cutoff, self.rate, edge, last)
+        made[:, :, :last] *= np.sqrt(missing(powers[:, :, :last], level))
+        made[:, :, :first] = 0
+        return istft(made, len(window), HANN)
+
+    def _range(self) -> tuple[int, int]:
+        """First bin and end of what may be filled."""
+        cutoff = bin_of(self.cutoff - LEAD, self.rate)
+        first = 0 if self.holes else cutoff
+        return first, max(first, bin_of(self.top, self.rate) if self.extend else cutoff)

@@ -1,0 +1,163 @@
+"""Pairs of an original and what LAME left of it, as the network sees them.
+
+A pair is a folder of arrays: ``bins`` uint8 ``(time, channels, 2, BINS)``, powers of the decoded and of the
+original in steps of half a dB; ``moments``, ``loudness`` and ``song`` as :mod:`engine.models.restorer.features`
+makes them; ``error`` ``(time, channels)``, power of what the encoder changed; ``pair.json`` with what else is known.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from engine.analysis.cutoff import LongTermSpectrum, find_cutoff, steepest_drop
+from engine.audio.mpeg import read_facts
+from engine.audio.resample import output_rate, resample
+from engine.dsp.spectrum import FFT, HANN, HOP, power, stft
+from engine.models.restorer import features
+from training.augment import augment
+from training.render import RATE, Audio, Dice, material
+from training.sources import Track
+
+SECONDS = 8.0
+BIN_STEP, BIN_ZERO = 0.5, -76.0  # dB
+_RENDERED = 75.0  # seconds of a track that are rendered at most
+_MARGIN = 600.0  # Hz by which lossy originals are believed less than they reach
+_UNKNOWN = 0.2  # share of pairs that are heard as a decoded file of which nothing is known
+#: LAME's options, as often as they are worth it: the bitrates that people have come first.
+SETTINGS = (
+    *(("-b", rate) for rate in ("64", "64", "96", "96", "112", "128", "128", "128", "160", "192", "192")),
+    *(("-b", rate) for rate in ("24", "32", "40", "48", "48", "56", "80", "224", "256", "320")),
+    *(("-V", level) for level in ("0", "2", "2", "4", "5", "5", "5", "7", "9")),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is told beside the arrays. ``believed`` is the Hz up to which the original can be trusted."""
+
+    name: str
+    package: str
+    setting: str
+    rate: int
+    cutoff: float
+    bitrate: float | None
+    believed: float
+    held_out: bool
+
+
+def encode(audio: Audio, options: tuple[str, ...], folder: Path) -> Path:
+    """An MP3 by the command-line LAME."""
+    source, made = folder / "original.wav", folder / "coded.mp3"
+    soundfile.write(source, audio, RATE, subtype="PCM_16")
+    subprocess.run(["lame", "--quiet", *options, source, made], check=True)
+    return made
+
+
+def excerpts(track: Track, soundfont: Path, loops: list[Path], count: int, dice: Dice) -> list[Audio]:
+    """``count`` pieces of :data:`SECONDS` of a track, augmented; fewer where there is too little sound in it."""
+    audio = material(track, soundfont, loops, _RENDERED if track.kind in ("midi", "module") else 20.0, dice)
+    frames = int(SECONDS * RATE)
+    found = []
+    for _ in range(count):
+        start = int(dice.integers(0, max(1, len(audio) - frames)))
+        piece = audio[start : start + frames]
+        if len(piece) > frames // 2 and float(np.sqrt((piece**2).mean())) > 1e-3:
+            found.append(augment(piece, dice))
+    return found
+
+
+def believed_up_to(audio: Audio, lossless: bool) -> float:
+    """Hz up to which a piece is an original."""
+    if lossless:
+        return RATE / 2
+    spectrum = LongTermSpectrum(RATE)
+    spectrum.process(audio)
+    frequency, _ = steepest_drop(*spectrum.decibels())
+    return min(frequency, 20000.0) - _MARGIN
+
+
+def make_pair(audio: Audio, made: Path, known: bool) -> tuple[Pair, dict[str, npt.NDArray[np.generic]]] | None:
+    """The pair of an original and its MP3 at ``made``; None where nothing was cut off. Not ``known``: no header."""
+    decoded, own = soundfile.read(made, dtype="float32", always_2d=True)
+    facts = read_facts(made)
+    spectrum = LongTermSpectrum(own if known else output_rate(own))
+    rate = output_rate(own)
+    heard = resample(decoded, own, rate)
+    spectrum.process(decoded if known else heard)
+    tag = facts.lame.lowpass if known and facts.lame is not None else 0
+    cutoff = find_cutoff(spectrum, tag)[0].hz
+    if cutoff is None:
+        return None
+    quantised = (np.round(audio * 32767) / 32767).astype(np.float32)
+    original = resample(quantised, RATE, rate)
+    frames = min(len(heard), len(original)) // HOP * HOP
+    heard, original = heard[:frames], original[:frames]
+    first, second = stft(heard, HANN), stft(original, HANN)
+    powers, wanted = power(first), power(second)
+    scale = float((first.conj() * second).real.sum() / max(1e-9, float(powers.sum(dtype=np.float64))))
+    bitrate = facts.bitrate / 1000 if facts.bitrate > 1000 else float(facts.bitrate)
+    meter = features.SongMeter(rate)
+    meter.process(powers[2:-2])
+    moments = features.moments(powers, cutoff, rate)
+    bins = np.stack([_stored(powers), _stored(wanted)], axis=2)
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "bins": bins,
+        "moments": moments.values.astype(np.float16),
+        "loudness": moments.loudness[..., 0].astype(np.float16),
+        "song": meter.facts(cutoff, bitrate if known else None),
+        "error": power(first * np.float32(scale) - second).sum(axis=-1).astype(np.float32),
+    }
+    return Pair("", "", "", rate, cutoff, bitrate if known else None, 0.0, False), arrays
+
+
+def _stored(powers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    level = 10 * np.log10(powers + np.float32(1e-10))
+    return np.clip(np.round((level - BIN_ZERO) / BIN_STEP), 0, 255).astype(np.uint8)
+
+
+def write_pairs(
+    track: Track, soundfonts: list[Path], loops: list[Path], folder: Path, pieces: int, codings: int, seed: int
+) -> int:
+    """Make the pairs of one track below ``folder``; how many there are. The same seed makes the same pairs."""
+    dice = np.random.default_rng([seed, int.from_bytes(f"{track.package}/{track.name}".encode()) % (1 << 62)])
+    soundfont = soundfonts[int(dice.integers(len(soundfonts)))]
+    label = f"{track.package}-{track.name.replace('/', '_')}"[-120:]
+    count = 0
+    work = folder / f"{label}.work"
+    work.mkdir(parents=True, exist_ok=True)
+    for number, audio in enumerate(excerpts(track, soundfont, loops, pieces, dice)):
+        believed = believed_up_to(audio, track.lossless)
+        for index in dice.permutation(len(SETTINGS))[:codings]:
+            mode = ("-m", str(dice.choice(["j", "j", "s"])))
+            options = (*SETTINGS[int(index)], *mode)
+            made = make_pair(audio, encode(audio, options, work), bool(dice.random() > _UNKNOWN))
+            if made is None:
+                continue
+            pair, arrays = made
+            place = folder / f"{label}-{number}-{''.join(SETTINGS[int(index)])}"
+            place.mkdir(exist_ok=True)
+            for name, array in arrays.items():
+                np.save(place / f"{name}.npy", array)
+            told = asdict(pair) | {
+                "name": track.name,
+                "package": track.package,
+                "setting": " ".join(options),
+                "believed": believed,
+                "held_out": track.held_out,
+            }
+            (place / "pair.json").write_text(json.dumps(told))
+            count += 1
+    for path in work.iterdir():
+        path.unlink()
+    work.rmdir()
+    return count
+
+
+assert FFT == 2048  # what the stored bins mean
