@@ -19,7 +19,7 @@ def main() -> None:
     """Print the comparison for both published widths."""
     import torch
 
-    from engine.models.apollo_network import load
+    from engine.models.apollo.network import load
 
     public = types.ModuleType("public_apollo")
     public.__path__ = [str(Path(sys.argv[1]) / "look2hear" / "models")]

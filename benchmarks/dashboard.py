@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from engine.events import Progress, TaskStarted
-from engine.priority import work_in_background
+from engine.machine.priority import work_in_background
+from engine.run.events import Progress, TaskStarted
 from tui.app import RestoreApp
 from tui.widgets.song_table import SongTable
 

@@ -20,12 +20,12 @@ import numpy as np
 import soundfile
 
 from engine.audio.readers import Audio
-from engine.demo import RATE as DEMO_RATE
-from engine.demo import compose
-from engine.player.material import of_files
+from engine.commands.demo import RATE as DEMO_RATE
+from engine.commands.demo import compose
+from engine.player.listening_sets import of_files
 from engine.player.player import Player
-from engine.player.tracks import Contender, Part
-from engine.session import Session
+from engine.player.tracks import Candidate, Part
+from engine.run.session import Session
 from tests.player.soundcard import SoundCard, until, why_no_sound_card
 from tui.app import Listening, RestoreApp
 from tui.screens.listen import ListenScreen
@@ -77,7 +77,7 @@ def measure(folder: Path, card: SoundCard, minutes: float, switches: int) -> Non
     """Play for ``minutes`` with ``switches`` toggles at random moments."""
     tracks = make_tracks(folder, round((minutes * 60 + 10) * RATE))
     player = Player()
-    player.open([Contender(str(n), str(n), (Part(str(n), folder / f"{n}.wav"),)) for n in range(3)])
+    player.open([Candidate(str(n), str(n), (Part(str(n), folder / f"{n}.wav"),)) for n in range(3)])
     player.set_match(False)
     player.select("0")
     until(lambda: not player.loading and bool(player.device_name), 300)
@@ -102,7 +102,7 @@ def measure(folder: Path, card: SoundCard, minutes: float, switches: int) -> Non
         print(f"the first at {(np.argmax(wrong) + FADE) / RATE:.2f} s")
     print(f"key to switch, device's own latency left out: median {np.median(waits) * 1000:.1f} ms, ", end="")
     print(f"99 % {np.quantile(waits, 0.99) * 1000:.1f} ms, most {max(waits) * 1000:.1f} ms")
-    print(f"device: {player.device_latency * 1000:.0f} ms asked, {player._status[5] * 1000:.0f} ms at the end")
+    print(f"device: {player.device_latency * 1000:.0f} ms asked, {player._output.status[5] * 1000:.0f} ms at the end")
     player.close()
 
 
@@ -129,7 +129,7 @@ async def measure_keys(folder: Path, keys: int) -> list[float]:
         dice = np.random.default_rng(2)
         for _ in range(keys):
             seen = threading.Event()
-            before = player._status[6]
+            before = player._output.status[6]
             pressed = time.monotonic()
             threading.Thread(target=_watch, args=(player, before, seen, waits, pressed), daemon=True).start()
             app.simulate_key("1" if player.current == str(files[1]) else "2")
@@ -142,7 +142,7 @@ async def measure_keys(folder: Path, keys: int) -> list[float]:
 
 
 def _watch(player: Player, before: float, seen: threading.Event, waits: list[float], pressed: float) -> None:
-    while player._status[6] == before:
+    while player._output.status[6] == before:
         time.sleep(0.001)
     waits.append(time.monotonic() - pressed)
     seen.set()
@@ -169,12 +169,12 @@ def toggle(player: Player, minutes: float, switches: int) -> tuple[list[tuple[in
     for moment in np.sort(dice.uniform(1, minutes * 60, switches)):
         time.sleep(max(0.0, began + moment - time.monotonic()))
         key = (made[-1][1] + 1 + int(dice.integers(2))) % 3
-        before = player._status[6]
+        before = player._output.status[6]
         pressed = time.monotonic()
         player.select(str(key))
-        until(lambda before=before: player._status[6] != before)  # type: ignore[misc]
+        until(lambda before=before: player._output.status[6] != before)  # type: ignore[misc]
         waits.append(time.monotonic() - pressed)
-        made.append((int(player._status[6]), key))
+        made.append((int(player._output.status[6]), key))
         time.sleep(0.02)
     time.sleep(0.5)
     return made, waits

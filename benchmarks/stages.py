@@ -21,7 +21,7 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from engine.demo import RATE, compose
+from engine.commands.demo import RATE, compose
 
 _VARIANTS = {
     "decode": ("01_baseline", 'chain = ["decode"]'),
@@ -33,8 +33,8 @@ _VARIANTS = {
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
-from engine.events import TaskDone
-from engine.session import Session
+from engine.run.events import TaskDone
+from engine.run.session import Session
 session = Session([Path(sys.argv[1])], Path(sys.argv[2]), sys.argv[3], [sys.argv[4]])
 times = {}
 session.subscribe(lambda e: times.update({e.stage: e.seconds}) if isinstance(e, TaskDone) else None)

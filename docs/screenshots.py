@@ -27,7 +27,7 @@ def make_library(folder: Path) -> Path:
     import soundfile
     import soxr
 
-    from engine.demo import RATE, compose
+    from engine.commands.demo import RATE, compose
 
     piece = compose(24.0)
     for number, name in enumerate(NAMES):
@@ -114,7 +114,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
         while not isinstance(app.screen, ListenScreen) or app.screen.player is None or app.screen.player.loading:
             await pilot.pause(0.2)
         player = app.screen.player
-        player.device_name, player.problem = "Speakers", ""
+        player._output.device_name, player._output.problem = "Speakers", ""
         await pilot.press("right", "i", "right", "right", "o", "left", "4", "f")
         app.clear_notifications()
         await pilot.pause(2.0)
@@ -134,7 +134,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
             save("difference")
         await pilot.press("b", "enter")
         await pilot.pause(0.5)
-        player.device_name, player.problem = "Speakers", ""
+        player._output.device_name, player._output.problem = "Speakers", ""
         await pilot.press("enter", "x", "right")
         await pilot.pause(0.5)
         if theme == "ember":
@@ -142,7 +142,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
         blind: Any = app.screen
         while blind.phase != "outcome":
             trial = blind.test.current
-            heard = trial.contender("X") == trial.contender("A") or blind.test.place in (3, 9)
+            heard = trial.candidate("X") == trial.candidate("A") or blind.test.place in (3, 9)
             await pilot.press("left" if heard else "right", "enter")
         await pilot.pause(0.3)
         if theme == "paper":

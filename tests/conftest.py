@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.demo import RATE, compose, write_demo
-from engine.events import Event
-from engine.session import Session
+from engine.commands.demo import RATE, compose, write_demo
+from engine.run.events import Event
+from engine.run.session import Session
 from tests.player.soundcard import SoundCard, why_no_sound_card
 
 MUSIC = Path(__file__).resolve().parents[2] / "shared" / "music"

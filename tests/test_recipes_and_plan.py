@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine import recipes
 from engine.errors import UsageError
-from engine.plan import build
+from engine.planning import recipes
+from engine.planning.plan import build
 
 GOOD = """
 format = 1

@@ -12,9 +12,9 @@ import soundfile
 
 from engine import stages
 from engine.errors import UsageError
-from engine.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
-from engine.plan import State
-from engine.session import Session
+from engine.planning.plan import State
+from engine.run.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
+from engine.run.session import Session
 from tests.conftest import execute
 
 VARIANTS = ("01", "11", "07")
@@ -278,7 +278,7 @@ def test_a_broken_marker_or_record_is_just_redone(songs):
 
 def test_a_run_that_ends_just_before_it_is_followed_is_no_error(songs):
     """The dashboard hands a run over that may end in that very moment."""
-    from engine import headless
+    from engine.commands import headless
 
     session = session_of(songs, ("01",))
     session.start().join()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import clean_arguments
+from engine.commands.cli import clean_arguments
 from engine.text import duration, printable, size, strip_ansi
 from tests.conftest import mp3restore
 
@@ -113,7 +113,7 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path, demo_mp3):
 
 
 def test_nothing_heavy_is_imported_for_help():
-    code = "import sys; sys.argv=['mp3restore','--version']\ntry:\n import engine.cli; engine.cli.main()\nexcept SystemExit: pass\nprint([m for m in ('torch','scipy','numpy','av','soundfile','textual') if m in sys.modules])"
+    code = "import sys; sys.argv=['mp3restore','--version']\ntry:\n import engine.commands.cli; engine.commands.cli.main()\nexcept SystemExit: pass\nprint([m for m in ('torch','scipy','numpy','av','soundfile','textual') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 

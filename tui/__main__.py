@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import cli
+from engine.commands import cli
 
 if TYPE_CHECKING:
-    from engine.player.tracks import Material
+    from engine.player.tracks import ListeningSet
 
 
 def main() -> None:
@@ -18,16 +18,16 @@ def main() -> None:
 
 def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> int:
     """Textual is loaded only when the dashboard is really wanted."""
-    from tui.app import run_dashboard
+    from tui.launch import run_dashboard
 
     return run_dashboard(paths, out, recipe, jobs, device)
 
 
-def _listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:
+def _listening(sets: list[ListeningSet], blind: tuple[str, ...] | None, trials: int | None) -> int:
     """The same for the listen screen."""
-    from tui.app import run_listening
+    from tui.launch import run_listening
 
-    return run_listening(materials, blind, trials)
+    return run_listening(sets, blind, trials)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import gc
 import os
 import signal
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,31 +18,39 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from engine import recipes
+from engine.commands.export import export, favourites
 from engine.errors import RestoreError
-from engine.export import export, favourites
-from engine.monitor import Machine, Poller, Sample
-from engine.player.material import of_song
-from engine.player.tracks import Material
-from engine.scan import default_output
-from engine.session import Session
-from engine.store import Song
+from engine.library.scan import default_output
+from engine.machine.monitor import Machine, Poller, Sample
+from engine.planning import recipes
+from engine.player.listening_sets import of_song
+from engine.player.tracks import ListeningSet
+from engine.run.session import Session
 from engine.text import printable
-from tui import pixels
-from tui.model import Library, SongView
-from tui.screens.blind import BlindScreen
+from tui.commands import help_groups, palette
+from tui.crash import write_crash
+from tui.model import DashboardModel
 from tui.screens.dialogs import Choice, OpenDialog, TextDialog
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
 from tui.screens.pages import DoctorPage, HelpPage, ModelsPage, Page
 from tui.screens.recipe import RecipeScreen
-from tui.settings import Settings, load_settings, log_folder
+from tui.settings import Settings, load_settings
 from tui.theming import load_themes
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
 
 _FRAMES_PER_SECOND = 15
 _LOAD_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What the program was started to listen to; ``blind`` are the candidates of a test to begin with."""
+
+    sets: list[ListeningSet]
+    blind: tuple[str, ...] | None = None
+    trials: int | None = None
 
 
 class RestoreApp(App[None]):
@@ -75,9 +82,9 @@ class RestoreApp(App[None]):
         self._patient: set[str] = set()  # variants that may take however long
         self._listening = listening
         self.settings: Settings = load_settings()
-        self.library: Library | None = None
+        self.library: DashboardModel | None = None
         self.session: Session | None = None
-        self._paths, self._out, self._jobs = paths, out, jobs
+        self._paths, self._out, self.jobs = paths, out, jobs
         self._recipe = recipe or self.settings.recipe
         self._poller: Poller | None = None
         self._problems: list[str] = []
@@ -96,7 +103,7 @@ class RestoreApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """Home."""
-        return LibraryScreen()
+        return LibraryScreen(self)
 
     def on_mount(self) -> None:
         """Open what was given, watch the machine, and keep time."""
@@ -174,6 +181,10 @@ class RestoreApp(App[None]):
         self._paths = paths
         self._open(paths)
 
+    def reopen(self) -> None:
+        """Open again what is open."""
+        self.open_paths(self._paths)
+
     def be_patient(self, variant: str) -> None:
         """Have a variant made that was left out for the time it takes."""
         if self.session is not None and self.session.running:
@@ -191,7 +202,7 @@ class RestoreApp(App[None]):
             text = str(error)
             self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))
             return
-        library = Library(session)
+        library = DashboardModel(session)
         self.call_from_thread(self._opened, session, library)
         for start in range(0, len(session.songs), _LOAD_AT_ONCE):
             if self.library is not library:
@@ -199,7 +210,7 @@ class RestoreApp(App[None]):
             plans = [session.song_plan(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
             self.call_from_thread(self._loaded, library, plans)
 
-    def _opened(self, session: Session, library: Library) -> None:
+    def _opened(self, session: Session, library: DashboardModel) -> None:
         self.session, self.library = session, library
         for path in self._paths:
             self.settings.opened(str(Path(path).absolute()))
@@ -207,7 +218,7 @@ class RestoreApp(App[None]):
         self.settings.save()
         self.home.show_library(library)
 
-    def _loaded(self, library: Library, plans: list[Any]) -> None:
+    def _loaded(self, library: DashboardModel, plans: list[Any]) -> None:
         if self.library is not library:
             return
         for plan in plans:
@@ -230,7 +241,7 @@ class RestoreApp(App[None]):
 
     @work(thread=True, exclusive=True, group="demo")
     def _make_demo(self) -> None:
-        from engine.demo import write_demo
+        from engine.commands.demo import write_demo
 
         folder = Path.home() / "mp3restore demo"
         try:
@@ -241,87 +252,12 @@ class RestoreApp(App[None]):
             return
         self.call_from_thread(self.open_path, str(folder))
 
-    # --- running -----------------------------------------------------------------------------------------
-
-    def _begin(self, views: Iterable[SongView], *, force: bool = False) -> None:
-        if self.library is None or self.session is None:
-            self.notify("Open a folder first (o).")
-            return
-        if self.session.running:
-            self.notify("A run is under way already.")
-            return
-        views = list(views)
-        if not views:
-            self.notify("There is nothing to do.")
-            return
-        songs: list[Song] = self.library.queue(views, force=force)
-        try:
-            self.session.start(jobs=self._jobs, force=force, songs=songs)
-        except RestoreError as error:
-            self.notify(str(error), severity="error", timeout=10, markup=False)
-            self.open_paths(self._paths)
-            return
-        self.home.query_one(SongTable).refresh()
-        self.home.show_state()
-
-    def action_start(self) -> None:
-        """Start with the marked songs, or with all."""
-        if self.session is not None and self.session.running and self.session.control.paused:
-            self.action_pause()
-            return
-        table = self.home.query_one(SongTable)
-        self._begin(table.marked or (self.library.songs if self.library is not None else []))
-
-    def action_pause(self) -> None:
-        """Pause at the next chunk boundary, or go on."""
-        if self.session is None or not self.session.running:
-            return
-        if self.session.control.paused:
-            self.session.resume()
-        else:
-            self.session.pause()
-            self.notify("Pausing when the chunk in work is finished.", timeout=3)
-        self.home.show_state()
-
-    def action_stop(self) -> None:
-        """Stop after the chunk in work."""
-        if self.session is not None and self.session.running:
-            self.session.stop()
-            self.notify("Stopping when the chunk in work is finished.", timeout=3)
-            self.home.show_state()
-
-    def action_skip_song(self) -> None:
-        """Leave the rest of the selected song out."""
-        current = self.home.query_one(SongTable).current
-        if self.session is not None and self.session.running and current is not None:
-            self.session.control.skip_song(current.song.id)
-            self.notify(f"{current.name} is left out at the next chunk", timeout=3, markup=False)
-
-    def action_retry(self) -> None:
-        """Start with the songs that failed."""
-        self._begin([v for v in self.library.songs if v.failed] if self.library is not None else [])
-
-    def action_force(self) -> None:
-        """Make the selected or marked songs anew, after asking."""
-        table = self.home.query_one(SongTable)
-        views = table.marked or ([table.current] if table.current is not None else [])
-        if not views or self.session is None:
-            return
-        whom = views[0].name if len(views) == 1 else f"{len(views)} songs"
-
-        def answered(answer: str | None) -> None:
-            if answer == "yes":
-                self._begin(views, force=True)
-
-        question = f"Make all variants of {whom} anew? What is there is replaced when the new one is finished."
-        self.push_screen(Choice(question, {"yes": "Make anew", "no": "Leave as it is"}), answered)
-
     # --- listening ---------------------------------------------------------------------------------------
 
     def _listen_only(self, listening: Listening) -> None:
         """The program was started to listen: leaving the screen leaves the program."""
-        songs = [lambda material=material: material for material in listening.materials]
-        screen = ListenScreen(songs, blind=listening.blind, trials=listening.trials)
+        songs = [lambda listening_set=listening_set: listening_set for listening_set in listening.sets]
+        screen = ListenScreen(songs, 0, self.settings, blind=listening.blind, trials=listening.trials)
         self.push_screen(screen, lambda _: self.exit())
 
     def action_listen(self) -> None:
@@ -334,7 +270,8 @@ class RestoreApp(App[None]):
         store, tasks = session.store, session.tasks
         rows = list(table.rows)
         songs = [lambda song=view.song: of_song(store, song, tasks) for view in rows]
-        self.push_screen(ListenScreen(songs, rows.index(table.current)), lambda _: self._heard())
+        screen = ListenScreen(songs, rows.index(table.current), self.settings, working=lambda: session.running)
+        self.push_screen(screen, lambda _: self._heard())
 
     def _heard(self) -> None:
         """Favourites may have changed."""
@@ -414,25 +351,14 @@ class RestoreApp(App[None]):
         """The keys."""
         if isinstance(self.screen, Page):
             return
-        groups = [
-            ("Everywhere", _keys(RestoreApp.BINDINGS)), ("Library", _keys(LibraryScreen.BINDINGS)),
-            ("Song table", _keys(SongTable.BINDINGS)), ("Stage checklist", _keys(StageChecklist.BINDINGS)),
-            ("Recipe", _keys(RecipeScreen.BINDINGS)), ("Listen", _keys(ListenScreen.BINDINGS)),
-            ("Blind test", _keys(BlindScreen.BINDINGS)),
-        ]  # fmt: skip
-        self.push_screen(HelpPage(groups))
+        self.push_screen(HelpPage(help_groups(self.BINDINGS)))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """All actions in the command palette, from their bindings."""
-        for bindings in (LibraryScreen.BINDINGS, RestoreApp.BINDINGS):
-            for binding in bindings:
-                if isinstance(binding, Binding) and binding.action != "suspend_process" and not binding.priority:
-                    action = binding.action.removeprefix("app.")
-                    owner = self if hasattr(self, f"action_{action}") else self.home
-                    yield SystemCommand(binding.description, f"key {binding.key.split(',')[0]}", _caller(owner, action))
+        yield from palette(self, self.home)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         for name in recipes.available():
-            yield SystemCommand(f"Recipe: {name}", "Use this recipe", lambda name=name: self._use_recipe(name))
+            yield SystemCommand(f"Recipe: {name}", "Use this recipe", partial(self._use_recipe, name))
 
     def action_quit_app(self) -> None:
         """Leave; while work is under way, ask what becomes of it."""
@@ -458,117 +384,9 @@ class RestoreApp(App[None]):
 
     def _handle_exception(self, error: Exception) -> None:
         """Keep the report of a crash in a file before the terminal is given back."""
-        self.crash_report = _write_crash(error)
+        self.crash_report = write_crash(error)
         super()._handle_exception(error)
-
-    def tell_crash(self) -> None:
-        """After the screen was given back: say where the report of a crash is."""
-        if self.crash_report is not None and not self.hung_up:
-            print(f"The dashboard crashed; the report is in {printable(str(self.crash_report))}", file=sys.stderr)
 
     crash_report: Path | None = None
     hung_up = False
     leaving = False
-
-
-def _keys(bindings: list[Any]) -> list[tuple[str, str]]:
-    names = {
-        "slash": "/", "question_mark": "?", "asterisk": "*", "left_square_bracket": "[", "full_stop": ".",
-        "right_square_bracket": "]", "left_curly_bracket": "{", "right_curly_bracket": "}", "minus": "-", "plus": "+",
-        "equals_sign": "=", "comma": ",", "left": "←", "right": "→", "shift+left": "⇧←", "shift+right": "⇧→",
-    }  # fmt: skip
-    shown = []
-    for binding in bindings:
-        if not binding.description:
-            continue
-        keys = [names.get(k, k) for k in (binding.key_display or binding.key).split(",")]
-        shown.append((", ".join(keys), binding.description))
-    return shown
-
-
-def _caller(owner: Any, action: str) -> Callable[[], Any]:
-    call: Callable[[], Any] = getattr(owner, f"action_{action}")
-    return call
-
-
-def _write_crash(error: Exception) -> Path | None:
-    path = log_folder() / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
-    except OSError:
-        return None
-    return path
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Send what C libraries print to the program's log file; the screen belongs to the dashboard."""
-    try:
-        log_folder().mkdir(parents=True, exist_ok=True)
-        log = os.open(log_folder() / "stderr.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    except OSError:
-        yield
-        return
-    screen = os.dup(2)
-    before = sys.__stderr__
-    sys.__stderr__ = os.fdopen(screen, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # type: ignore[misc]
-    os.dup2(log, 2)
-    try:
-        yield
-    finally:
-        sys.__stderr__.flush()
-        os.dup2(screen, 2)
-        sys.__stderr__ = before  # type: ignore[misc]
-        os.close(screen)
-        os.close(log)
-
-
-@dataclass(frozen=True)
-class Listening:
-    """What the program was started to listen to; ``blind`` are the contenders of a test to begin with."""
-
-    materials: list[Material]
-    blind: tuple[str, ...] | None = None
-    trials: int | None = None
-
-
-def run_listening(materials: list[Material], blind: tuple[str, ...] | None, trials: int | None) -> int:
-    """Show the listen screen alone until the user leaves it. Gives the exit code."""
-    pixels.ask_terminal()
-    app = RestoreApp([], listening=Listening(materials, blind, trials))
-    with quiet_stderr():
-        app.run()
-    app.tell_crash()
-    return app.return_code or 0
-
-
-def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> int:
-    """Show the dashboard until the user leaves it. Gives the exit code."""
-    pixels.ask_terminal()
-    app = RestoreApp(paths, out, recipe, jobs, device=device)
-    with quiet_stderr():
-        try:
-            app.run()
-        except OSError:  # the terminal is gone and cannot be given back
-            if not app.hung_up:
-                raise
-    app.tell_crash()
-    session = app.session
-    if session is None or not session.running:
-        if session is not None and session.control.stopped and app.leaving:
-            print("Stopped. Nothing finished is lost; open the folder again to go on.")
-            return 130
-        return app.return_code or 0
-    return _after(session, hung_up=app.hung_up)
-
-
-def _after(session: Session, *, hung_up: bool) -> int:
-    """What becomes of the run that is under way when the dashboard is gone: it goes on, seen or unseen."""
-    from engine import headless
-
-    thread = session.thread
-    if hung_up:
-        thread.join()
-        return 0
-    return headless.follow(session, lambda: thread)

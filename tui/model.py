@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine import events
 from engine.analysis.song import SongAnalysis
-from engine.export import favourites
-from engine.plan import State, Task
-from engine.session import Session, SongPlan
-from engine.store import Song
+from engine.commands.export import favourites
+from engine.library.records import Song
+from engine.planning.plan import State, Task
+from engine.run import events
+from engine.run.session import Session, SongPlan
 from engine.text import printable
 
 TaskState = Literal["done", "working", "queued", "todo", "stale", "failed", "skipped", "impossible", "off"]
@@ -90,7 +90,7 @@ class Current:
     realtime: float = 0.0
 
 
-class Library:
+class DashboardModel:
     """All songs of a session. Events may come from any thread; all else belongs to the thread of the screen."""
 
     def __init__(self, session: Session) -> None:

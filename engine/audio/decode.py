@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine import child as child_process
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.errors import DecodeError
+from engine.machine import child_process
 
 
 @dataclass

@@ -56,14 +56,14 @@ class Trial:
     began: float = 0.0
     seconds: float = 0.0
 
-    def contender(self, label: str) -> str:
+    def candidate(self, label: str) -> str:
         """What to play for a label. For the player alone: never shown."""
         return self._behind[label]
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """How two contenders did: ``hits`` of ``trials`` for the first, and the exact p (adjusted by Holm's method
+    """How two candidates did: ``hits`` of ``trials`` for the first, and the exact p (adjusted by Holm's method
     where there are several pairs)."""
 
     pair: tuple[str, str]
@@ -85,33 +85,33 @@ class Outcome:
 
 
 class BlindTest:
-    """A test of ``trials`` questions about ``contenders`` (two for ABX, two or more for preference).
+    """A test of ``trials`` questions about ``candidates`` (two for ABX, two or more for preference).
 
     ``names`` are what the outcome calls them; a ``dice`` of one's own is for simulations, never for a test that
     counts.
 
     Raises:
-        UsageError: the number of trials or contenders does not fit.
+        UsageError: the number of trials or candidates does not fit.
     """
 
     def __init__(
-        self, kind: Kind, contenders: Sequence[str], trials: int = DEFAULT_TRIALS, *,
+        self, kind: Kind, candidates: Sequence[str], trials: int = DEFAULT_TRIALS, *,
         names: Mapping[str, str] | None = None, dice: random.Random = _SYSTEM,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         if not TRIALS[0] <= trials <= TRIALS[1]:
             raise UsageError(f"A blind test takes {TRIALS[0]} to {TRIALS[1]} trials, not {trials}.")
-        if len(set(contenders)) != len(contenders) or len(contenders) < 2:
+        if len(set(candidates)) != len(candidates) or len(candidates) < 2:
             raise UsageError("A blind test needs at least two different things to compare.")
-        if kind is Kind.ABX and len(contenders) != 2:
+        if kind is Kind.ABX and len(candidates) != 2:
             raise UsageError("An ABX test compares exactly two things.")
         self.kind = kind
-        self.contenders = tuple(contenders)
-        self.names = {key: (names or {}).get(key, key) for key in contenders}
+        self.candidates = tuple(candidates)
+        self.names = {key: (names or {}).get(key, key) for key in candidates}
         self.place = 0
         self._clock = clock
         self._started = datetime.now(UTC)
-        self.trials = _abx(contenders, trials, dice) if kind is Kind.ABX else _preference(contenders, trials, dice)
+        self.trials = _abx(candidates, trials, dice) if kind is Kind.ABX else _preference(candidates, trials, dice)
         self.trials[0].began = clock()
 
     @property
@@ -162,7 +162,7 @@ class BlindTest:
         log: dict[str, Any] = {
             "format": _LOG_FORMAT, "program": __version__, "kind": self.kind.value,
             "started": self._started.isoformat(timespec="seconds"), "finished": self.finished,
-            "contenders": list(self.contenders), "planned_trials": len(self.trials), **facts,
+            "contenders": list(self.candidates), "planned_trials": len(self.trials), **facts,
             "trials": [
                 {
                     "played": dict(t._behind), "answer": t.answer, "confirmed": t.confirmed,
@@ -182,14 +182,14 @@ class BlindTest:
         return folder / name
 
 
-def _abx(contenders: Sequence[str], trials: int, dice: random.Random) -> list[Trial]:
-    a, b = contenders
+def _abx(candidates: Sequence[str], trials: int, dice: random.Random) -> list[Trial]:
+    a, b = candidates
     return [Trial(("A", "B", "X"), ("A", "B"), {"A": a, "B": b, "X": (a, b)[dice.randrange(2)]}) for _ in range(trials)]
 
 
-def _preference(contenders: Sequence[str], trials: int, dice: random.Random) -> list[Trial]:
+def _preference(candidates: Sequence[str], trials: int, dice: random.Random) -> list[Trial]:
     """Pairs in turn, as evenly as the number allows, in random order and each way round by chance."""
-    pairs = list(itertools.combinations(contenders, 2))
+    pairs = list(itertools.combinations(candidates, 2))
     dice.shuffle(pairs)
     asked = [pairs[n % len(pairs)] for n in range(trials)]
     dice.shuffle(asked)
@@ -229,7 +229,7 @@ def show_p(p: float) -> str:
 
 
 def _abx_outcome(test: BlindTest) -> Outcome:
-    correct = sum(t.contender(t.answer) == t.contender("X") for t in test.trials)
+    correct = sum(t.candidate(t.answer) == t.candidate("X") for t in test.trials)
     count = len(test.trials)
     p = one_sided_p(correct, count)
     if p <= SIGNIFICANT:
@@ -237,16 +237,16 @@ def _abx_outcome(test: BlindTest) -> Outcome:
     else:
         meaning = "no difference was shown; guessing does as well. That does not prove that there is none"
     words = f"{correct} of {count}, {show_p(p)}: {meaning}."
-    pair = (test.contenders[0], test.contenders[1])
+    pair = (test.candidates[0], test.candidates[1])
     return Outcome(test.kind, correct, count, p, (PairResult(pair, correct, count, p),), words)
 
 
 def _preference_outcome(test: BlindTest) -> Outcome:
     counts: dict[tuple[str, str], list[int]] = {}
     for trial in test.trials:
-        chosen = trial.contender(trial.answer)
-        both = {trial.contender("1"), trial.contender("2")}
-        first, second = (c for c in test.contenders if c in both)
+        chosen = trial.candidate(trial.answer)
+        both = {trial.candidate("1"), trial.candidate("2")}
+        first, second = (c for c in test.candidates if c in both)
         tally = counts.setdefault((first, second), [0, 0])
         tally[0] += chosen == first
         tally[1] += 1
@@ -254,7 +254,7 @@ def _preference_outcome(test: BlindTest) -> Outcome:
     pairs = tuple(
         PairResult(pair, hits, total, p) for (pair, (hits, total)), p in zip(counts.items(), adjusted, strict=True)
     )
-    wins = {c: sum(t.contender(t.answer) == c for t in test.trials) for c in test.contenders}
+    wins = {c: sum(t.candidate(t.answer) == c for t in test.trials) for c in test.candidates}
     best = max(wins, key=wins.__getitem__)
     lowest = min(p.p for p in pairs)
     return Outcome(test.kind, wins[best], len(test.trials), lowest, pairs, _preference_words(test, pairs, wins))

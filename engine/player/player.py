@@ -1,77 +1,32 @@
-"""The player: the remote control of the output process, and what it needs to know to be fair.
+"""The player: the transport, and what it needs to know to be fair.
 
-Contenders of one song lie on one transport. Which of them is heard, how loud, and which of its stems, are all
+Candidates of one song lie on one transport. Which of them is heard, how loud, and which of its stems, are all
 gains of one mix (see :mod:`engine.player.renderer`): this module decides the gains, the process applies them.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from engine import child as child_process
 from engine.audio.readers import Audio
 from engine.errors import DecodeError
-from engine.player.levels import LevelMeter, Levels, matched_gains
-from engine.player.output_process import FIELDS
+from engine.player.levels import Levels, matched_gains
+from engine.player.loaded import Loaded, Stem
+from engine.player.output import Output
 from engine.player.renderer import gain_of
-from engine.player.tracks import Contender, Loader, Part, SampleFolder, Track, probe
+from engine.player.tracks import Candidate, Loader, Part, SampleFolder, Track, probe
 
 _DEFAULT_RATE = 48000
-_ANSWER = 8.0  # seconds that the output process may take for an answer
-_PAUSE_BEFORE_RESTART = 0.5
-_MOST_RESTARTS = 20
 _FADER = (-60.0, 0.0)  # dB
-_SUM_BLOCK = 1 << 16
-
-
-@dataclass
-class Stem:
-    """How a stem of the contender in play is to be heard."""
-
-    name: str
-    muted: bool = False
-    solo: bool = False
-    enhanced: bool = False
-    can_be_enhanced: bool = False
-
-
-@dataclass
-class _Loaded:
-    """A contender on the transport: a track per part, and one per enhanced part."""
-
-    contender: Contender
-    plain: list[Track] = field(default_factory=list)
-    enhanced: list[Track | None] = field(default_factory=list)
-    stems: list[Stem] = field(default_factory=list)
-    sum_levels: Levels | None = None
-
-    @property
-    def levels(self) -> Levels | None:
-        return self.plain[0].levels if len(self.plain) == 1 else self.sum_levels
-
-    @property
-    def error(self) -> str:
-        return next((t.error for t in self.plain if t.error), "")
-
-    def tracks(self) -> list[Track]:
-        return [*self.plain, *(t for t in self.enhanced if t is not None)]
 
 
 class Player:
-    """Plays the contenders of one song. Methods belong to one thread; ``changed`` is called from others.
+    """Plays the candidates of one song. Methods belong to one thread; ``changed`` is called from others.
 
     ``changed`` says that something loaded, failed, or that the device came or went: look again.
     """
@@ -82,108 +37,39 @@ class Player:
         self._changed = changed or (lambda: None)
         self._folder = SampleFolder()
         self._device, self._latency = device, latency
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[str, Loaded] = {}
         self._loader: Loader | None = None
         self._slots = 0
-        self._lock = threading.Lock()
-        self._answers: dict[str, Any] = {}
-        self._answered = threading.Condition()
-        self._closed = False
-        self._restarts = 0
         self._seeks, self._target = 0, 0
         self._gains: tuple[object, dict[str, float]] | None = None
-        self._child: subprocess.Popen[bytes] | None = None
         self.rate = _DEFAULT_RATE
         self.current = ""
         self.volume = 0.0
         self.match = True
         self.region: tuple[int, int] | None = None
         self.looping = False
-        self.device_name = ""
-        self.device_latency = 0.0
-        self.problem = ""
-        status = self._folder.path / "status"
-        status.write_bytes(bytes(8 * len(FIELDS)))
-        self._status: npt.NDArray[np.float64] = np.memmap(status, np.float64, "r", shape=(len(FIELDS),))
-        self._status_file = status
-        self._begin_process()
+        self._output = Output(self._folder.path, self._changed, lambda: self._send_all(self.position))
 
     # --- the output process ------------------------------------------------------------------------------
 
-    def _begin_process(self) -> None:
-        command = child_process.command("engine.player.output_process", os.fspath(self._status_file))
-        options: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            options = {"creationflags": subprocess.HIGH_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW}
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=child_process.environment(), **options,
-        )  # fmt: skip
-        self._child = child
-        threading.Thread(target=self._hear, args=(child,), name="player-answers", daemon=True).start()
+    @property
+    def device_name(self) -> str:
+        """Where the sound goes; empty where there is no device."""
+        return self._output.device_name
 
-    def _hear(self, child: subprocess.Popen[bytes]) -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
-            with suppress(ValueError):
-                self._take(json.loads(line))
-        with self._answered:  # nobody waits for an answer that cannot come
-            self._answers.setdefault("rate", 0)
-            self._answers.setdefault("devices", [])
-            self._answered.notify_all()
-        if not self._closed and child is self._child:
-            self.device_name, self.problem = "", "the sound driver crashed"
-            self._changed()
-            time.sleep(_PAUSE_BEFORE_RESTART)
-            self._restart()
+    @property
+    def device_latency(self) -> float:
+        """Seconds from the mix to the ear, as the device tells."""
+        return self._output.device_latency
 
-    def _take(self, answer: dict[str, Any]) -> None:
-        match answer["event"]:
-            case "opened":
-                self.device_name, self.problem = answer["device"], ""
-                self.device_latency = float(answer["latency"])
-            case "lost" | "unavailable":
-                self.device_name, self.problem = "", answer["reason"]
-            case "rate" | "devices" as kind:
-                with self._answered:
-                    self._answers[kind] = answer[kind]
-                    self._answered.notify_all()
-                return
-        self._changed()
-
-    def _restart(self) -> None:
-        """The process crashed (some drivers do that): begin another and go on from where it was."""
-        self._restarts += 1
-        if self._closed:
-            return
-        if self._restarts > _MOST_RESTARTS:
-            self.problem = "the sound driver keeps crashing: choose another device, or start the program again"
-            self._changed()
-            return
-        position = self.position
-        self._begin_process()
-        self._send_all(position)
-        self._changed()
-
-    def _send(self, do: str, **facts: Any) -> None:
-        child = self._child
-        if child is None or child.stdin is None:
-            return
-        line = json.dumps({"do": do, **facts}) + "\n"
-        with self._lock, suppress(OSError, ValueError):
-            child.stdin.write(line.encode())
-            child.stdin.flush()
-
-    def _ask(self, do: str, kind: str, **facts: Any) -> Any:
-        with self._answered:
-            self._answers.pop(kind, None)
-            self._send(do, **facts)
-            self._answered.wait_for(lambda: kind in self._answers, _ANSWER)
-            return self._answers.get(kind)
+    @property
+    def problem(self) -> str:
+        """Why there is no sound; empty where there is."""
+        return self._output.problem
 
     def _send_all(self, position: int) -> None:
         """Tell a process everything."""
-        self._send("open", rate=self.rate, device=self._device, latency=self._latency)
+        self._output.send("open", rate=self.rate, device=self._device, latency=self._latency)
         for loaded in list(self._loaded.values()):
             for track in loaded.tracks():
                 self._send_track(track)
@@ -193,37 +79,37 @@ class Player:
 
     def _send_track(self, track: Track) -> None:
         if track.ready:
-            self._send("load", slot=track.slot, path=str(track.file), frames=track.ready)
+            self._output.send("load", slot=track.slot, path=str(track.file), frames=track.ready)
 
     # --- what is on the transport ------------------------------------------------------------------------
 
-    def open(self, contenders: Iterable[Contender]) -> None:
-        """Put the contenders of a song on the transport, from its start; takes a moment (asks the device).
+    def open(self, candidates: Iterable[Candidate]) -> None:
+        """Put the candidates of a song on the transport, from its start; takes a moment (asks the device).
 
         Those that are ``missing`` or cannot be decoded are left out; the latter say so (:meth:`error_of`).
         """
         self._unload()
-        chosen = [c for c in contenders if not c.missing and c.parts]
+        chosen = [c for c in candidates if not c.missing and c.parts]
         rates = [r for r in (_rate_of(c.parts[0]) for c in chosen) if r]
         wanted = max(rates, default=_DEFAULT_RATE)
-        self.rate = int(self._ask("rates", "rate", rate=wanted, device=self._device) or 0) or wanted
+        self.rate = int(self._output.ask("rates", "rate", rate=wanted, device=self._device) or 0) or wanted
         self._loader = Loader(self.rate, self._reported)
-        self._send("open", rate=self.rate, device=self._device, latency=self._latency)
-        for contender in chosen:
-            self.add(contender)
+        self._output.send("open", rate=self.rate, device=self._device, latency=self._latency)
+        for candidate in chosen:
+            self.add(candidate)
         if chosen:
             self.select(next((c.key for c in chosen if not c.is_plain), chosen[0].key))
 
-    def add(self, contender: Contender) -> None:
-        """Put one more contender on the transport (a variant that has just been made)."""
-        if contender.key in self._loaded or self._loader is None or contender.missing:
+    def add(self, candidate: Candidate) -> None:
+        """Put one more candidate on the transport (a variant that has just been made)."""
+        if candidate.key in self._loaded or self._loader is None or candidate.missing:
             return
-        loaded = _Loaded(contender)
-        for part in contender.parts:
+        loaded = Loaded(candidate)
+        for part in candidate.parts:
             loaded.plain.append(self._new_track(part, part.path))
             loaded.enhanced.append(self._new_track(part, part.enhanced) if part.enhanced is not None else None)
             loaded.stems.append(Stem(part.name, can_be_enhanced=part.enhanced is not None))
-        self._loaded[contender.key] = loaded
+        self._loaded[candidate.key] = loaded
 
     def _new_track(self, part: Part, path: Path) -> Track:
         assert self._loader is not None
@@ -235,7 +121,7 @@ class Player:
     def _unload(self) -> None:
         if self._loader is not None:
             self._loader.close()
-        self._send("unload")
+        self._output.send("unload")
         files = [t.file for loaded in self._loaded.values() for t in loaded.tracks()]
         self._loaded, self.current = {}, ""
         self.region, self.looping, self._gains = None, False, None
@@ -247,14 +133,13 @@ class Player:
         """On the loader's thread: a track has a first part, is complete, or failed."""
         self._send_track(track)
         for loaded in list(self._loaded.values()):
-            if len(loaded.plain) > 1 and loaded.sum_levels is None and all(t.complete for t in loaded.plain):
-                loaded.sum_levels = _levels_of_sum([t.samples() for t in loaded.plain], self.rate)
+            loaded.measure_sum(self.rate)
         self._send_mix()
         self._changed()
 
     @property
     def keys(self) -> list[str]:
-        """The contenders on the transport, in order."""
+        """The candidates on the transport, in order."""
         return list(self._loaded)
 
     @property
@@ -263,10 +148,9 @@ class Player:
         return max((t.frames for loaded in self._loaded.values() for t in loaded.tracks()), default=0)
 
     def progress_of(self, key: str) -> float:
-        """How much of a contender is loaded, 0 to 1."""
+        """How much of a candidate is loaded, 0 to 1."""
         loaded = self._loaded.get(key)
-        tracks = loaded.tracks() if loaded is not None else []
-        return sum(t.complete or bool(t.error) for t in tracks) / len(tracks) if tracks else 0.0
+        return loaded.progress if loaded is not None else 0.0
 
     @property
     def loading(self) -> bool:
@@ -274,63 +158,56 @@ class Player:
         return any(self.progress_of(key) < 1 for key in self.keys)
 
     def error_of(self, key: str) -> str:
-        """Why a contender cannot be heard; empty where it can."""
+        """Why a candidate cannot be heard; empty where it can."""
         loaded = self._loaded.get(key)
         return loaded.error if loaded is not None else ""
 
     def levels_of(self, key: str) -> Levels | None:
-        """What was measured of a contender; None while it loads."""
+        """What was measured of a candidate; None while it loads."""
         loaded = self._loaded.get(key)
         return loaded.levels if loaded is not None else None
 
     def samples_of(self, key: str, start: int, stop: int) -> Audio:
-        """Frames of a contender as float32 ``(frames, 2)`` at :attr:`rate`, without any gain; stems are summed."""
+        """Frames of a candidate as float32 ``(frames, 2)`` at :attr:`rate`, without any gain; stems are summed."""
         loaded = self._loaded.get(key)
-        if loaded is None:
-            return np.zeros((0, 2), np.float32)
-        pieces = [t.samples()[start:stop] for t in loaded.plain]
-        longest = max((len(p) for p in pieces), default=0)
-        out = np.zeros((longest, 2), np.float32)
-        for piece in pieces:
-            out[: len(piece)] += piece
-        return out
+        return loaded.samples(start, stop) if loaded is not None else np.zeros((0, 2), np.float32)
 
     # --- the transport -----------------------------------------------------------------------------------
 
     @property
     def position(self) -> int:
         """The frame that is heard now, as well as it is known: counted back by what the device still holds."""
-        if self._status[7] != self._seeks:
+        if self._output.status[7] != self._seeks:
             return self._target  # on its way: the next seek counts from there
-        rendered = int(self._status[0])
+        rendered = int(self._output.status[0])
         if not self.playing:
             return rendered
-        latency = max(self._status[5], 0.0) - (time.monotonic() - self._status[4])
+        latency = max(self._output.status[5], 0.0) - (time.monotonic() - self._output.status[4])
         return max(0, min(self.frames, rendered - round(latency * self.rate)))
 
     @property
     def playing(self) -> bool:
         """Whether sound comes out."""
-        return bool(self._status[1])
+        return bool(self._output.status[1])
 
     @property
     def underruns(self) -> int:
         """Times at which the device ran dry."""
-        return int(self._status[2])
+        return int(self._output.status[2])
 
     def play(self) -> None:
         """Go on."""
-        self._send("play")
+        self._output.send("play")
 
     def pause(self) -> None:
         """Stand still."""
-        self._send("pause")
+        self._output.send("pause")
 
     def seek(self, frame: int) -> None:
         """Go to a frame (kept within the song)."""
         self._target = max(0, min(int(frame), self.frames))
         self._seeks += 1
-        self._send("seek", frame=self._target, number=self._seeks)
+        self._output.send("seek", frame=self._target, number=self._seeks)
 
     def set_region(self, region: tuple[int, int] | None, *, looping: bool | None = None) -> None:
         """Choose the frames to compare (None: the whole song) and whether they are repeated."""
@@ -344,12 +221,12 @@ class Player:
 
     def _send_loop(self) -> None:
         start, stop = self.region if self.region is not None and self.looping else (0, 0)
-        self._send("loop", start=start, stop=stop)
+        self._output.send("loop", start=start, stop=stop)
 
     # --- the mix -----------------------------------------------------------------------------------------
 
     def select(self, key: str, at: int | None = None) -> None:
-        """Toggle to a contender at the same position; ``at`` is the frame at which its crossfade begins."""
+        """Toggle to a candidate at the same position; ``at`` is the frame at which its crossfade begins."""
         if key not in self._loaded:
             return
         self.current = key
@@ -363,13 +240,13 @@ class Player:
         self._send_mix()
 
     def set_match(self, match: bool) -> None:
-        """Make all contenders equally loud, or leave them as they are."""
+        """Make all candidates equally loud, or leave them as they are."""
         self.match = match
         self._send_mix()
 
     @property
     def stems(self) -> list[Stem]:
-        """The stems of the contender in play; change them and call :meth:`stems_changed`."""
+        """The stems of the candidate in play; change them and call :meth:`stems_changed`."""
         loaded = self._loaded.get(self.current)
         return loaded.stems if loaded is not None and len(loaded.plain) > 1 else []
 
@@ -378,7 +255,7 @@ class Player:
         self._send_mix()
 
     def gains(self) -> dict[str, float]:
-        """What each loaded contender is changed by, in dB, without the volume."""
+        """What each loaded candidate is changed by, in dB, without the volume."""
         levels = {key: value for key in self.keys if (value := self.levels_of(key)) is not None}
         state = (tuple(levels), self.region, self.match)
         if self._gains is None or self._gains[0] != state:  # asked at every frame, and long songs take a while
@@ -386,30 +263,22 @@ class Player:
         return dict(self._gains[1])
 
     def mix_of(self, key: str, gains: Mapping[str, float] | None = None) -> dict[int, float]:
-        """Linear gains by slot with which a contender is heard."""
+        """Linear gains by slot with which a candidate is heard."""
         loaded = self._loaded.get(key)
         if loaded is None:
             return {}
         gain = gain_of((self.gains() if gains is None else gains).get(key, 0.0) + self.volume)
-        if len(loaded.plain) == 1:
-            return {loaded.plain[0].slot: gain}
-        any_solo = any(s.solo for s in loaded.stems)
-        mix = {}
-        for stem, plain, enhanced in zip(loaded.stems, loaded.plain, loaded.enhanced, strict=True):
-            if (stem.solo or not any_solo) and not stem.muted:
-                track = enhanced if stem.enhanced and enhanced is not None and enhanced.complete else plain
-                mix[track.slot] = gain
-        return mix
+        return {track.slot: gain for track in loaded.heard()}
 
     def _send_mix(self, at: int | None = None) -> None:
         if self.current:
-            self._send("mix", gains=self.mix_of(self.current), at=at)
+            self._output.send("mix", gains=self.mix_of(self.current), at=at)
 
     # --- devices -----------------------------------------------------------------------------------------
 
     def devices(self) -> list[str]:
         """Names of output devices; takes a moment."""
-        return list(self._ask("devices", "devices") or [])
+        return list(self._output.ask("devices", "devices") or [])
 
     def use_device(self, name: str | None) -> None:
         """Send sound elsewhere (None: wherever the system does); the position stays."""
@@ -419,20 +288,9 @@ class Player:
 
     def close(self) -> None:
         """End everything and leave nothing behind."""
-        self._closed = True
         if self._loader is not None:
             self._loader.close()
-        child = self._child
-        if child is not None:
-            with suppress(OSError):
-                if child.stdin is not None:
-                    child.stdin.close()
-            try:
-                child.wait(3)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        self._status = np.zeros(len(FIELDS))
+        self._output.close()
         self._loaded = {}
         self._folder.close()
 
@@ -442,15 +300,3 @@ def _rate_of(part: Part) -> int:
         return part.rate or probe(part).rate
     except DecodeError:
         return 0
-
-
-def _levels_of_sum(parts: list[Audio], rate: int) -> Levels:
-    meter = LevelMeter(rate)
-    longest = max(len(p) for p in parts)
-    for start in range(0, longest, _SUM_BLOCK):
-        block = np.zeros((min(_SUM_BLOCK, longest - start), 2), np.float32)
-        for part in parts:
-            piece = part[start : start + len(block)]
-            block[: len(piece)] += piece
-        meter.process(block)
-    return meter.result()

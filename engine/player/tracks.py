@@ -30,7 +30,7 @@ _SQRT_HALF = float(np.sqrt(0.5))
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a contender. Variants have one; stems have one per stem, ``enhanced`` where that was made.
+    """One file of a candidate. Variants have one; stems have one per stem, ``enhanced`` where that was made.
 
     ``rate`` in Hz, 0 where it is not known yet.
     """
@@ -44,7 +44,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """Something that can be heard on the transport.
 
     ``key`` is the variant's name, ``title`` what the user reads, ``chain`` how it was made, ``note`` what has to
@@ -67,12 +67,12 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Material:
+class ListeningSet:
     """All that there is to hear of one song. ``cutoff`` in Hz, where it is known; ``folder`` keeps what the
     listener decides about it (see :mod:`engine.player.verdicts`)."""
 
     title: str
-    contenders: tuple[Contender, ...]
+    candidates: tuple[Candidate, ...]
     folder: Path
     cutoff: float | None = None
 

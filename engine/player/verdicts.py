@@ -14,7 +14,7 @@ _LONGEST_NOTE = 2000
 
 @dataclass(frozen=True)
 class Verdict:
-    """``favourite`` is a contender's key (empty: none yet)."""
+    """``favourite`` is a candidate's key (empty: none yet)."""
 
     favourite: str = ""
     note: str = ""

@@ -17,7 +17,7 @@ import soundfile
 pytest.importorskip("torch", reason="needs the extra 'ai'")
 pytest.importorskip("huggingface_hub", reason="needs the extra 'ai'")
 
-from engine.demo import compose
+from engine.commands.demo import compose
 from tests.conftest import MUSIC, mp3restore, write_mp3
 from tests.models.checkpoints import tiny_apollo, tiny_audiosr
 from tests.models.hub_server import hub

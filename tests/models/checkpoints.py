@@ -35,7 +35,7 @@ def tiny_apollo(path: Path, seed: int = 0) -> Path:
     """As ``pytorch_model.bin`` of Apollo, with the tables that it keeps besides its weights."""
     import torch
 
-    from engine.models.apollo_network import Apollo
+    from engine.models.apollo.network import Apollo
 
     torch.manual_seed(seed)
     state = Apollo(882, (5,) * 79 + (47,), 16, 1).state_dict()

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
 
 from engine.audio.resample import resample  # noqa: E402
 from engine.errors import NotPossibleError  # noqa: E402
-from engine.events import BatchDone, Progress, TaskFailed  # noqa: E402
 from engine.models import apollo  # noqa: E402
-from engine.models import device as devices  # noqa: E402
-from engine.models.apollo_network import Apollo, RMSNorm, load, restored, rotated  # noqa: E402
-from engine.session import Session  # noqa: E402
+from engine.models.apollo.network import Apollo, RMSNorm, load, restored, rotated  # noqa: E402
+from engine.models.runtime import device as devices  # noqa: E402
+from engine.run.events import BatchDone, Progress, TaskFailed  # noqa: E402
+from engine.run.session import Session  # noqa: E402
 from tests.conftest import execute, write_mp3  # noqa: E402
 from tests.models.checkpoints import tiny_apollo  # noqa: E402
 
@@ -114,7 +114,7 @@ def test_the_song_can_be_kept_below_a_frequency(tmp_path, songs, model):
 
 
 def test_when_memory_runs_out_halves_give_the_same(model, monkeypatch):
-    import engine.models.apollo_network as network
+    from engine.models.apollo import network
 
     audio = np.float32(0.1) * np.random.default_rng(0).standard_normal((8 * 44100, 2)).astype(np.float32)
     whole = apollo.restore([audio, audio[:50_000]], "cpu", "fp32", print)

@@ -19,17 +19,18 @@ import soundfile
 torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
 pytest.importorskip("safetensors", reason="needs the extra 'ai'")
 
-from engine import costs, memory  # noqa: E402
 from engine.audio.resample import resample  # noqa: E402
 from engine.errors import NotPossibleError, UsageError  # noqa: E402
-from engine.events import BatchDone, Progress, SongWarning, TaskFailed  # noqa: E402
+from engine.machine import measurements as memory  # noqa: E402
 from engine.models import audiosr  # noqa: E402
-from engine.models import device as devices  # noqa: E402
 from engine.models.audiosr import mel as mels  # noqa: E402
 from engine.models.audiosr import sampler  # noqa: E402
 from engine.models.audiosr.checkpoint import load, write_compact  # noqa: E402
 from engine.models.audiosr.network import AudioSR, Frugal  # noqa: E402
-from engine.session import Session  # noqa: E402
+from engine.models.runtime import device as devices  # noqa: E402
+from engine.planning import costs  # noqa: E402
+from engine.run.events import BatchDone, Progress, SongWarning, TaskFailed  # noqa: E402
+from engine.run.session import Session  # noqa: E402
 from engine.stages.audiosr import AudioSr, AudioSrParams  # noqa: E402
 from tests.conftest import execute, write_mp3  # noqa: E402
 from tests.models.checkpoints import tiny_audiosr  # noqa: E402

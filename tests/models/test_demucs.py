@@ -12,7 +12,7 @@ pytest.importorskip("demucs", reason="needs the extra 'ai'")
 
 from engine.errors import NotPossibleError  # noqa: E402
 from engine.models import demucs  # noqa: E402
-from engine.models import device as devices  # noqa: E402
+from engine.models.runtime import device as devices  # noqa: E402
 from tests.models.checkpoints import tiny_demucs  # noqa: E402
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import memory, recipes
 from engine.errors import NotPossibleError, UsageError
-from engine.models import device as devices
-from engine.models.device import Attempt
+from engine.machine import measurements as memory
+from engine.models.runtime import device as devices
+from engine.models.runtime.device import Attempt
+from engine.planning import recipes
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import soundfile
 torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
 
 from engine.errors import NotPossibleError  # noqa: E402
-from engine.events import BatchDone, Progress, TaskFailed  # noqa: E402
 from engine.models import hifigan_bwe  # noqa: E402
-from engine.models.hifigan_bwe_network import GatedLayer, build, run  # noqa: E402
-from engine.models.torchscript import read_weights  # noqa: E402
-from engine.session import Session  # noqa: E402
+from engine.models.hifigan_bwe.network import GatedLayer, build, run  # noqa: E402
+from engine.models.runtime.torchscript import read_weights  # noqa: E402
+from engine.run.events import BatchDone, Progress, TaskFailed  # noqa: E402
+from engine.run.session import Session  # noqa: E402
 from tests.conftest import execute  # noqa: E402
 
 RECIPE = 'format = 1\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.08_hifigan_bwe]\nchain = ["decode", "hifigan-bwe"]\nsuffix = ".bwe"\n'

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from engine.errors import NotPossibleError, UsageError
-from engine.models import weights
-from engine.models.cards import card, cards
-from engine.models.torchscript import read_weights
-from engine.models.weights import Weights
+from engine.models.runtime import weights
+from engine.models.runtime.cards import card, cards
+from engine.models.runtime.torchscript import read_weights
+from engine.models.runtime.weights import Weights
 from tests.conftest import mp3restore
 
 PAYLOAD = np.random.default_rng(0).bytes(300_000)

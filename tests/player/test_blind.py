@@ -50,47 +50,47 @@ def test_holm_adjusts_in_order_and_never_lowers():
     assert holm([0.5]) == [0.5]
 
 
-@pytest.mark.parametrize(("kind", "contenders"), [(Kind.ABX, "ab"), (Kind.PREFERENCE, "ab"), (Kind.PREFERENCE, "abcd")])
-def test_a_guesser_is_rarely_significant(kind, contenders):
+@pytest.mark.parametrize(("kind", "candidates"), [(Kind.ABX, "ab"), (Kind.PREFERENCE, "ab"), (Kind.PREFERENCE, "abcd")])
+def test_a_guesser_is_rarely_significant(kind, candidates):
     """10,000 sessions of tossing coins: significant at 5 % in no more than 5 % of them."""
     dice = random.Random(20261122)
     significant = 0
     for _ in range(10_000):
-        test = BlindTest(kind, list(contenders), 16, dice=dice)
+        test = BlindTest(kind, list(candidates), 16, dice=dice)
         outcome = run(test, lambda trial: trial.choices[dice.randrange(2)])
         significant += outcome.p <= 0.05
     assert significant / 10_000 <= 0.05
-    if len(contenders) == 2:
+    if len(candidates) == 2:
         assert significant > 100  # a test that nobody can pass would be no test
 
 
 def test_who_hears_it_passes_and_is_told_in_plain_words():
     test = BlindTest(Kind.ABX, ["a", "b"])
-    outcome = run(test, lambda trial: "A" if trial.contender("X") == "a" else "B")
+    outcome = run(test, lambda trial: "A" if trial.candidate("X") == "a" else "B")
     assert outcome.correct == outcome.trials == 16 and outcome.words == "16 of 16, p < 0.001: you do hear a difference."
     test = BlindTest(Kind.ABX, ["a", "b"])
-    outcome = run(test, lambda trial: "B" if trial.contender("X") == "a" else "A")
+    outcome = run(test, lambda trial: "B" if trial.candidate("X") == "a" else "A")
     assert outcome.p == 1.0 and "no difference was shown" in outcome.words
 
 
 def test_leaving_it_alone_can_win():
     test = BlindTest(Kind.PREFERENCE, ["01_baseline", "11_offline"], names={"01_baseline": "Plain decode"})
-    outcome = run(test, lambda trial: "1" if trial.contender("1") == "01_baseline" else "2")
+    outcome = run(test, lambda trial: "1" if trial.candidate("1") == "01_baseline" else "2")
     assert outcome.words == "16 of 16 for Plain decode, p < 0.001: you do prefer it."
 
 
 def test_several_contenders_are_paired_evenly_and_ranked():
     test = BlindTest(Kind.PREFERENCE, ["a", "b", "c"], 24)
-    outcome = run(test, lambda trial: min(trial.choices, key=trial.contender))
+    outcome = run(test, lambda trial: min(trial.choices, key=trial.candidate))
     assert [r.trials for r in outcome.pairs] == [8, 8, 8]
     assert outcome.words.startswith("Chosen how often: a 16, b 8, c 0. You do prefer ") and "a over c" in outcome.words
 
 
 def test_assignments_are_fair_and_come_from_the_system():
-    chosen = [t.contender("X") for _ in range(200) for t in BlindTest(Kind.ABX, ["a", "b"], 25).trials]
+    chosen = [t.candidate("X") for _ in range(200) for t in BlindTest(Kind.ABX, ["a", "b"], 25).trials]
     assert abs(chosen.count("a") - 2500) < 5 * math.sqrt(5000) / 2
     one, other = (BlindTest(Kind.ABX, ["a", "b"], 25) for _ in range(2))
-    assert [t.contender("X") for t in one.trials] != [t.contender("X") for t in other.trials]
+    assert [t.candidate("X") for t in one.trials] != [t.candidate("X") for t in other.trials]
 
 
 def test_answers_can_be_changed_until_confirmed_and_the_score_is_hidden():

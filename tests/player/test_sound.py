@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from engine.player.player import Player
-from engine.player.tracks import Contender, Part
+from engine.player.tracks import Candidate, Part
 from tests.player.soundcard import record, until
 
 RATE = 48000
@@ -21,15 +21,15 @@ SYNC = 2000  # frame of the one sample that is known by its height
 FADE = 480
 
 
-def contender(path, key):
-    return Contender(key, key, (Part(key, path),))
+def candidate(path, key):
+    return Candidate(key, key, (Part(key, path),))
 
 
 def write(folder, **tracks):
     found = []
     for key, audio in tracks.items():
         soundfile.write(folder / f"{key}.wav", audio, RATE, subtype="FLOAT")
-        found.append(contender(folder / f"{key}.wav", key))
+        found.append(candidate(folder / f"{key}.wav", key))
     return found
 
 
@@ -48,8 +48,8 @@ def player():
     player.close()
 
 
-def ready(player, contenders, match=False):
-    player.open(contenders)
+def ready(player, candidates, match=False):
+    player.open(candidates)
     player.set_match(match)
     until(lambda: not player.loading and player.device_name)
     return player
@@ -79,7 +79,7 @@ def test_switches_are_at_the_asked_frame_and_no_sample_is_lost_or_repeated(sound
             key = "abc"[int(dice.integers(3))]
             player.select(key, at)
             asked.append((key, at))
-            until(lambda at=at: player._status[6] == at)
+            until(lambda at=at: player._output.status[6] == at)
         until(lambda: player.position > at + RATE)
         stop = player.position
         player.pause()
@@ -123,7 +123,7 @@ def test_toggled_variants_are_equally_loud_within_a_tenth(sound_card, player, tm
 
 
 def test_x_is_bit_identical_to_what_it_is(sound_card, player, tmp_path):
-    """A blind test's X goes through the very same path as the contender behind it."""
+    """A blind test's X goes through the very same path as the candidate behind it."""
     from engine.player.blind import BlindTest, Kind
 
     tracks = {"a": noise(4, 1), "b": noise(4, 2)}
@@ -134,7 +134,7 @@ def test_x_is_bit_identical_to_what_it_is(sound_card, player, tmp_path):
     def listen(label):
         player.pause()
         player.seek(0)
-        player.select(test.current.contender(label))
+        player.select(test.current.candidate(label))
         time.sleep(0.3)
         player.play()
         time.sleep(2)
@@ -144,7 +144,7 @@ def test_x_is_bit_identical_to_what_it_is(sound_card, player, tmp_path):
         recorded, _ = record(sound_card, player, lambda label=label: listen(label))
         start = start_of(recorded)
         heard[label] = recorded[start + FADE : start + RATE]
-    behind = "A" if test.current.contender("X") == "a" else "B"
+    behind = "A" if test.current.candidate("X") == "a" else "B"
     assert np.array_equal(heard["X"], heard[behind])
     assert not np.array_equal(heard["A"], heard["B"])
 
@@ -170,11 +170,11 @@ def test_an_unplugged_device_is_told_and_its_return_found(sound_card, player, tm
 def test_a_crash_of_the_sound_process_is_survived(sound_card, player, tmp_path):
     ready(player, write(tmp_path, a=noise(10, 1)))
     player.seek(3 * RATE)
-    until(lambda: player._status[0] == 3 * RATE)
-    child = player._child
+    until(lambda: player._output.status[0] == 3 * RATE)
+    child = player._output.child
     os.kill(child.pid, signal.SIGKILL)
-    until(lambda: player._child is not child)
-    until(lambda: player._status[0] == 3 * RATE and player.device_name)
+    until(lambda: player._output.child is not child)
+    until(lambda: player._output.status[0] == 3 * RATE and player.device_name)
     player.play()
     until(lambda: player.position > 4 * RATE)
 
@@ -186,7 +186,7 @@ def test_the_mix_of_stems_is_their_sum(sound_card, player, tmp_path):
     for name, audio in (("vocals", vocals), ("drums", drums), ("vocals.enhanced", vocals * 0.5)):
         paths[name] = tmp_path / f"{name}.wav"
         soundfile.write(paths[name], audio, RATE, subtype="FLOAT")
-    stems = Contender(
+    stems = Candidate(
         "s", "s", (Part("vocals", paths["vocals"], paths["vocals.enhanced"]), Part("drums", paths["drums"]))
     )
     ready(player, [stems])

@@ -10,7 +10,7 @@ import soundfile
 from scipy.ndimage import binary_dilation, uniform_filter
 
 from engine.dsp.spectrum import FFT, HOP, power, stft
-from engine.session import Session
+from engine.run.session import Session
 from tests.conftest import MUSIC, execute, write_mp3
 
 RECIPE = """

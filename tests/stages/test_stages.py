@@ -12,9 +12,9 @@ import soundfile
 from mutagen.flac import FLAC
 
 from engine.audio.loudness import LoudnessMeter, TruePeakMeter, decibels
-from engine.events import SongWarning, TaskFailed
 from engine.models import deepfilternet
-from engine.session import Session
+from engine.run.events import SongWarning, TaskFailed
+from engine.run.session import Session
 from tests.conftest import execute, write_mp3
 
 

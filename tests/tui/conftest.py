@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from engine.events import Progress
+from engine.run.events import Progress
 from tui.app import RestoreApp
 
 QUICK = 'format = 1\ntitle = "Quick"\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\n'

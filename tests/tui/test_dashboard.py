@@ -10,7 +10,7 @@ import soundfile
 from rich.cells import cell_len
 from textual.widgets import Input, OptionList
 
-from engine import recipes
+from engine.planning import recipes
 from tests.tui.conftest import Gate, opened, screen_text, until
 from tui.app import RestoreApp
 from tui.screens.dialogs import Choice, OpenDialog

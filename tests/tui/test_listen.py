@@ -10,16 +10,18 @@ import pytest
 import soundfile
 
 from engine.player.blind import Kind
-from engine.player.material import LISTENING, of_paths
+from engine.player.listening_sets import LISTENING, of_paths
 from engine.player.verdicts import read_verdict
-from engine.session import Session
+from engine.run.session import Session
 from tests.conftest import execute
 from tests.player.soundcard import has_gap
 from tests.tui.conftest import opened, screen_text, until
 from tui.app import Listening, RestoreApp
-from tui.screens.blind import BlindScreen, BlindSetup
+from tui.screens.blind import BlindScreen
+from tui.screens.blind_setup import BlindSetup
 from tui.screens.dialogs import TextDialog
-from tui.screens.listen import ListenScreen, StemsDialog
+from tui.screens.listen import ListenScreen
+from tui.screens.stems import StemsDialog
 from tui.widgets.spectrogram import Spectrogram
 from tui.widgets.waveform import Waveform
 
@@ -210,13 +212,14 @@ def test_stems_are_muted_and_soloed(drive, tmp_path):
 async def begin_test(pilot, screen, *keys):
     """From the listen screen into the trials of a test; ``keys`` change its set-up."""
     app = pilot.app
-    screen.player.device_name = screen.player.device_name or "a card"  # the screen asks for sound before it begins
+    output = screen.player._output
+    output.device_name = output.device_name or "a card"  # the screen asks for sound before it begins
     await pilot.press("b")
     await until(pilot, lambda: isinstance(app.screen, BlindSetup))
     await pilot.press(*keys, "enter")
     await until(pilot, lambda: isinstance(app.screen, BlindScreen))
     test = app.screen
-    screen.player.device_name = screen.player.device_name or "a card"
+    output.device_name = output.device_name or "a card"
     return test
 
 
@@ -241,7 +244,7 @@ def test_abx_from_training_to_the_result(drive, restored, quick):
             for hidden in ("Plain", "Offline", "LUFS", "baseline", "correct", "p ="):
                 assert hidden not in text
             await pilot.press("b", "x", "right")
-            right = test.current.contender("X") == test.current.contender("B")
+            right = test.current.candidate("X") == test.current.candidate("B")
             await pilot.press("right" if right else "left")
             await pilot.press("enter")
             if blind.phase == "break":
@@ -270,9 +273,10 @@ def test_nothing_on_the_screen_tells_what_x_is(drive, restored, quick):
         await pilot.press("enter")
         trial = blind.test.current
         seen, sent = [], []
-        send = screen.player._send
-        screen.player._send = lambda do, **facts: (sent.append((do, set(facts), time.monotonic())), send(do, **facts))
-        for behind in trial.contender("A"), trial.contender("B"):
+        output = screen.player._output
+        send = output.send
+        output.send = lambda do, **facts: (sent.append((do, set(facts), time.monotonic())), send(do, **facts))
+        for behind in trial.candidate("A"), trial.candidate("B"):
             trial._behind["X"] = behind
             await pilot.press("a")
             sent.clear()
@@ -281,7 +285,7 @@ def test_nothing_on_the_screen_tells_what_x_is(drive, restored, quick):
             seen.append((screen_text(app), [(do, facts) for do, facts, _ in sent]))
             assert screen.player.current == behind
             assert screen.player.mix_of(behind) == screen.player.mix_of(
-                trial.contender("A" if behind == trial.contender("A") else "B")
+                trial.candidate("A" if behind == trial.candidate("A") else "B")
             )
         assert seen[0] == seen[1]
         await pilot.press("escape")
@@ -307,7 +311,7 @@ def test_preference_lets_leaving_it_alone_win(drive, restored, quick):
             if blind.phase == "break":
                 await pilot.press("enter")
                 continue
-            plain = blind.test.current.contender("1") == "01_baseline"
+            plain = blind.test.current.candidate("1") == "01_baseline"
             await pilot.press("2", "left" if plain else "right", "enter")
         await pilot.pause(0.3)
         assert "16 of 16 for Plain decode, p < 0.001: you do prefer it." in screen_text(app)
@@ -318,16 +322,16 @@ def test_preference_lets_leaving_it_alone_win(drive, restored, quick):
 def test_abx_of_two_files_begins_at_once_and_needs_sound(drive, tmp_path, piece):
     for name in "ab":
         soundfile.write(tmp_path / f"{name}.wav", piece[:88200], 44100)
-    materials = of_paths([tmp_path / "a.wav", tmp_path / "b.wav"])
-    keys = tuple(c.key for c in materials[0].contenders)
-    app = RestoreApp([], listening=Listening(materials, keys, 12))
+    sets = of_paths([tmp_path / "a.wav", tmp_path / "b.wav"])
+    keys = tuple(c.key for c in sets[0].candidates)
+    app = RestoreApp([], listening=Listening(sets, keys, 12))
 
     async def script(pilot):
         await until(pilot, lambda: isinstance(app.screen, BlindSetup))
         assert "12" in screen_text(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, BlindScreen))
-        app.screen._player.device_name = ""
+        app.screen._player._output.device_name = ""
         await pilot.press("enter")
         assert app.screen.phase == "training"
 
@@ -359,7 +363,7 @@ def test_keys_are_heard(drive, sound_card, tmp_path):
             await until(pilot, lambda: player.position > 1.5 * rate)
             await pilot.press("2")
             await until(pilot, lambda: player.position > 3 * rate)
-            heard.append(int(player._status[6]))
+            heard.append(int(player._output.status[6]))
             await pilot.press("space")
             await until(pilot, lambda: not player.playing)
             assert "▶" not in screen_text(app).splitlines()[-2]

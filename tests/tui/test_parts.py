@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from rich.cells import cell_len
 
-from engine.monitor import Machine
+from engine.machine.monitor import Machine
 from tui.app import RestoreApp
 from tui.settings import Settings, config_folder, load_settings
 from tui.theming import load_themes, parse_theme
@@ -142,7 +142,7 @@ def test_a_gpu_that_is_lost_comes_back(nvml, tmp_path, monkeypatch):
     assert machine.gpus() == [] == machine.gpus()
     assert nvml.inits == 1  # not asked again at once
     nvml.lost = False
-    monkeypatch.setattr("engine.monitor._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("engine.machine.monitor._RETRY_SECONDS", 0.0)
     machine._next_try = 0.0
     assert machine.gpus()
 
@@ -190,7 +190,7 @@ def test_models_are_downloaded_from_their_screen(drive, tmp_path, monkeypatch):
     import http.server
     import threading
 
-    from engine.models import cards as module
+    from engine.models.runtime import cards as module
     from tests.tui.conftest import screen_text, until
     from tui.app import RestoreApp
     from tui.screens.pages import ModelsPage

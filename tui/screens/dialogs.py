@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DirectoryTree, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.scan import SUFFIXES
+from engine.library.scan import SUFFIXES
 from engine.text import printable, short_path
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar
 
-import numpy as np
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,39 +12,32 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, OptionList
-from textual.widgets.option_list import Option
 
-from engine.analysis.spectrogram import Picture, spectrogram
-from engine.audio.loudness import SILENCE_DB
 from engine.player.player import Player
-from engine.player.tracks import Contender, Material
+from engine.player.tracks import Candidate, ListeningSet
 from engine.player.verdicts import change_verdict, read_verdict
-from tui import pixels
-from tui.screens.blind import BlindScreen, BlindSetup, Plan
+from tui.screens.blind import BlindScreen
+from tui.screens.blind_setup import BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog
-from tui.widgets.cells import fit
-from tui.widgets.meters import Meters, TransportLine, level
+from tui.screens.stems import StemsDialog
+from tui.settings import Settings
+from tui.widgets.meters import Meters, TransportLine
 from tui.widgets.panel import Panel
-from tui.widgets.pixel_spectrogram import PixelSpectrogram
+from tui.widgets.pictures import Pictures
 from tui.widgets.spectrogram import Spectrogram
+from tui.widgets.variant_list import VariantList
 from tui.widgets.waveform import Waveform
-
-if TYPE_CHECKING:
-    from tui.app import RestoreApp
 
 _FRAMES_PER_SECOND = 20
 _VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
 _LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
-View = Literal["one", "side by side", "difference"]
-_VIEWS: tuple[View, ...] = ("one", "side by side", "difference")
 
 
 class ListenScreen(Screen[None]):
     """Variants, spectrogram, waveform, meters and transport of one song after the other."""
 
-    app: RestoreApp
     AUTO_FOCUS = "#variants-heard"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "play", "Play/pause", priority=True),
@@ -85,21 +76,18 @@ class ListenScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
 
     def __init__(
-        self, songs: Sequence[Callable[[], Material]], place: int = 0, *, blind: Sequence[str] | None = None,
-        trials: int | None = None,
+        self, songs: Sequence[Callable[[], ListeningSet]], place: int, settings: Settings, *,
+        working: Callable[[], bool] = lambda: False, blind: Sequence[str] | None = None, trials: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self._settings, self._working = settings, working
         self._songs, self._place = songs, place
         self._blind_at_once, self._trials = blind, trials
-        self._material: Material | None = None
+        self._set: ListeningSet | None = None
         self._player: Player | None = None
         self._pair: list[str] = []
-        self._view: View = "one"
-        self._log = False
         self._zoomed = False
         self._dirty = True
-        self._pictures: dict[tuple[str, tuple[int, int], int], Picture] = {}
-        self._pictured: object = None
         self._in_view = (0, 1)
         self._opening = False
 
@@ -108,22 +96,17 @@ class ListenScreen(Screen[None]):
         yield Panel(id="listen-title")
         with Horizontal(id="listen-main"):
             with Vertical(id="listen-side"):
-                yield OptionList(id="variants-heard", compact=True)
+                yield VariantList(id="variants-heard", compact=True)
                 yield Meters(id="meters")
-            with Horizontal(id="pictures"):
-                kind = Spectrogram if pixels.image_widget() is None else PixelSpectrogram
-                yield kind(id="picture")
-                yield kind(id="picture-other")
+            yield Pictures(id="pictures")
         yield Waveform(id="waveform")
         yield TransportLine(id="transport")
         yield Footer()
 
     def on_mount(self) -> None:
         """Get a player and the first song."""
-        self.query_one("#variants-heard").border_title = "Variants"
         self.query_one("#meters").border_title = "Meters"
         self.query_one("#waveform").border_title = "Song"
-        self.query_one("#picture-other").display = False
         self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
         self.set_interval(_LOOK_AGAIN, self._look_for_new_variants)
         self._open()
@@ -131,14 +114,13 @@ class ListenScreen(Screen[None]):
     def on_unmount(self) -> None:
         """Let go of the device and the samples."""
         if self._player is not None:
-            self.app.settings.volume = self._player.volume
-            self.app.settings.save()
+            self._settings.volume = self._player.volume
+            self._settings.save()
             self._player.close()
 
     def _look_for_new_variants(self) -> None:
         """While the engine works, variants get finished: offer them."""
-        session = self.app.session
-        if session is not None and session.running and self._material is not None and not self._opening:
+        if self._working() and self._set is not None and not self._opening:
             self._look_again()
 
     # --- songs -------------------------------------------------------------------------------------------
@@ -147,31 +129,30 @@ class ListenScreen(Screen[None]):
     def _open(self) -> None:
         self._opening = True
         try:
-            material = self._songs[self._place]()
+            listening_set = self._songs[self._place]()
             if self._player is None:
-                settings = self.app.settings
-                self._player = Player(self._changed, settings.output_device or None)
-                self._player.volume = settings.volume
-            self._player.open(material.contenders)
+                self._player = Player(self._changed, self._settings.output_device or None)
+                self._player.volume = self._settings.volume
+            self._player.open(listening_set.candidates)
         finally:
             self._opening = False
         if not self.is_running:  # left while it was opening
             self._player.close()
             return
-        self._material = material
-        self._pictures.clear()
-        self._pair, self._zoomed, self._pictured = [], False, None
+        self._set = listening_set
+        self.query_one(Pictures).forget()
+        self._pair, self._zoomed = [], False
         self._dirty = True
 
     @work(thread=True, exclusive=True, group="look")
     def _look_again(self) -> None:
-        material = self._songs[self._place]()
+        listening_set = self._songs[self._place]()
         player = self._player
-        if player is None or self._material is None or material.folder != self._material.folder:
+        if player is None or self._set is None or listening_set.folder != self._set.folder:
             return
-        self._material = material
-        for contender in material.contenders:
-            player.add(contender)
+        self._set = listening_set
+        for candidate in listening_set.candidates:
+            player.add(candidate)
         self._dirty = True
 
     def _changed(self) -> None:
@@ -183,22 +164,22 @@ class ListenScreen(Screen[None]):
         place = self._place + step
         if 0 <= place < len(self._songs) and not self._opening:
             self._place = place
-            self._material = None
+            self._set = None
             self._open()
 
     @property
     def player(self) -> Player | None:
         """The player, once a song is open."""
-        return self._player if self._material is not None and not self._opening else None
+        return self._player if self._set is not None and not self._opening else None
 
     @property
-    def _contenders(self) -> tuple[Contender, ...]:
-        return self._material.contenders if self._material is not None else ()
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return self._set.candidates if self._set is not None else ()
 
     @property
-    def _current(self) -> Contender | None:
+    def _current(self) -> Candidate | None:
         player = self.player
-        return next((c for c in self._contenders if player is not None and c.key == player.current), None)
+        return next((c for c in self._candidates if player is not None and c.key == player.current), None)
 
     # --- painting ----------------------------------------------------------------------------------------
 
@@ -206,7 +187,7 @@ class ListenScreen(Screen[None]):
         """Paint what moves; and the rest where something changed."""
         player = self.player
         if player is None or not self.is_current:
-            if self._material is None:
+            if self._set is None:
                 self._show_title()
             return
         if self._dirty:
@@ -223,14 +204,14 @@ class ListenScreen(Screen[None]):
         waveform.show(player.levels_of(player.current), self._in_view, player.region)
         waveform.show_playhead(position)
         start, stop = self._in_view
-        for picture in self.query(Spectrogram):
-            picture.show_playhead((position - start) / max(1, stop - start))
+        pictures = self.query_one(Pictures)
+        pictures.show_playhead((position - start) / max(1, stop - start))
         self.query_one(Meters).show(
             player.levels_of(player.current), position, player.gains().get(player.current, 0.0) + player.volume
         )
-        number = next((n for n, c in enumerate(self._contenders, 1) if c is current), 0)
+        number = next((n for n, c in enumerate(self._candidates, 1) if c is current), 0)
         self.query_one(TransportLine).show(player, current.title if current is not None else "", number)
-        self._ask_for_pictures(player)
+        pictures.show(player, self._candidates, self._pair, self._in_view, self._set.cutoff if self._set else None)
 
     def _whole_view(self, player: Player) -> tuple[int, int]:
         if self._zoomed and player.region is not None:
@@ -242,152 +223,23 @@ class ListenScreen(Screen[None]):
     def _show_title(self) -> None:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" Listen ", "bold reverse")
-        if self._material is None:
+        if self._set is None:
             text.append("  opening …", "italic")
         else:
-            text.append(f"  {self._material.title}", "bold")
+            text.append(f"  {self._set.title}", "bold")
             if len(self._songs) > 1:
                 text.append(f"  {self._place + 1}/{len(self._songs)}", "dim")
-            note = read_verdict(self._material.folder).note
+            note = read_verdict(self._set.folder).note
             if note:
                 text.append(f"  “{' '.join(note.split())}”", "italic")
         self.query_one("#listen-title", Panel).show_text(text)
 
     def _show_variants(self) -> None:
-        player, material = self.player, self._material
-        if player is None or material is None:
+        player, listening_set = self.player, self._set
+        if player is None or listening_set is None:
             return
-        favourite = read_verdict(material.folder).favourite
-        gains = player.gains()
-        options = self.query_one("#variants-heard", OptionList)
-        lines = self._lines_that_fit(gains, favourite)
-        wanted = next((n for n, c in enumerate(self._contenders) if c.key == player.current), None)
-        with self.prevent(OptionList.OptionHighlighted):
-            if options.option_count == len(lines):
-                for place, line in enumerate(lines):
-                    options.replace_option_prompt_at_index(place, line)
-            else:
-                options.clear_options()
-                options.add_options(
-                    Option(line, id=f"v{n}", disabled=bool(c.missing))
-                    for n, (line, c) in enumerate(zip(lines, self._contenders, strict=True))
-                )
-            options.highlighted = wanted
-
-    def _lines_that_fit(self, gains: dict[str, float], favourite: str) -> list[Text]:
-        """Every variant with all that is to be said of it; where room is short only the one in play, or none."""
-        player = self.player
-        assert player is not None
-        numbered = list(enumerate(self._contenders, 1))
-        lines: list[Text] = []
-        for all_of in (lambda c: True, lambda c: c.key == player.current, lambda c: False):
-            lines = [self._variant_lines(n, c, gains, favourite, short=not all_of(c)) for n, c in numbered]
-            if sum(line.plain.count("\n") + 1 for line in lines) <= self.query_one("#variants-heard").size.height:
-                break
-        return lines
-
-    def _variant_lines(
-        self, number: int, contender: Contender, gains: dict[str, float], favourite: str, *, short: bool
-    ) -> Text:
-        """What a variant is: its title, its level, how it was made, what has to be said; ``short``: on one line."""
-        player = self.player
-        assert player is not None
-        width = max(20, self.query_one("#variants-heard").size.width - 2)
-        playing = contender.key == player.current
-        loudness = self._loudness(contender)
-        right = f" {loudness}" if short else ""
-        star = " ★" if contender.key == favourite else ""
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{'▸' if playing else ' '}{number if number < 10 else ' '} ", "bold")
-        room = width - 4 - len(star) - len(right)
-        title = fit(contender.title, room)
-        text.append(title if short else title.rstrip(), "bold" if not contender.missing else "dim")
-        text.append(star, "bold")
-        if short:
-            text.append(right, "dim")
-            return text
-        problem = contender.missing or player.error_of(contender.key)
-        if problem:
-            text.append(_indented(problem, width), "dim italic")
-            return text
-        heard = f", heard at {round(gains[contender.key], 1) + 0.0:+.1f} dB" if contender.key in gains else ""
-        text.append(f"\n   {loudness}{heard}", "dim")
-        for said in (contender.chain, contender.note):
-            if said and said != contender.title:
-                text.append(_indented(said, width), "dim")
-        return text
-
-    def _loudness(self, contender: Contender) -> str:
-        """The level of the region in words, or what stands in its way."""
-        player = self.player
-        assert player is not None
-        if contender.missing:
-            return contender.missing
-        if player.error_of(contender.key):
-            return "cannot be played"
-        levels = player.levels_of(contender.key)
-        if levels is None:
-            return f"loading {player.progress_of(contender.key):.0%}"
-        loudness = levels.loudness(*(player.region or (0, None)))
-        return f"{level(loudness).strip()} LUFS" if loudness > SILENCE_DB / 2 else "silent"
-
-    # --- spectrograms ------------------------------------------------------------------------------------
-
-    def _ask_for_pictures(self, player: Player) -> None:
-        """Have the spectrograms computed that are wanted now, when they are not what is shown."""
-        first = self.query_one("#picture", Spectrogram)
-        other = next((k for k in reversed(self._pair) if k != player.current), "")
-        keys = [player.current] if self._view == "one" or not other else [player.current, other]
-        ready = [player.levels_of(k) is not None for k in keys]
-        wanted = (tuple(keys), all(ready), self._in_view, first.size, self._view, self._log, self.app.theme)
-        if wanted == self._pictured or not all(ready) or not keys[0]:
-            return
-        self._pictured = wanted
-        self._draw(keys, self._in_view, first.columns)
-
-    @work(thread=True, exclusive=True, group="pictures")
-    def _draw(self, keys: list[str], view: tuple[int, int], columns: int) -> None:
-        player = self.player
-        if player is None:
-            return
-        pictures = []
-        for key in keys:
-            known = self._pictures.get((key, view, columns))
-            if known is None:
-                known = spectrogram(lambda a, b, key=key: player.samples_of(key, a, b), *view, columns)  # type: ignore[misc]
-                if len(self._pictures) > 30:
-                    self._pictures.clear()
-                self._pictures[key, view, columns] = known
-            pictures.append(known)
-        gains = player.gains()
-        levelled = [p + np.float32(gains.get(k, 0.0)) for p, k in zip(pictures, keys, strict=True)]
-        self.app.call_from_thread(self._show_pictures, keys, levelled)
-
-    def _show_pictures(self, keys: list[str], pictures: list[Picture]) -> None:
-        player, material = self.player, self._material
-        if player is None or material is None or not self.is_mounted:
-            return
-        first, second = self.query_one("#picture", Spectrogram), self.query_one("#picture-other", Spectrogram)
-        titles = [next((c.title for c in self._contenders if c.key == k), k) for k in keys]
-        cutoff = material.cutoff
-        second.display = self._view == "side by side" and len(keys) == 2
-        if self._view == "difference" and len(keys) == 2:
-            quiet = np.maximum(pictures[0], pictures[1]) < -95
-            difference = np.where(quiet, np.float32(0), pictures[0] - pictures[1])
-            first.show_picture(difference, player.rate, kind="difference", log=self._log, cutoff=cutoff)
-            first.border_title = Text.assemble(
-                f"{titles[0]} against {titles[1]}: ", ("more ", self._color("success")), ("less", self._color("error"))
-            ).markup
-            return
-        loudest = max(float(p.max()) for p in pictures)
-        first.show_picture(pictures[0], player.rate, log=self._log, cutoff=cutoff, loudest=loudest)
-        first.border_title = Text(titles[0]).markup
-        if second.display:
-            second.show_picture(pictures[1], player.rate, log=self._log, cutoff=cutoff, loudest=loudest)
-            second.border_title = Text(titles[1]).markup
-
-    def _color(self, name: str) -> str:
-        return "" if self.app.current_theme.ansi else self.app.theme_variables.get(name, "")
+        favourite = read_verdict(listening_set.folder).favourite
+        self.query_one(VariantList).show(player, listening_set.candidates, favourite)
 
     # --- transport ---------------------------------------------------------------------------------------
 
@@ -416,19 +268,19 @@ class ListenScreen(Screen[None]):
 
     def action_number(self, number: int) -> None:
         """Toggle to a variant by its number."""
-        if number <= len(self._contenders):
-            self._select(self._contenders[number - 1])
+        if number <= len(self._candidates):
+            self._select(self._candidates[number - 1])
 
-    def _select(self, contender: Contender) -> None:
+    def _select(self, candidate: Candidate) -> None:
         player = self.player
-        if player is None or contender.key == player.current:
+        if player is None or candidate.key == player.current:
             return
-        if contender.missing or contender.key not in player.keys:
-            self.notify(f"{contender.title}: {contender.missing or 'not there'}", timeout=3, markup=False)
+        if candidate.missing or candidate.key not in player.keys:
+            self.notify(f"{candidate.title}: {candidate.missing or 'not there'}", timeout=3, markup=False)
             return
         before = player.current
-        player.select(contender.key)  # before anything is painted
-        self._pair = [before, contender.key]
+        player.select(candidate.key)  # before anything is painted
+        self._pair = [before, candidate.key]
         self._dirty = True
 
     def action_other(self) -> None:
@@ -437,17 +289,17 @@ class ListenScreen(Screen[None]):
         if player is None:
             return
         other = next((k for k in self._pair if k != player.current), "")
-        plain = next((c.key for c in self._contenders if c.is_plain and c.key != player.current), "")
+        plain = next((c.key for c in self._candidates if c.is_plain and c.key != player.current), "")
         rest = next((k for k in player.keys if k != player.current), "")
         key = other or plain or rest
-        chosen = next((c for c in self._contenders if c.key == key), None)
+        chosen = next((c for c in self._candidates if c.key == key), None)
         if chosen is not None:
             self._select(chosen)
 
     @on(OptionList.OptionHighlighted, "#variants-heard")
     def _pointed(self, event: OptionList.OptionHighlighted) -> None:
-        if event.option_index < len(self._contenders):
-            self._select(self._contenders[event.option_index])
+        if event.option_index < len(self._candidates):
+            self._select(self._candidates[event.option_index])
 
     @on(Waveform.Pointed)
     def _on_waveform(self, event: Waveform.Pointed) -> None:
@@ -469,7 +321,7 @@ class ListenScreen(Screen[None]):
     def _set_region(self, region: tuple[int, int] | None, *, looping: bool | None = None) -> None:
         if self.player is not None:
             self.player.set_region(region, looping=looping)
-            self._dirty, self._pictured = True, None
+            self._dirty = True
 
     def action_set_in(self) -> None:
         """The loop begins here."""
@@ -524,19 +376,20 @@ class ListenScreen(Screen[None]):
         """Match the levels, or hear them as they are."""
         if self.player is not None:
             self.player.set_match(not self.player.match)
-            self._dirty, self._pictured = True, None
+            self._dirty = True
 
     def action_view(self) -> None:
         """One spectrogram, two, or their difference."""
-        self._view = _VIEWS[(_VIEWS.index(self._view) + 1) % len(_VIEWS)]
-        if self._view != "one" and not self._pair:
+        view = self.query_one(Pictures).next_view()
+        if view != "one" and not self._pair:
             self.notify("Toggle to another variant first: the last two are compared.", timeout=3)
         else:
-            self.notify(f"View: {self._view}", timeout=2)
+            self.notify(f"View: {view}", timeout=2)
 
     def action_log(self) -> None:
         """A logarithmic axis of frequency, or a linear one."""
-        self._log = not self._log
+        pictures = self.query_one(Pictures)
+        pictures.log_axis = not pictures.log_axis
 
     # --- devices and stems -------------------------------------------------------------------------------
 
@@ -555,8 +408,8 @@ class ListenScreen(Screen[None]):
         def chosen(name: str | None) -> None:
             if name is not None and self.player is not None:
                 self.player.use_device(None if name == _SYSTEM else name)
-                self.app.settings.output_device = "" if name == _SYSTEM else name
-                self.app.settings.save()
+                self._settings.output_device = "" if name == _SYSTEM else name
+                self._settings.save()
 
         if not names:
             self.notify("No output device was found; plug one in and try again.", timeout=4)
@@ -575,12 +428,12 @@ class ListenScreen(Screen[None]):
 
     def action_favourite(self) -> None:
         """Make what is heard the favourite, or take that back."""
-        material, current = self._material, self._current
-        if material is None or current is None:
+        listening_set, current = self._set, self._current
+        if listening_set is None or current is None:
             return
-        is_one = read_verdict(material.folder).favourite == current.key
+        is_one = read_verdict(listening_set.folder).favourite == current.key
         try:
-            change_verdict(material.folder, favourite="" if is_one else current.key)
+            change_verdict(listening_set.folder, favourite="" if is_one else current.key)
         except OSError as error:
             self.notify(f"The favourite could not be kept: {error.strerror}.", severity="error", markup=False)
             return
@@ -589,19 +442,19 @@ class ListenScreen(Screen[None]):
 
     def action_note(self) -> None:
         """Write a note about the song."""
-        material = self._material
-        if material is None:
+        listening_set = self._set
+        if listening_set is None:
             return
 
         def written(text: str | None) -> None:
             if text is not None:
                 try:
-                    change_verdict(material.folder, note=text)
+                    change_verdict(listening_set.folder, note=text)
                 except OSError as error:
                     self.notify(f"The note could not be kept: {error.strerror}.", severity="error", markup=False)
                 self._dirty = True
 
-        self.app.push_screen(TextDialog("What do you hear?", read_verdict(material.folder).note), written)
+        self.app.push_screen(TextDialog("What do you hear?", read_verdict(listening_set.folder).note), written)
 
     # --- blind tests -------------------------------------------------------------------------------------
 
@@ -612,7 +465,7 @@ class ListenScreen(Screen[None]):
             self.notify("The variants are still loading.", timeout=3)
             return
         heard = [k for k in self._pair if k in player.keys] or [player.current]
-        plain = next((c.key for c in self._contenders if c.is_plain and c.key in player.keys), "")
+        plain = next((c.key for c in self._candidates if c.is_plain and c.key in player.keys), "")
         chosen = heard if len(set(heard)) == 2 or not plain else [plain, player.current]
         self._set_up_blind(list(dict.fromkeys(chosen)))
 
@@ -620,14 +473,14 @@ class ListenScreen(Screen[None]):
         player = self.player
         if player is None:
             return
-        offered = [c for c in self._contenders if c.key in player.keys and not player.error_of(c.key)]
+        offered = [c for c in self._candidates if c.key in player.keys and not player.error_of(c.key)]
         if len(offered) < 2:
             self.notify("A blind test needs two variants that can be heard.", timeout=4)
             return
 
         def begin(plan: Plan | None) -> None:
-            if plan is not None and self._material is not None and self.player is not None:
-                self.app.push_screen(BlindScreen(self.player, self._material, plan))
+            if plan is not None and self._set is not None and self.player is not None:
+                self.app.push_screen(BlindScreen(self.player, self._set, plan))
 
         self.app.push_screen(BlindSetup(offered, keys, self._trials), begin)
 
@@ -636,55 +489,3 @@ class ListenScreen(Screen[None]):
         if self.player is not None:
             self.player.pause()
         self.dismiss()
-
-
-def _indented(text: str, width: int) -> str:
-    """``text`` on lines of its own, three cells to the right."""
-    return "".join(f"\n   {line}" for line in textwrap.wrap(text, max(10, width - 4)))
-
-
-class StemsDialog(Choice):
-    """Stems of what is heard: mute, solo, and the enhanced version of each."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m,space", "change('muted')", "Mute", priority=True),
-        Binding("s", "change('solo')", "Solo"),
-        Binding("e", "change('enhanced')", "Enhanced"),
-    ]
-
-    def __init__(self, player: Player) -> None:
-        self._player = player
-        question = "Stems: m mute, s solo, e enhanced or plain; Escape when done"
-        super().__init__(question, {str(n): "" for n in range(len(player.stems))})
-
-    def on_mount(self) -> None:
-        """Paint."""
-        self._paint()
-
-    def _paint(self) -> None:
-        options = self.query_one(OptionList)
-        for place, stem in enumerate(self._player.stems):
-            text = Text(no_wrap=True)
-            text.append(f"{'M' if stem.muted else '·'} {'S' if stem.solo else '·'} ", "bold")
-            text.append(fit(stem.name, 20))
-            text.append("enhanced" if stem.enhanced else "plain" if stem.can_be_enhanced else "", "italic")
-            options.replace_option_prompt_at_index(place, text)
-
-    def action_change(self, what: str) -> None:
-        """Turn something on or off for the stem under the cursor."""
-        place = self.query_one(OptionList).highlighted
-        if place is None:
-            return
-        stem = self._player.stems[place]
-        if what != "enhanced" or stem.can_be_enhanced:
-            setattr(stem, what, not getattr(stem, what))
-            self._player.stems_changed()
-            self._paint()
-
-    def on_key(self, event: object) -> None:
-        """Numbers choose nothing here."""
-
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Enter mutes."""
-        event.stop()
-        self.action_change("muted")

@@ -18,11 +18,11 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Label, Static
 
+from engine.commands.analyze import describe
 from engine.errors import RestoreError
-from engine.models.cards import ModelCard, cards, download
-from engine.report import describe
+from engine.models.runtime.cards import ModelCard, cards, download
 from engine.text import duration, printable, short_path, size
-from tui.model import GLYPHS, MEANINGS, Library, SongView
+from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
 from tui.screens.dialogs import Choice
 
 _LOG_LINES = 200
@@ -88,7 +88,7 @@ def _section(title: str) -> Text:
 class DetailPage(Page):
     """All that is known of one song."""
 
-    def __init__(self, library: Library, view: SongView) -> None:
+    def __init__(self, library: DashboardModel, view: SongView) -> None:
         super().__init__()
         self._library, self._view = library, view
 
@@ -256,7 +256,7 @@ class DoctorPage(Page):
 
     def body(self) -> RenderableType:
         """A line per finding."""
-        from engine.doctor import examine
+        from engine.commands.doctor import examine
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         marks = {"ok": Text("●", "green"), "note": Text("◐", "yellow"), "problem": Text("✗", "bold red")}

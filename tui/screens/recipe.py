@@ -14,9 +14,9 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine import recipes
 from engine.errors import UsageError
-from engine.recipes import Recipe, Step, Variant
+from engine.planning import recipes
+from engine.planning.recipes import Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params
 

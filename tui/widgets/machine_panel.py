@@ -6,7 +6,7 @@ from collections import deque
 
 from rich.text import Text
 
-from engine.monitor import Gpu, Sample
+from engine.machine.monitor import Gpu, Sample
 from engine.text import size
 from tui.widgets.cells import bar, fit, sparkline
 from tui.widgets.panel import Panel

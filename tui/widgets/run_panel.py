@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from engine.text import duration, printable
-from tui.model import Library
+from tui.model import DashboardModel
 from tui.widgets.cells import bar, fit
 from tui.widgets.panel import Panel
 
@@ -17,11 +17,11 @@ class RunPanel(Panel):
         """Name the panel."""
         self.border_title = "Run"
 
-    def show(self, library: Library | None) -> None:
+    def show(self, library: DashboardModel | None) -> None:
         """Show how ``library`` stands."""
         self.show_text(self._describe(library, max(16, self.content_size.width)))
 
-    def _describe(self, library: Library | None, width: int) -> Text:
+    def _describe(self, library: DashboardModel | None, width: int) -> Text:
         if library is None:
             return Text("nothing is open", "dim")
         session = library.session

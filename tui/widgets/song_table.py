@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.text import duration
-from tui.model import GLYPHS, Library, SongView
+from tui.model import GLYPHS, DashboardModel, SongView
 from tui.widgets.cells import fit
 
 _DAMAGE = ("▁", "▂", "▄", "▆", "█")
@@ -68,7 +68,7 @@ class SongTable(ScrollView, can_focus=True):
 
     def __init__(self, **options: str) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        self._library: Library | None = None
+        self._library: DashboardModel | None = None
         self._rows: list[SongView] = []
         self._place: dict[str, int] = {}
         self._filter = ""
@@ -77,7 +77,7 @@ class SongTable(ScrollView, can_focus=True):
 
     # --- content -----------------------------------------------------------------------------------------
 
-    def show_library(self, library: Library | None) -> None:
+    def show_library(self, library: DashboardModel | None) -> None:
         """Show another library, from its top."""
         self._library = library
         self._filter = ""

@@ -10,9 +10,9 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from engine.plan import Task
+from engine.planning.plan import Task
 from engine.text import duration
-from tui.model import GLYPHS, MEANINGS, Library, SongView, TaskView
+from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView, TaskView
 from tui.widgets.cells import bar
 
 _COLORS = {"done": "$success", "working": "$primary", "queued": "$primary", "failed": "$error", "stale": "$warning"}
@@ -46,7 +46,7 @@ class StageChecklist(OptionList):
         self.border_title = "Stages"
         self._painted: list[tuple[str | None, Text]] = []
 
-    def show(self, library: Library | None, view: SongView | None) -> None:
+    def show(self, library: DashboardModel | None, view: SongView | None) -> None:
         """Show the tasks of a song; the cursor stays where it was."""
         lines: list[tuple[str | None, Text]] = []
         if library is not None and view is not None:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
-from engine.models import device as devices
-from engine.models import loading
-from engine.models.weights import Weights
+from engine.models.runtime import device as devices
+from engine.models.runtime import loading
+from engine.models.runtime.weights import Weights
 
 if TYPE_CHECKING:
     from engine.models.audiosr.network import Sampling

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import NotPossibleError
 from engine.models.audiosr.network import AudioSR, compact, parts_of
-from engine.models.torch_file import read_state
+from engine.models.runtime.torch_file import read_state
 
 _KIND = "AudioSR, what inference needs"
 

@@ -19,7 +19,7 @@ from engine.models.audiosr.mel import log_mel
 from engine.models.audiosr.unet import unet_for
 from engine.models.audiosr.vae import decoder_for, encoder_for
 from engine.models.audiosr.vocoder import vocoder_for
-from engine.models.device import Precision, autocast, precision
+from engine.models.runtime.device import Precision, autocast, precision
 
 STRIDE = 8  # mel frames and bands to one place of the latent
 UNCONDITIONAL = -11.4981  # the condition that says nothing: what the encoder makes of silence

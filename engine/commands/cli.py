@@ -1,0 +1,363 @@
+"""The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
+
+``play``, ``abx``, ``export``, ``models``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from engine import __version__
+from engine.errors import RestoreError, UsageError
+from engine.text import printable, strip_ansi
+
+if TYPE_CHECKING:
+    from engine.player.tracks import ListeningSet
+
+
+@dataclass(frozen=True)
+class Screens:
+    """What opens the user interface; each gives the exit code.
+
+    ``dashboard(paths, out, recipe, jobs, device)`` and ``listening(sets, candidates of a blind test, trials)``.
+    """
+
+    dashboard: Callable[[list[Path], Path | None, str, int, str], int]
+    listening: Callable[[list[ListeningSet], tuple[str, ...] | None, int | None], int]
+
+
+_screens: Screens | None = None
+_NO_TERMINAL = "Listening needs a terminal."
+_OPTIONS_OF_THE_GROUP = ("--help", "--version")
+
+
+class _DefaultToRun(TyperGroup):
+    """What is not a command's name is something to restore."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in _OPTIONS_OF_THE_GROUP):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_DefaultToRun,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Rebuilds plausible approximations of what MP3 threw away, and lets your ear decide.\n\n"
+    "mp3restore [PATH...] opens the dashboard; with --no-tui it works without (see: mp3restore run --help).",
+)
+
+
+class Device(StrEnum):
+    """Where models run."""
+
+    AUTO, CPU, CUDA, MPS = "auto", "cpu", "cuda", "mps"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mp3restore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _group(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH...]", help="Songs, and folders with all that is below them.")
+    ] = None,
+    no_tui: Annotated[bool, typer.Option("--no-tui", help="Work without the dashboard.")] = False,
+    out: Annotated[str, typer.Option(help="Output folder [default: AI_Restored_Variants beside the first PATH].")] = "",
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe, or a TOML file [default: auto, what fits this machine].")
+    ] = "",
+    variants: Annotated[str, typer.Option(help="Only these variants, such as 01,11_offline.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Do again what is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what is done, stale and to do; change nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    device: Annotated[Device, typer.Option(help="Where models run.")] = Device.AUTO,
+    jobs: Annotated[int, typer.Option(min=0, max=64, help="Songs at a time [0: by the machine].")] = 0,
+) -> None:
+    """Restore songs (also without the word 'run': mp3restore --no-tui PATH...)."""
+    names = [name.strip() for name in variants.split(",") if name.strip()]
+    given = [Path(p) for p in paths or []]
+    if not (no_tui or dry_run or as_json):
+        _dashboard(given, Path(out) if out else None, recipe, jobs, device.value)
+    from engine.commands import headless
+    from engine.planning import recipes
+    from engine.run.session import Session
+
+    if not given:
+        raise UsageError("Give the songs or folders to restore.")
+    session = Session(given, Path(out) if out else None, recipe or recipes.DEFAULT, names, device.value)
+    if device is not Device.AUTO:
+        session.device  # noqa: B018  (what is not here is said now)
+    if dry_run:
+        raise typer.Exit(headless.dry_run(session, force=force, as_json=as_json))
+    raise typer.Exit(headless.run(session, jobs=jobs, force=force, as_json=as_json))
+
+
+def _dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, device: str) -> None:
+    """Hand over to the dashboard that :func:`main` was given."""
+    screens = _screens_or("The dashboard needs a terminal: add --no-tui to work without it.")
+    if device != Device.AUTO:
+        from engine.models.runtime.device import choose
+
+        choose(device)  # what is not here is said now
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
+    raise typer.Exit(screens.dashboard(paths, out, recipe, jobs, device))
+
+
+@app.command()
+def play(
+    paths: Annotated[list[str], typer.Argument(metavar="FILE_OR_FOLDER...", help="A song, a library, or any files.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+) -> None:
+    """Listen: the variants of songs, or any audio files, on one transport with instant toggling."""
+    from engine.player.listening_sets import of_paths
+
+    sets = of_paths([Path(p) for p in paths], Path(out) if out else None)
+    raise typer.Exit(_screens_or(_NO_TERMINAL).listening(sets, None, None))
+
+
+@app.command()
+def abx(
+    first: Annotated[str, typer.Argument(metavar="A", help="An audio file.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one, of the same music.")],
+    trials: Annotated[int, typer.Option(min=10, max=25, help="How often you are asked.")] = 16,
+) -> None:
+    """Test blindly whether you hear a difference between two files."""
+    from engine.player.listening_sets import of_files
+
+    listening_set = of_files([Path(first), Path(second)])
+    keys = tuple(c.key for c in listening_set.candidates[-2:])
+    if len(set(keys)) < 2:
+        raise UsageError("These are the same file: give two different ones.")
+    raise typer.Exit(_screens_or(_NO_TERMINAL).listening([listening_set], keys, trials))
+
+
+def _screens_or(problem: str) -> Screens:
+    """The screens that :func:`main` was given; ``problem`` where there are none, or no terminal for them."""
+    if _screens is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(problem)
+    return _screens
+
+
+@app.command()
+def export(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library whose favourites are wanted.")],
+    to: Annotated[str, typer.Option(help="The folder that they go to.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+    link: Annotated[bool, typer.Option("--link", help="Hard-link instead of copying, where the disk can.")] = False,
+) -> None:
+    """Collect the favourites that were chosen while listening in one clean folder."""
+    from engine.commands import export as exporting
+    from engine.run.session import Session
+
+    session = Session([Path(p) for p in paths], Path(out) if out else None)
+    if not exporting.favourites(session.store, session.songs):
+        raise UsageError("No song has a favourite yet: choose them while listening (mp3restore, key l, then f).")
+    result = exporting.export(session.store, session.songs, Path(to), link=link)
+    print(f"{len(result.written)} written, {len(result.up_to_date)} up to date in {printable(to)}")
+    for problem in result.problems:
+        print(f"mp3restore: {problem}", file=sys.stderr)
+    raise typer.Exit(1 if result.problems else 0)
+
+
+@app.command()
+def analyze(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Songs to look at.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
+) -> None:
+    """Show what songs are and what was done to them: encoder, cutoff, level, damage."""
+    from engine.commands import analyze as report
+
+    raise typer.Exit(report.show([Path(f) for f in files], as_json=as_json))
+
+
+@app.command()
+def doctor(
+    folder: Annotated[str, typer.Argument(help="Where results would go.")] = ".",
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """Say what this machine has, and what to do about what is missing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from engine.commands.doctor import examine
+
+    findings = examine(Path(folder))
+    if as_json:
+        print(json.dumps([f.__dict__ for f in findings], indent=1))
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        marks = {
+            "ok": Text("ok", "green"),
+            "note": Text("note", "yellow"),
+            "problem": Text("problem", "bold red"),
+        }
+        for finding in findings:
+            advice = f"\n{finding.advice}" if finding.advice else ""
+            table.add_row(marks[finding.verdict], Text(finding.topic, "bold"), Text(printable(finding.text) + advice))
+        Console(highlight=False).print(table)
+    raise typer.Exit(1 if any(f.verdict == "problem" for f in findings) else 0)
+
+
+@app.command()
+def demo(
+    folder: Annotated[str, typer.Argument(help="Where to put the song.")] = "demo",
+) -> None:
+    """Write a short song of our own as an MP3, to try the program with."""
+    from engine.commands.demo import write_demo
+    from engine.errors import explain_os_error
+
+    try:
+        print(f"Wrote {printable(str(write_demo(Path(folder))))}")
+    except OSError as error:
+        raise UsageError(explain_os_error(error, f"the folder {printable(folder)}")) from error
+
+
+models = typer.Typer(help="The neural networks: what they are, and getting them.", rich_markup_mode=None)
+app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """What models there are, and whether they are here."""
+    from engine.models.runtime.cards import cards
+    from engine.text import size
+
+    if as_json:
+        facts = ("key", "name", "task", "trained_on", "licence", "source", "size", "sample_rate")
+        told = [{**{f: getattr(c, f) for f in facts}, "state": c.state(thoroughly=False)} for c in cards()]
+        print(json.dumps(told, indent=1))
+        return
+    for card in cards():
+        print(
+            f"{card.key}: {card.name}, {card.task}; {size(card.size)}, {card.licence}; {card.state(thoroughly=False)}"
+        )
+        print(f"    trained on {card.trained_on}")
+
+
+@models.command()
+def get(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Which (see: mp3restore models list).")],
+    given: Annotated[str, typer.Option("--from", help="Take this published file instead of downloading it.")] = "",
+    half: Annotated[bool, typer.Option("--half", help="Keep AudioSR in half precision: half the space.")] = False,
+) -> None:
+    """Download models; a broken download goes on where it stopped."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from engine.models.runtime.cards import card, download
+
+    chosen_cards = [card(name) for name in names]
+    if given and len(chosen_cards) != 1:
+        raise UsageError("--from brings the file of one model: name one.")
+    for chosen in chosen_cards:
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
+            bar = bars.add_task(chosen.name, total=chosen.size)
+            path = download(
+                chosen, given=Path(given) if given else None, half=half,
+                progress=lambda done, of, bar=bar: bars.update(bar, completed=done, total=of),  # type: ignore[misc]
+            )  # fmt: skip
+        print(f"{chosen.name}: {printable(str(path)) if path is not None else 'comes with ' + chosen.source}")
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Which [default: all].")] = None,
+) -> None:
+    """Check the weights against their hashes (exit code 1: something is damaged)."""
+    from engine.models.runtime.cards import card, cards
+
+    damaged = False
+    for chosen in [card(name) for name in names] if names else cards():
+        state = chosen.state()
+        print(f"{chosen.key}: {state}")
+        damaged |= state == "damaged"
+    raise typer.Exit(1 if damaged else 0)
+
+
+@models.command()
+def path() -> None:
+    """Where weights lie; files can be put there by hand. MP3RESTORE_MODELS chooses another folder."""
+    from engine.models.runtime.weights import folder
+
+    print(folder())
+
+
+@models.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Which.")],
+) -> None:
+    """Delete downloaded weights."""
+    from engine.models.runtime import weights
+    from engine.models.runtime.cards import card
+
+    for chosen in [card(name) for name in names]:
+        if not chosen.files:
+            print(f"{chosen.key}: comes with {chosen.source}, and stays")
+        else:
+            removed = [weights.remove(file) for file in chosen.files]
+            print(f"{chosen.key}: {'removed' if any(removed) else 'was not here'}")
+
+
+def clean_arguments(arguments: list[str]) -> list[str]:
+    """The arguments without ANSI colour codes, which some launchers pass on; arguments of nothing else go."""
+    cleaned = [strip_ansi(a) for a in arguments]
+    if cleaned != arguments:
+        print("Colour codes were found in the arguments and taken out.", file=sys.stderr)
+    return [c for c, a in zip(cleaned, arguments, strict=True) if c or not a]
+
+
+def main(screens: Screens | None = None) -> None:
+    """Run the command line; exit codes: 0 done, 1 songs failed, 2 wrong usage, 130 stopped.
+
+    ``screens`` open the user interface: the engine does not know it, whoever starts the program brings it.
+    """
+    global _screens  # noqa: PLW0603  (typer calls the commands itself and passes nothing on)
+    _screens = screens
+    _speak_utf8()
+    sys.argv[1:] = clean_arguments(sys.argv[1:])
+    try:
+        app()
+    except RestoreError as error:
+        print(f"mp3restore: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _speak_utf8() -> None:
+    """Names of songs must never end a run, whatever the terminal's code page."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

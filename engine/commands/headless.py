@@ -1,0 +1,313 @@
+"""The run without a dashboard: progress on a terminal, plain lines in a pipe, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from engine.planning.plan import State
+from engine.run import events
+from engine.run.session import Session, SongPlan
+from engine.text import duration, printable
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+_GLYPHS = {State.DONE: "done", State.STALE: "stale", State.TODO: "to do", State.IMPOSSIBLE: "not here"}
+_STYLES = {State.DONE: "green", State.STALE: "yellow", State.TODO: "cyan", State.IMPOSSIBLE: "dim"}
+
+
+class View(Protocol):
+    """Shows the events of a run."""
+
+    def show(self, event: events.Event) -> None:
+        """Show one event; called from one thread."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show one sentence."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        ...
+
+
+def run(session: Session, *, jobs: int, force: bool, as_json: bool) -> int:
+    """Work to the end, or until the user stops it. Gives the exit code."""
+    return follow(session, lambda: session.start(jobs=jobs, force=force), as_json=as_json)
+
+
+def follow(session: Session, start: Callable[[], threading.Thread], *, as_json: bool = False) -> int:
+    """Show the run that ``start`` begins (or gives, where it is under way) to its end. Gives the exit code."""
+    inbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+    session.subscribe(inbox.put)
+    thread = start()
+    view = _view(session, as_json)
+    with _Interrupts(session, view):
+        try:
+            outcome = _follow(session, inbox, thread, view)
+        finally:
+            view.close()
+    if outcome.stopped:
+        view.say(f"Stopped. Nothing finished is lost; go on with:  {_same_command()}")
+        return EXIT_STOPPED
+    return EXIT_FAILED if outcome.failed else EXIT_DONE
+
+
+def _view(session: Session, as_json: bool) -> View:
+    if as_json:
+        return _JsonView(session)
+    return _TerminalView(session) if sys.stdout.isatty() else _LineView(session)
+
+
+def _follow(
+    session: Session, inbox: queue.SimpleQueue[events.Event], thread: threading.Thread, view: View
+) -> events.BatchDone:
+    while True:
+        try:
+            event = inbox.get(timeout=0.2)  # a timeout, so that signals are seen on every system
+        except queue.Empty:
+            if not thread.is_alive() and inbox.empty():
+                if session.outcome is not None:  # it ended in the moment in which the view was set up
+                    return session.outcome
+                raise RuntimeError("the engine ended without a word") from None
+            continue
+        view.show(event)
+        if isinstance(event, events.BatchDone):
+            return event
+
+
+def _same_command() -> str:
+    command = ["mp3restore", *sys.argv[1:]]
+    quote = shlex.join if os.name != "nt" else lambda parts: " ".join(f'"{p}"' if " " in p else p for p in parts)
+    return printable(quote(command))
+
+
+class _Interrupts:
+    """While active, Ctrl-C ends the run after the chunk in work, a second one at once."""
+
+    def __init__(self, session: Session, view: View) -> None:
+        self._session, self._view = session, view
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, *_: object) -> None:
+        if self._session.control.stopped:
+            self._view.close()
+            os._exit(EXIT_STOPPED)
+        self._session.stop()
+        self._view.say("Stopping when the chunk in work is finished; press Ctrl-C again to leave at once.")
+
+
+class _JsonView:
+    """One JSON object per line."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def show(self, event: events.Event) -> None:
+        data = event.to_json()
+        if isinstance(event, events.Progress):
+            data["batch"] = round(self._session.estimate.fraction(), 4)
+            data["time_left"] = round(self._session.estimate.time_left(), 1)
+        print(json.dumps(data), flush=True)
+
+    def say(self, text: str) -> None:
+        print(json.dumps({"event": "Message", "text": text}), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _LineView:
+    """Plain lines, a few per song: for logs and pipes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._failures: list[tuple[str, str]] = []
+        self._last_progress = time.monotonic()
+
+    def show(self, event: events.Event) -> None:
+        match event:
+            case events.BatchStarted():
+                self.say(f"{event.songs} songs, results go to {printable(event.out)}")
+            case events.SongStarted() if event.tasks:
+                self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}")
+            case events.Progress() if time.monotonic() - self._last_progress > (5 if event.chunk else 60):
+                self._last_progress = time.monotonic()
+                left = duration(self._session.estimate.time_left())
+                done = f"chunk {event.chunk} of {event.chunks}" if event.chunk else f"{event.fraction:.0%}"
+                self.say(f"  {event.variant}: {done}, about {left} left in all")
+            case events.TaskDone():
+                self.say(f"  {event.variant} ({event.stage}) done in {duration(event.seconds)}, {event.realtime:.1f}x")
+            case events.TaskSkipped():
+                self.say(f"  {event.variant} skipped: {event.reason}")
+            case events.SongWarning():
+                self.say(f"  note: {event.text}")
+            case events.SongDone():
+                self._failures += [(event.song, reason) for reason in event.failed]
+                for reason in event.failed:
+                    self.say(f"  FAILED {printable(event.song)}: {reason}")
+            case events.BatchDone():
+                for line in _summary(event, self._failures, str(self._session.store.out)):
+                    self.say(line)
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str) -> list[str]:
+    """The last lines of a run."""
+    lines = []
+    if failures:
+        lines.append("")
+        lines.append(f"{event.failed} of the songs could not be finished:")
+        lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
+    parts = [f"{event.done} songs done"]
+    if event.up_to_date:
+        parts.append(f"{event.up_to_date} were up to date")
+    if event.failed:
+        parts.append(f"{event.failed} failed")
+    lines.append("")
+    lines.append(f"{', '.join(parts)} in {duration(event.seconds)}. The results are in {printable(out)}")
+    return lines
+
+
+class _TerminalView:
+    """Live bars: one for the whole run, one for each song in work; what is finished scrolls by above."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._console = Console(highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}", markup=False, style="dim"),
+            console=self._console,
+            transient=True,
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._failures: list[tuple[str, str]] = []
+        self._all = self._progress.add_task("All songs", total=1.0, detail="")
+        self._progress.start()
+
+    def show(self, event: events.Event) -> None:
+        match event:
+            case events.BatchStarted():
+                self.say(f"{event.songs} songs, results go to {printable(event.out)}")
+            case events.TaskStarted():
+                bar = self._bar(event.song)
+                self._progress.update(bar, completed=0.0, detail=f"{event.variant} · {event.stage}")
+            case events.Progress():
+                chunk = f" · chunk {event.chunk} of {event.chunks}" if event.chunks else ""
+                self._progress.update(
+                    self._bar(event.song),
+                    completed=event.fraction,
+                    detail=f"{event.variant} · {event.stage}{chunk}",
+                )
+            case events.SongWarning():
+                self._print(("  note  ", "yellow"), (f"{printable(event.song)}: {event.text}", ""))
+            case events.SongDone():
+                self._finish(event)
+            case events.BatchDone():
+                self.close()
+                for line in _summary(event, self._failures, str(self._session.store.out)):
+                    self.say(line)
+                return
+        estimate = self._session.estimate
+        left = f"{estimate.fraction():.0%} · {duration(estimate.time_left())} left"
+        self._progress.update(self._all, completed=estimate.fraction(), detail=left)
+
+    def _bar(self, song: str) -> TaskID:
+        if song not in self._bars:
+            name = printable(song)
+            room = max(12, min(48, self._console.width - 64))
+            shown = name if len(name) <= room else "…" + name[1 - room :]
+            self._bars[song] = self._progress.add_task(shown, total=1.0, detail="")
+        return self._bars[song]
+
+    def _finish(self, event: events.SongDone) -> None:
+        if event.song in self._bars:
+            self._progress.remove_task(self._bars.pop(event.song))
+        name = printable(event.song)
+        self._failures += [(event.song, reason) for reason in event.failed]
+        if event.failed:
+            self._print(("  failed  ", "bold red"), (f"{name}: {event.failed[0]}", ""))
+        elif event.made:
+            self._print(
+                ("  done  ", "green"),
+                (name, ""),
+                (f"  {', '.join(event.made)} in {duration(event.seconds)}", "dim"),
+            )
+
+    def _print(self, *parts: tuple[str, str]) -> None:
+        self._console.print(Text.assemble(*parts), soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def dry_run(session: Session, *, force: bool, as_json: bool) -> int:
+    """Print the plan: what is done, stale and to do. Nothing is computed or written."""
+    plans = session.states(force=force)
+    if as_json:
+        for item in plans:
+            states = {task: state.value for task, state in item.states.items()}
+            print(json.dumps({"song": item.song.id, "duration": _duration(item), "tasks": states}))
+        return EXIT_DONE
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("song", overflow="fold")
+    table.add_column("length", justify="right")
+    variants = [task for task in session.tasks if task.is_final]
+    for task in variants:
+        table.add_column(task.id, no_wrap=True)
+    for item in plans:
+        length = "?" if item.analysis is None else duration(item.analysis.duration)
+        cells = [Text(_GLYPHS[item.states[t.id]], _STYLES[item.states[t.id]]) for t in variants]
+        table.add_row(Text(printable(item.song.id)), length, *cells)
+    console.print(table)
+    console.print(Text(_count(plans)))
+    return EXIT_DONE
+
+
+def _duration(plan: SongPlan) -> float | None:
+    return None if plan.analysis is None else round(plan.analysis.duration, 3)
+
+
+def _count(plans: list[SongPlan]) -> str:
+    counts = dict.fromkeys(State, 0)
+    for item in plans:
+        for state in item.states.values():
+            counts[state] += 1
+    parts = [f"{number} {state.value}" for state, number in counts.items() if number]
+    explained = (
+        "\nStale means: made before, but with other settings or from another file." if counts[State.STALE] else ""
+    )
+    return f"\n{len(plans)} songs; tasks: {', '.join(parts)}.{explained}"

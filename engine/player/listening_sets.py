@@ -1,0 +1,224 @@
+"""What there is to hear: the variants of a library's song, or any files that are given."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from platformdirs import user_data_path
+
+from engine.analysis.song import SongAnalysis
+from engine.errors import UsageError
+from engine.library.records import Marker, Song
+from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
+from engine.library.store import Store
+from engine.planning.plan import State, Task
+from engine.planning.recipes import DEFAULT
+from engine.player.tracks import Candidate, ListeningSet, Part
+from engine.run.session import Session
+from engine.stages import STAGES
+from engine.text import printable
+
+LISTENING = "_listening"
+PLAIN = "01_baseline"
+_STEM_NAMES = ("vocals", "drums", "bass", "other", "guitar", "piano")
+_ENHANCED = ".enhanced"
+_WHY_MISSING = {
+    State.TODO: "not made yet", State.STALE: "made with other settings", State.IMPOSSIBLE: "not possible here",
+}  # fmt: skip
+
+
+# --- of a library -----------------------------------------------------------------------------------------
+
+
+def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
+    """All finished variants of a song, whatever recipe made them; what ``tasks`` would make is listed as missing.
+
+    The plain decode is always there: where it was not made, the source itself is played.
+    """
+    record = store.record(song)
+    analysis = record.analysis if record is not None else None
+    final = {task.id: task for task in tasks if task.is_final}
+    endings = Counter(task.stage.name for task in final.values())
+    found: dict[str, Candidate] = {}
+    for marker in store.markers(song):
+        candidate = _of_marker(store, marker, final.get(marker.task), endings)
+        if candidate is not None:
+            found[candidate.key] = candidate
+    _join_stems(found)
+    if PLAIN not in found:
+        found[PLAIN] = _source(song, analysis, record.sha256 if record is not None else "")
+    source_hash = record.sha256 if record is not None else None
+    for key, task in final.items():
+        if key not in found:
+            why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
+            found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why)
+    cutoff = analysis.cutoff.hz if analysis is not None else None
+    candidates = tuple(found[key] for key in sorted(found))
+    return ListeningSet(printable(song.id), candidates, store.out / LISTENING / song.key, cutoff)
+
+
+def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Candidate | None:
+    """What a finished task offers; None for steps on the way and for files that are gone."""
+    paths = [store.out / o.path for o in marker.outputs if not o.path.startswith("_chunks/")]
+    if not paths or not all(p.is_file() for p in paths):
+        return None
+    chain = _chain(task) if task is not None else STAGES[marker.recipe["stage"]].title if _known(marker) else ""
+    return Candidate(
+        key=marker.task,
+        title=_title(marker.task, task, endings),
+        parts=tuple(Part(p.stem, p, rate=marker.rate) for p in paths),
+        chain=chain,
+        note=printable(marker.note),
+        sha256=marker.outputs[0].sha256 if len(paths) == 1 else "",
+        is_plain=marker.task == PLAIN,
+    )
+
+
+def _known(marker: Marker) -> bool:
+    return marker.recipe.get("stage") in STAGES
+
+
+def _join_stems(found: dict[str, Candidate]) -> None:
+    """Enhanced stems are the other side of the plain ones, not candidates of their own."""
+    stems = next((c for c in found.values() if c.has_stems and not c.parts[0].name.endswith(_ENHANCED)), None)
+    enhanced = next((c for c in found.values() if c.has_stems and c.parts[0].name.endswith(_ENHANCED)), None)
+    if stems is None or enhanced is None:
+        return
+    other = {p.name.removesuffix(_ENHANCED): p.path for p in enhanced.parts}
+    parts = tuple(Part(p.name, p.path, other.get(p.name), p.rate) for p in stems.parts)
+    found[stems.key] = Candidate(stems.key, stems.title, parts, stems.chain, stems.note)
+    del found[enhanced.key]
+
+
+def _source(song: Song, analysis: SongAnalysis | None, sha256: str) -> Candidate:
+    part = Part(song.path.stem, song.path)
+    if analysis is not None:
+        part = Part(song.path.stem, song.path, None, analysis.rate, analysis.decoder, analysis.start)
+    missing = "" if song.path.is_file() else "the source is not there"
+    return Candidate(
+        PLAIN, "Plain decode", (part,), "the source, decoded while it plays",
+        "what the MP3 holds, nothing added", sha256=sha256, missing=missing, is_plain=True,
+    )  # fmt: skip
+
+
+def _chain(task: Task) -> str:
+    return " → ".join(step.stage.title for step in task.lineage())
+
+
+def _title(key: str, task: Task | None, endings: Counter[str]) -> str:
+    """The last stage's, which does not tell enough where several variants end with the same."""
+    if key == PLAIN:
+        return "Plain decode"
+    plain = printable(key.partition("_")[2].replace("_", " ") or key)
+    if task is None:
+        return plain
+    return f"{task.stage.title} ({plain})" if endings[task.stage.name] > 1 else task.stage.title
+
+
+# --- of anything ------------------------------------------------------------------------------------------
+
+
+def of_files(paths: Sequence[Path]) -> ListeningSet:
+    """Files that are given, as candidates on one transport.
+
+    Raises:
+        UsageError: one of them is not there or not an audio file.
+    """
+    paths = [Path(os.path.abspath(p)) for p in paths]
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
+        if path.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"{printable(str(path))} is not an audio file that can be played.")
+    identity = hashlib.sha256("\n".join(sorted(map(str, paths))).encode("utf-8", "surrogateescape")).hexdigest()
+    folder = user_data_path("mp3restore", appauthor=False) / "listening" / identity[:16]
+    parents = {p.parent for p in paths}
+    candidates = []
+    for path in paths:
+        shown = path.name if len(parents) == 1 else f"{path.parent.name}/{path.name}"
+        is_source = path.suffix.lower() in (".mp3", ".mp2", ".mpga")
+        candidates.append(
+            Candidate(
+                str(path), printable(shown), (Part(path.stem, path),), printable(str(path.parent)),
+                is_plain=is_source or len(paths) == 1,
+            )
+        )  # fmt: skip
+    if _are_stems(paths):
+        parts = tuple(Part(c.parts[0].name, c.parts[0].path) for c in candidates)
+        candidates.insert(0, Candidate("stems", "All stems together", parts))
+    title = candidates[0].title if len(paths) == 1 else f"{len(paths)} files"
+    return ListeningSet(title, tuple(candidates), folder)
+
+
+def _are_stems(paths: Sequence[Path]) -> bool:
+    names = [p.stem.lower().removesuffix(_ENHANCED) for p in paths]
+    return len(names) > 1 and len(set(names)) == len(names) and all(n in _STEM_NAMES for n in names)
+
+
+def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSet]:
+    """What ``mp3restore play PATH...`` plays, song by song.
+
+    A song or folder with results (beside it, or the results' folder itself) gives a listening set per song, with its
+    variants. All else is a set of files to compare: those that are given, or those in the folder.
+
+    Raises:
+        UsageError: there is nothing to play.
+    """
+    paths = [Path(os.path.abspath(p)) for p in paths]
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{printable(str(path))} does not exist: check the path (and its drive).")
+    library = _library(paths, out)
+    if library:
+        return library
+    files = [f for path in paths for f in (_audio_in(path) if path.is_dir() else [path])]
+    if not files:
+        raise UsageError(f"There is nothing to play in {', '.join(printable(str(p)) for p in paths)}.")
+    return [of_files(files)]
+
+
+def _library(paths: Sequence[Path], out: Path | None) -> list[ListeningSet]:
+    """The songs below ``paths`` that have results; empty where none has."""
+    first = paths[0]
+    if len(paths) == 1 and first.is_dir() and (first / "_done").is_dir():
+        return _of_results(first)
+    result = out or next((c for c in _places(first) if (c / "_done").is_dir()), default_output(paths))
+    if not (result / "_done").is_dir():
+        return []
+    if any(p.is_relative_to(result) for p in paths):
+        return []
+    try:
+        session = Session(paths, result, DEFAULT, device="cpu")
+    except UsageError:
+        return []
+    songs = [s for s in session.songs if session.store.markers(s)]
+    return [of_song(session.store, song, session.tasks) for song in songs]
+
+
+def _places(path: Path) -> Iterable[Path]:
+    """Where results of ``path`` may lie: in it, beside it, or beside a folder that it is in."""
+    yield path / OUTPUT_NAME
+    for parent in path.parents:
+        yield parent / OUTPUT_NAME
+
+
+def _of_results(out: Path) -> list[ListeningSet]:
+    """All songs that an output folder knows."""
+    store = Store(out)
+    songs = []
+    for file in sorted((out / "_done").rglob("song.json")):
+        key = PurePath(file.parent.relative_to(out / "_done"))
+        source = store.source_of(key)
+        if source is not None:
+            songs.append(Song(source, key, key.as_posix()))
+    return [of_song(store, song, ()) for song in songs if store.markers(song)]
+
+
+def _audio_in(folder: Path) -> list[Path]:
+    return sorted(
+        p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )

@@ -1,0 +1,95 @@
+"""The variants of a song, with all that is to be said of each where there is room for it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from engine.audio.loudness import SILENCE_DB
+from engine.player.player import Player
+from engine.player.tracks import Candidate
+from tui.widgets.cells import fit
+from tui.widgets.meters import level
+
+
+class VariantList(OptionList):
+    """The cursor is always on the variant that is heard."""
+
+    def on_mount(self) -> None:
+        """Name the panel."""
+        self.border_title = "Variants"
+
+    def show(self, player: Player, candidates: Sequence[Candidate], favourite: str) -> None:
+        """Show how the candidates stand in ``player``; ``favourite`` is the key of the one with the star."""
+        lines = self._lines_that_fit(player, candidates, favourite)
+        with self.prevent(OptionList.OptionHighlighted):
+            if self.option_count == len(lines):
+                for place, line in enumerate(lines):
+                    self.replace_option_prompt_at_index(place, line)
+            else:
+                self.clear_options()
+                self.add_options(
+                    Option(line, id=f"v{n}", disabled=bool(c.missing))
+                    for n, (line, c) in enumerate(zip(lines, candidates, strict=True))
+                )
+            self.highlighted = next((n for n, c in enumerate(candidates) if c.key == player.current), None)
+
+    def _lines_that_fit(self, player: Player, candidates: Sequence[Candidate], favourite: str) -> list[Text]:
+        """Every variant with all that is to be said of it; where room is short only the one in play, or none."""
+        lines: list[Text] = []
+        for all_of in (lambda c: True, lambda c: c.key == player.current, lambda c: False):
+            lines = [
+                self._describe(player, n, c, is_favourite=c.key == favourite, short=not all_of(c))
+                for n, c in enumerate(candidates, 1)
+            ]
+            if sum(line.plain.count("\n") + 1 for line in lines) <= self.size.height:
+                break
+        return lines
+
+    def _describe(self, player: Player, number: int, candidate: Candidate, *, is_favourite: bool, short: bool) -> Text:
+        """What a variant is: its title, its level, how it was made, what has to be said; ``short``: on one line."""
+        width = max(20, self.size.width - 2)
+        loudness = _loudness(player, candidate)
+        right = f" {loudness}" if short else ""
+        star = " ★" if is_favourite else ""
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{'▸' if candidate.key == player.current else ' '}{number if number < 10 else ' '} ", "bold")
+        title = fit(candidate.title, width - 4 - len(star) - len(right))
+        text.append(title if short else title.rstrip(), "bold" if not candidate.missing else "dim")
+        text.append(star, "bold")
+        if short:
+            text.append(right, "dim")
+            return text
+        problem = candidate.missing or player.error_of(candidate.key)
+        if problem:
+            text.append(_indented(problem, width), "dim italic")
+            return text
+        gains = player.gains()
+        heard = f", heard at {round(gains[candidate.key], 1) + 0.0:+.1f} dB" if candidate.key in gains else ""
+        text.append(f"\n   {loudness}{heard}", "dim")
+        for said in (candidate.chain, candidate.note):
+            if said and said != candidate.title:
+                text.append(_indented(said, width), "dim")
+        return text
+
+
+def _loudness(player: Player, candidate: Candidate) -> str:
+    """The level of the region in words, or what stands in its way."""
+    if candidate.missing:
+        return candidate.missing
+    if player.error_of(candidate.key):
+        return "cannot be played"
+    levels = player.levels_of(candidate.key)
+    if levels is None:
+        return f"loading {player.progress_of(candidate.key):.0%}"
+    loudness = levels.loudness(*(player.region or (0, None)))
+    return f"{level(loudness).strip()} LUFS" if loudness > SILENCE_DB / 2 else "silent"
+
+
+def _indented(text: str, width: int) -> str:
+    """``text`` on lines of its own, three cells to the right."""
+    return "".join(f"\n   {line}" for line in textwrap.wrap(text, max(10, width - 4)))
