@@ -10,7 +10,6 @@ import torch
 
 from engine.models.restorer.features import FLOOR_DB
 from training.network import RestorerNetwork
-from training.pairs import BIN_STEP, BIN_ZERO
 from training.train import Settings, Stored, batch_of, loss_of
 
 _WORSE = 1.02
@@ -32,14 +31,14 @@ class Figures:
 
 def evaluate(network: RestorerNetwork, pairs: list[Stored], settings: Settings) -> dict[str, Figures]:
     """Figures by LAME setting, and for ``all``; the restored distance is the one that its noise is expected to have."""
-    whole = replace(settings, batch=1, spectra=660, every=1, overshoot=1.0)
+    whole = replace(settings, batch=1, spectra=660, overshoot=1.0)
     rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     network.eval()
     for pair in pairs:
         batch = batch_of([pair], whole, np.random.default_rng(0))
         with torch.no_grad():
             losses = loss_of(network, batch, whole)
-        stored = (batch.bins.float() * BIN_STEP + BIN_ZERO).clamp(min=FLOOR_DB)
+        stored = batch.bins.clamp(min=FLOOR_DB)
         counts = batch.counted[:, None]
         squares = ((stored[:, :, 0] - stored[:, :, 1]) ** 2 * counts).sum(-1) / counts.sum(-1)
         row = (float((squares + 1e-3).sqrt().mean() / 10), float(losses["distance"]), float(losses["lost"]))

@@ -1,6 +1,6 @@
 """Pairs of an original and what LAME left of it, as the network sees them.
 
-A pair is a folder of arrays: ``bins`` uint8 ``(time, channels, 2, BINS)``, powers of the decoded and of the
+A pair is a folder of arrays: ``bins`` uint8 ``(time / EVERY, channels, 2, BINS)``, powers of the decoded and of the
 original in steps of half a dB; ``moments``, ``loudness`` and ``song`` as :mod:`engine.models.restorer.features`
 makes them; ``error`` ``(time, channels)``, power of what the encoder changed; ``pair.json`` with what else is known.
 """
@@ -27,9 +27,10 @@ from training.sources import Track
 
 SECONDS = 8.0
 BIN_STEP, BIN_ZERO = 0.5, -76.0  # dB
+EVERY = 3  # of so many spectra one is kept bin by bin
 _RENDERED = 75.0  # seconds of a track that are rendered at most
 _MARGIN = 600.0  # Hz by which lossy originals are believed less than they reach
-_UNKNOWN = 0.2  # share of pairs that are heard as a decoded file of which nothing is known
+_UNKNOWN = 0.25  # share of pairs that are heard as a decoded file of which nothing is known
 #: LAME's options, as often as they are worth it: the bitrates that people have come first.
 SETTINGS = (
     *(("-b", rate) for rate in ("64", "64", "96", "96", "112", "128", "128", "128", "160", "192", "192")),
@@ -87,34 +88,40 @@ def make_pair(audio: Audio, made: Path, known: bool) -> tuple[Pair, dict[str, np
     """The pair of an original and its MP3 at ``made``; None where nothing was cut off. Not ``known``: no header."""
     decoded, own = soundfile.read(made, dtype="float32", always_2d=True)
     facts = read_facts(made)
-    spectrum = LongTermSpectrum(own if known else output_rate(own))
-    rate = output_rate(own)
+    rate = output_rate(own) if known else RATE
     heard = resample(decoded, own, rate)
+    if not known:
+        heard = _rounded(heard)
+    spectrum = LongTermSpectrum(own if known else rate)
     spectrum.process(decoded if known else heard)
     tag = facts.lame.lowpass if known and facts.lame is not None else 0
     cutoff = find_cutoff(spectrum, tag)[0].hz
     if cutoff is None:
         return None
-    quantised = (np.round(audio * 32767) / 32767).astype(np.float32)
-    original = resample(quantised, RATE, rate)
+    original = resample(_rounded(audio), RATE, rate)
     frames = min(len(heard), len(original)) // HOP * HOP
     heard, original = heard[:frames], original[:frames]
     first, second = stft(heard, HANN), stft(original, HANN)
     powers, wanted = power(first), power(second)
     scale = float((first.conj() * second).real.sum() / max(1e-9, float(powers.sum(dtype=np.float64))))
     bitrate = facts.bitrate / 1000 if facts.bitrate > 1000 else float(facts.bitrate)
-    meter = features.SongMeter(rate)
+    meter = features.SongMeter(cutoff, rate)
     meter.process(powers[2:-2])
     moments = features.moments(powers, cutoff, rate)
-    bins = np.stack([_stored(powers), _stored(wanted)], axis=2)
+    bins = np.stack([_stored(powers[::EVERY]), _stored(wanted[::EVERY])], axis=2)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "bins": bins,
         "moments": moments.values.astype(np.float16),
         "loudness": moments.loudness[..., 0].astype(np.float16),
-        "song": meter.facts(cutoff, bitrate if known else None),
+        "song": meter.facts(bitrate if known else None),
         "error": power(first * np.float32(scale) - second).sum(axis=-1).astype(np.float32),
     }
     return Pair("", "", "", rate, cutoff, bitrate if known else None, 0.0, False), arrays
+
+
+def _rounded(audio: Audio) -> Audio:
+    """As 16-bit files hold it."""
+    return np.asarray(np.clip(np.round(audio * 32768), -32768, 32767) / 32768, np.float32)
 
 
 def _stored(powers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

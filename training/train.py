@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from engine.dsp.spectrum import FFT
+from engine.dsp.spectrum import BINS, FFT
 from engine.models.restorer.bands import COUNT, band_grid
-from engine.models.restorer.features import FLOOR_DB
+from engine.models.restorer.features import EDGE_BANDS, FLOOR_DB, PERCENTILES
 from engine.models.restorer.network import FLATNESS_UNIT, LEVEL_UNIT
 from training.network import RestorerNetwork
-from training.pairs import BIN_STEP, BIN_ZERO
+from training.pairs import BIN_STEP, BIN_ZERO, EVERY
 
 NOISE_BIAS, NOISE_SPREAD = -2.51, 5.57  # dB: mean and deviation of the level of a bin of Gaussian noise
+_HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
 _SOFTNESS = 1.5  # dB over which a bin counts as filled, so that there is something to learn from
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How it is learnt. ``sdr_price`` is the distance (in bels) that 1 dB of SI-SDR is worth."""
+    """How it is learnt.
 
-    steps: int = 3000
+    ``sdr_price`` is the distance (in bels) that 1 dB of SI-SDR is worth; ``guidance`` the weight, at the beginning,
+    of what pulls levels to those of the original band by band (at the end it is nothing).
+    """
+
+    steps: int = 4000
     batch: int = 16
     spectra: int = 192
-    every: int = 3  # of so many spectra one is compared bin by bin
-    rate: float = 3e-3
+    rate: float = 2e-3
     width: int = 192
-    dropout: float = 0.1
-    sdr_price: float = 0.15
+    dropout: float = 0.15
+    sdr_price: float = 0.05
+    guidance: float = 1.0
     overshoot: float = 1.0
+    varied: bool = True
     seed: int = 1
     threads: int = 1
 
@@ -70,13 +77,14 @@ def stored_pairs(folder: Path) -> list[Stored]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of several stretches of pairs; ``bins`` as stored, ``counted`` marks the bins that count."""
+    """Tensors of several stretches of pairs; ``bins`` in dB, ``counted`` marks the bins that count."""
 
     moments: Tensor
     loudness: Tensor
     songs: Tensor
     below: Tensor
     spread: Tensor
+    gather: Tensor
     bins: Tensor
     counted: Tensor
     error: Tensor
@@ -93,7 +101,8 @@ def batches(pairs: list[Stored], settings: Settings) -> Iterator[Batch]:
     weight = np.array([min(len(by_track[n]), 12) for n in names], float)
     while True:
         chosen = [by_track[names[i]] for i in dice.choice(len(names), settings.batch, p=weight / weight.sum())]
-        yield batch_of([c[int(dice.integers(len(c)))] for c in chosen], settings, dice)
+        batch = batch_of([c[int(dice.integers(len(c)))] for c in chosen], settings, dice)
+        yield vary(batch, dice) if settings.varied else batch
 
 
 def batch_of(pairs: list[Stored], settings: Settings, dice: np.random.Generator) -> Batch:
@@ -101,21 +110,27 @@ def batch_of(pairs: list[Stored], settings: Settings, dice: np.random.Generator)
     rows = []
     for pair in pairs:
         moments, bins = pair.array("moments"), pair.array("bins")
-        start = int(dice.integers(0, max(1, len(bins) - settings.spectra)))
-        channel = int(dice.integers(0, bins.shape[1]))
+        start = EVERY * int(dice.integers(0, max(1, (len(moments) - settings.spectra) // EVERY + 1)))
+        channel = int(dice.integers(0, moments.shape[1]))
         part = slice(start, start + settings.spectra)
+        kept = slice(start // EVERY, (start + settings.spectra) // EVERY)
         song = np.asarray(pair.array("song"), np.float32)
-        counted = np.arange(bins.shape[-1]) * pair.rate / FFT < min(pair.believed, 22050.0)
+        grid = band_grid(pair.rate)
+        gather = np.zeros((COUNT, BINS), np.float32)
+        for band in range(COUNT):
+            gather[band, grid.starts[band] : grid.starts[band + 1]] = 1 / grid.widths[band]
+        counted = np.arange(BINS) * pair.rate / FFT < min(pair.believed, 22050.0)
         rows.append(
             (
                 _fill(moments[part, channel].astype(np.float32), settings.spectra),
                 _fill(pair.array("loudness")[part, channel].astype(np.float32), settings.spectra),
                 song,
                 song[-COUNT - 3 : -3],
-                band_grid(pair.rate).spread,
-                _fill(bins[part, channel], settings.spectra),
+                grid.spread,
+                gather,
+                _fill(bins[kept, channel], settings.spectra // EVERY).astype(np.float32) * BIN_STEP + BIN_ZERO,
                 counted.astype(np.float32),
-                _fill(pair.array("error")[part, channel], settings.spectra),
+                _fill(pair.array("error")[part, channel][::EVERY], settings.spectra // EVERY),
             )
         )
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
@@ -125,56 +140,87 @@ def _fill(values: npt.NDArray[np.generic], length: int) -> npt.NDArray[np.generi
     return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
 
 
-def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, phase: int = 0) -> dict[str, Tensor]:
+def vary(batch: Batch, dice: np.random.Generator) -> Batch:
+    """The same music at another level and through another equaliser: both sides of each pair are changed alike."""
+    count = len(batch.songs)
+    position = np.linspace(-1, 1, COUNT)
+    curve = dice.normal(0, 3.0, (count, 1)) * position
+    curve = curve + dice.normal(0, 2.0, (count, 1)) * np.cos(
+        np.pi * (position * dice.uniform(1, 4, (count, 1)) + dice.uniform(-1, 1, (count, 1)))
+    )
+    bands = torch.from_numpy(curve.astype(np.float32))
+    level = torch.from_numpy(dice.normal(0, 4.0, (count, 1)).astype(np.float32))
+    per_bin = torch.matmul((bands + level)[:, None], batch.spread)[:, :, None]  # (count, 1, 1, BINS)
+    moments, songs = batch.moments.clone(), batch.songs.clone()
+    moments[..., :COUNT] += bands[:, None] / LEVEL_UNIT
+    moments[..., -1] += level / LEVEL_UNIT
+    at_cutoff = bands.gather(1, (batch.below.sum(1, keepdim=True).long() - 1).clamp(0, COUNT - 1))
+    for index in range(len(PERCENTILES)):
+        at = index * (COUNT + EDGE_BANDS)
+        songs[:, at : at + COUNT] += bands / LEVEL_UNIT
+        songs[:, at + COUNT : at + COUNT + EDGE_BANDS] += at_cutoff / LEVEL_UNIT
+    moments = moments + 0.03 * torch.randn_like(moments)
+    songs = songs + 0.05 * torch.randn_like(songs) * (songs.abs() > 0)
+    bins = torch.where(batch.bins > BIN_ZERO + 1, batch.bins + per_bin, batch.bins)
+    error = batch.error * 10 ** ((level + bands.mean(-1, keepdim=True)) / 10)
+    return replace(batch, moments=moments, songs=songs, loudness=batch.loudness + level, bins=bins, error=error)
+
+
+def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance: float = 0.0) -> dict[str, Tensor]:
     """``loss`` and what it is made of, means over the batch: ``distance`` in bels, ``lost`` SI-SDR in dB."""
-    raw = network(batch.moments.transpose(1, 2), batch.songs).transpose(1, 2)
+    raw = network(batch.moments.transpose(1, 2), batch.songs).transpose(1, 2)[:, ::EVERY]
     level, flatness, doubt = raw.split(COUNT, dim=-1)
-    known = batch.moments[..., :COUNT] * batch.below[:, None]
-    floor = (level + known) * LEVEL_UNIT + batch.loudness[..., None]
-    floor = floor.clamp(min=FLOOR_DB - 20)[:, phase :: settings.every]
-    fill = torch.matmul(floor, batch.spread)
-    stored = batch.bins[:, phase :: settings.every].float() * BIN_STEP + BIN_ZERO
-    have, want = stored[:, :, 0], stored[:, :, 1]
+    known = batch.moments[:, ::EVERY, :COUNT] * batch.below[:, None]
+    floor = (level + known) * LEVEL_UNIT + batch.loudness[:, ::EVERY, None]
+    fill = torch.matmul(floor.clamp(min=FLOOR_DB - 20), batch.spread)
+    have, want = batch.bins[:, :, 0], batch.bins[:, :, 1]
     above = torch.sigmoid((fill - have) / _SOFTNESS)
     noise = 10 ** (fill / 10) * above
     kept = 10 ** (have / 10)
     made = 10 * torch.log10(kept + noise * 10 ** (NOISE_BIAS / 10))
     counts = batch.counted[:, None]
-    target = want.clamp(min=FLOOR_DB)
     heard = (made > FLOOR_DB).float()
     share = (noise / (noise + kept)) ** 2
-    difference = made.clamp(min=FLOOR_DB) - target
+    difference = made.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)
     # Too much is worse than too little: what was never there is heard.
     weight = torch.where(difference > 0, settings.overshoot, 1.0)
     squares = weight * difference**2 + heard * share * NOISE_SPREAD**2
     distance = ((squares * counts).sum(-1) / counts.sum(-1) + 1e-3).sqrt() / 10
-    spent = (noise * above * counts).sum((1, 2)) / batch.error[:, phase :: settings.every].sum(1).clamp(min=1e-9)
+    spent = (noise * above * counts).sum((1, 2)) / batch.error.sum(1).clamp(min=1e-9)
     lost = 10 * torch.log10(1 + spent)
-    told = _told(raw[:, phase :: settings.every], flatness, doubt, difference.detach(), want, batch, settings, phase)
-    loss = distance.mean() + settings.sdr_price * lost.mean() + told
+    told = _told(floor, flatness, doubt, difference.detach(), batch, guidance)
+    loss = distance.mean() + settings.sdr_price * (lost + lost**2).mean() + told
     return {"loss": loss, "distance": distance.mean(), "lost": lost.mean(), "told": told}
 
 
-def _told(
-    raw: Tensor, flatness: Tensor, doubt: Tensor, difference: Tensor, want: Tensor, batch: Batch, settings: Settings, phase: int
-) -> Tensor:
-    """What teaches flatness (above the cutoff, where there is something) and doubt."""
-    gather = (batch.spread > 0.5).float()
-    gather = gather / gather.sum(-1, keepdim=True).clamp(min=1)
-    counted = (torch.matmul(gather, batch.counted[..., None])[..., 0] > 0.5).float()[:, None]
+def _told(floor: Tensor, flatness: Tensor, doubt: Tensor, difference: Tensor, batch: Batch, guidance: float) -> Tensor:
+    """What teaches flatness (above the cutoff, where there is something), doubt and, as guidance, levels.
+
+    The guide for a band above the cutoff is the original's mean level, for one below it that of the original in the
+    bins that are holes, as far as there are any.
+    """
+    gather = batch.gather.transpose(1, 2)
+    have, want = batch.bins[:, :, 0], batch.bins[:, :, 1].clamp(min=FLOOR_DB)
+    counted = (torch.matmul(batch.counted[:, None], gather) > 0.5).float()
     above = (1 - batch.below)[:, None] * counted
-    power = torch.matmul(10 ** (want / 10), gather.transpose(1, 2)).clamp(min=1e-10)
-    level = 10 * torch.log10(power)
-    true = torch.matmul(want, gather.transpose(1, 2)) - level
+    level = 10 * torch.log10(torch.matmul(10 ** (want / 10), gather).clamp(min=1e-10))
+    mean = torch.matmul(want, gather)
     there = above * (level > FLOOR_DB + 6)
-    error = torch.nn.functional.smooth_l1_loss(
-        flatness[:, phase :: settings.every], true / FLATNESS_UNIT, reduction="none", beta=0.25
-    )
+    error = functional.smooth_l1_loss(flatness, (mean - level) / FLATNESS_UNIT, reduction="none", beta=0.25)
     first = (error * there).sum() / there.sum().clamp(min=1)
-    off = torch.matmul(difference, gather.transpose(1, 2)).abs() / LEVEL_UNIT
-    scale = doubt[:, phase :: settings.every].clamp(-3, 2)
+    off = torch.matmul(difference, gather).abs() / LEVEL_UNIT
+    scale = doubt.clamp(-3, 2)
     second = ((off * torch.exp(-scale) + scale) * counted).sum() / counted.expand_as(off).sum().clamp(min=1)
-    return 0.05 * first + 0.02 * second
+    around = 10 * torch.log10(torch.matmul(10 ** (have / 10), gather).clamp(min=1e-10))
+    steps = torch.matmul(around, (batch.gather > 0).float())
+    hole = ((have < steps - _HOLE) | (have < FLOOR_DB + _HOLE / 2)).float()
+    share = torch.matmul(hole, gather)
+    missing = torch.matmul(hole * want, gather) / share.clamp(min=0.05)
+    guide = torch.where(above > 0, mean, missing) - NOISE_BIAS
+    weight = torch.where(above > 0, above, share * counted)
+    pull = functional.smooth_l1_loss(floor / LEVEL_UNIT, guide / LEVEL_UNIT, reduction="none", beta=0.25)
+    third = (pull * weight).sum() / weight.sum().clamp(min=1)
+    return 0.05 * first + 0.02 * second + guidance * third
 
 
 def learn(pairs: list[Stored], held_out: list[Stored], settings: Settings, log: Path | None = None) -> RestorerNetwork:
@@ -187,7 +233,8 @@ def learn(pairs: list[Stored], held_out: list[Stored], settings: Settings, log: 
     means: dict[str, float] = {}
     for step, batch in zip(range(settings.steps), batches(pairs, settings), strict=False):
         optimiser.zero_grad()
-        losses = loss_of(network, batch, settings, step % settings.every)
+        guidance = settings.guidance * max(0.0, 1 - step / (0.6 * settings.steps))
+        losses = loss_of(network, batch, settings, guidance)
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
@@ -210,7 +257,8 @@ def validate(network: RestorerNetwork, pairs: list[Stored], settings: Settings) 
     sums: dict[str, list[float]] = {}
     with torch.no_grad():
         for first in range(0, len(pairs), settings.batch):
-            for name, value in loss_of(network, batch_of(pairs[first : first + settings.batch], settings, dice), settings).items():
+            batch = batch_of(pairs[first : first + settings.batch], settings, dice)
+            for name, value in loss_of(network, batch, settings).items():
                 sums.setdefault(name, []).append(value.item())
     network.train()
     return {name: float(np.mean(values)) for name, values in sums.items()}

@@ -45,4 +45,3 @@ def carrier(
         copied = copy_up(spectrum, powers, cutoff, rate, first, last)
         out[:, :, first:] = out[:, :, first:] * np.sqrt(1 - share) + copied * np.sqrt(share)
     return out
-

@@ -127,14 +127,14 @@ def _stretches(context: Context, signal: Signal) -> Iterator[Audio]:
 
 
 def _learned(context: Context, signal: Signal, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
-    meter, image = SongMeter(signal.rate), replicate.ImageMeter(cutoff, signal.rate)
+    meter, image = SongMeter(cutoff, signal.rate), replicate.ImageMeter(cutoff, signal.rate)
     for whole in _stretches(context, signal):
         spectrum = stft(whole, HANN)[2:-2]
         meter.process(power(spectrum))
         image.process(spectrum)
     mpeg = context.analysis.mpeg
     restorer = synthesis.Restorer(
-        song=meter.facts(cutoff, mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
+        song=meter.facts(mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
         correlation=image.correlation(),
         cutoff=cutoff,
         rate=signal.rate,
@@ -171,7 +171,9 @@ class _Restorer:
         padded = np.pad(window, ((0, -frames % HOP), (0, 0)))
         spectrum = stft(padded)
         powers = power(spectrum)
-        noise = stft(white_noise(start - _PLAIN_CONTEXT, len(padded), window.shape[1], self.seed, self.profile.correlation))
+        noise = stft(
+            white_noise(start - _PLAIN_CONTEXT, len(padded), window.shape[1], self.seed, self.profile.correlation)
+        )
         made = np.zeros_like(spectrum)
         if self.params.fill_holes:
             top = bin_of(self.profile.cutoff - replicate.LEAD, self.rate)

@@ -1,0 +1,96 @@
+"""What the restorer must never learn from, and that what it learns is what the program runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.models.restorer import features, network
+from engine.models.restorer.bands import COUNT
+from training import sources
+from training.augment import augment
+from training.weights import write_weights
+
+CARD = Path(network.__file__).with_name("card.json")
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        ("openttd-openmsx", "tttheme2"),
+        ("openttd-openmsx", "city_blues_redfarn"),
+        *(("sonic-pi-samples", f"loop_{n}") for n in ("amen", "amen_full", "tabla", "garzul", "compus")),
+        *(("sonic-pi-samples", n) for n in ("guit_em9", "guit_e_slide", "perc_bell", "bass_voxy_c", "bass_woodsy_c")),
+        *(("sonic-pi-samples", n) for n in ("drum_splash_hard", "drum_cymbal_open")),
+        ("anything", "Kevin_MacLeod_-_Vibe_Ace"),
+        ("anything", "Karissa_Hobbs_-_Let's_Go_Fishin'"),
+    ],
+)
+def test_judged_pieces_are_never_learnt_from(package, name):
+    assert not sources.may_be_learnt_from(package, name)
+
+
+def test_others_are(tmp_path):
+    """And the excluded ones do not come in through the folders of a package."""
+    for package in sources.PACKAGES:
+        (tmp_path / package.name).mkdir()
+    midi = tmp_path / "openttd-openmsx" / "music"
+    midi.mkdir()
+    for name in ("tttheme2.mid", "city_blues_redfarn.mid", "chemistry_lab.mid"):
+        (midi / name).write_bytes(b"MThd")
+    samples = tmp_path / "sonic-pi-samples" / "samples"
+    samples.mkdir()
+    for name in ("loop_amen.flac", "guit_harmonics.flac", "loop_mika.flac"):
+        (samples / name).write_bytes(b"")
+    found = sources.tracks({package.name: tmp_path / package.name for package in sources.PACKAGES})
+    assert [track.path.name for track in found] == ["chemistry_lab.mid", "loop_mika.flac"]
+
+
+def test_the_card_names_nothing_that_is_excluded():
+    card = json.loads(CARD.read_text("utf-8"))
+    assert len(card["tracks"]) > 100
+    for track in card["tracks"]:
+        assert sources.may_be_learnt_from(track["package"], Path(track["track"]).name), track
+        assert track["licence"] and len(track["sha256"]) == 64
+    assert card["fingerprint"] == network.fingerprint()
+
+
+def test_augmented_music_is_sound_and_told_by_its_seed():
+    tone = np.sin(np.arange(44100) / 20)[:, None].repeat(2, 1).astype(np.float32)
+    first, second, other = (augment(tone.copy(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (first == second).all() and not np.allclose(first, other)
+    assert np.isfinite(first).all() and np.abs(first).max() <= 1
+
+
+def test_the_same_values_make_the_same_file(tmp_path):
+    values = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.ones(2, np.float16)}
+    write_weights(tmp_path / "1.npz", values)
+    write_weights(tmp_path / "2.npz", dict(reversed(values.items())))
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+    with np.load(tmp_path / "1.npz", allow_pickle=False) as stored:
+        assert (stored["a"] == values["a"]).all()
+
+
+def test_numpy_computes_what_pytorch_learnt():
+    torch = pytest.importorskip("torch")
+    from training.network import RestorerNetwork
+
+    torch.manual_seed(0)
+    learnt = RestorerNetwork(24, 0.0).eval()
+    with torch.no_grad():
+        for value in learnt.parameters():
+            value.normal_(0, 0.05)
+    dice = np.random.default_rng(0)
+    values = dice.normal(0, 0.5, (60, 1, features.MOMENT_SIZE)).astype(np.float32)
+    song = dice.normal(0, 0.5, features.SONG_SIZE).astype(np.float32)
+    with torch.no_grad():
+        raw = learnt(torch.from_numpy(values[:, 0].T[None]), torch.from_numpy(song[None]))[0].T.numpy()
+    loudness = np.full((60, 1, 1), 30, np.float32)
+    run = network.Network({name: value.astype(np.float32) for name, value in learnt.weights().items()})
+    answer = run(features.Moments(values, loudness), song, 0.0)
+    expected = np.maximum(raw[:, :COUNT] * network.LEVEL_UNIT + 30, features.FLOOR_DB - 20)
+    assert np.abs(answer.level[:, 0] - expected).max() < 0.2  # half precision
+    assert np.abs(answer.flatness[:, 0] - np.minimum(raw[:, COUNT : 2 * COUNT] * 5, 0)).max() < 0.1
