@@ -18,7 +18,7 @@ import soundfile
 
 from engine.analysis.cutoff import LongTermSpectrum, find_cutoff, steepest_drop
 from engine.audio.mpeg import read_facts
-from engine.audio.resample import output_rate, resample
+from engine.audio.resample import output_rate, resample, resampled_length
 from engine.dsp.spectrum import FFT, HANN, HOP, power, stft
 from engine.models.restorer import features
 from training.augment import augment
@@ -88,6 +88,7 @@ def make_pair(audio: Audio, made: Path, known: bool) -> tuple[Pair, dict[str, np
     """The pair of an original and its MP3 at ``made``; None where nothing was cut off. Not ``known``: no header."""
     decoded, own = soundfile.read(made, dtype="float32", always_2d=True)
     facts = read_facts(made)
+    assert facts is not None
     rate = output_rate(own) if known else RATE
     heard = resample(decoded, own, rate)
     if not known:
@@ -98,7 +99,7 @@ def make_pair(audio: Audio, made: Path, known: bool) -> tuple[Pair, dict[str, np
     cutoff = find_cutoff(spectrum, tag)[0].hz
     if cutoff is None:
         return None
-    original = resample(_rounded(audio), RATE, rate)
+    original = _at_rate(_rounded(audio), rate)
     frames = min(len(heard), len(original)) // HOP * HOP
     heard, original = heard[:frames], original[:frames]
     first, second = stft(heard, HANN), stft(original, HANN)
@@ -117,6 +118,15 @@ def make_pair(audio: Audio, made: Path, known: bool) -> tuple[Pair, dict[str, np
         "error": power(first * np.float32(scale) - second).sum(axis=-1).astype(np.float32),
     }
     return Pair("", "", "", rate, cutoff, bitrate if known else None, 0.0, False), arrays
+
+
+def _at_rate(audio: Audio, rate: int) -> Audio:
+    """At another rate without the slope of a resampler below half of it: that is no part of the original."""
+    if rate == RATE:
+        return audio
+    from scipy.signal import resample as resample_whole
+
+    return np.asarray(resample_whole(audio, resampled_length(len(audio), RATE, rate), axis=0), np.float32)
 
 
 def _rounded(audio: Audio) -> Audio:

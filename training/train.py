@@ -59,7 +59,6 @@ class Stored:
     cutoff: float
     believed: float
     held_out: bool
-    lossless: bool
 
     def array(self, name: str) -> npt.NDArray[np.generic]:
         return np.load(self.folder / f"{name}.npy", mmap_mode="r")
@@ -71,7 +70,7 @@ def stored_pairs(folder: Path) -> list[Stored]:
     for path in sorted(folder.glob("*/pair.json")):
         told = json.loads(path.read_text())
         keys = ("name", "package", "setting", "rate", "cutoff", "believed", "held_out")
-        found.append(Stored(path.parent, *(told[k] for k in keys), lossless=told["believed"] >= 22000))
+        found.append(Stored(path.parent, **{key: told[key] for key in keys}))
     return found
 
 

@@ -32,8 +32,9 @@ _PLAIN_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one w
 _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
+_PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _GENEROUS = 250_000  # bit/s from which on next to nothing is missing
-_AGE_OF_PLAIN = ("engine", "caution")  # parameters that the plain engine does not know
+_NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class RestoreParams(Params):
         low=-24.0,
         high=6.0,
     )
-    top_hz: float = parameter(21500.0, "where the new band ends", unit="Hz", low=4000.0, high=24000.0)
+    top_hz: float = parameter(
+        0.0, "where the new band ends; 0: where the engine ends it", unit="Hz", low=0.0, high=24000.0
+    )
     caution: float = parameter(
         0.0, "learned: share of its own doubt by which less is made than it believes was there", low=0.0, high=2.0
     )
@@ -75,8 +78,9 @@ class Restore(ChunkedStage):
     def fingerprint(self, params: RestoreParams) -> dict[str, Any]:
         if params.engine == "learned":
             return {"model": network.fingerprint()}
-        known = dataclasses.asdict(params)  # what was finished before there was another engine stays finished
-        return {"params": {name: value for name, value in known.items() if name not in _AGE_OF_PLAIN}}
+        # As it was told before there was another engine: what was finished then stays finished.
+        known = dataclasses.asdict(params) | {"top_hz": params.top_hz or _PLAIN_TOP}
+        return {"params": {name: value for name, value in known.items() if name not in _NEWER}}
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
         return ChunkGeometry(_SIZE, _OVERLAP, _CONTEXT)
@@ -140,7 +144,7 @@ def _learned(context: Context, signal: Signal, cutoff: float, params: RestorePar
         rate=signal.rate,
         holes=params.fill_holes,
         extend=extend,
-        top=params.top_hz,
+        top=params.top_hz or _LEARNED_TOP,
         caution=params.caution,
         seed=context.seed,
     )
@@ -187,7 +191,7 @@ class _Restorer:
                 noise,
                 self.profile,
                 self.rate,
-                self.params.top_hz,
+                self.params.top_hz or _PLAIN_TOP,
                 self.params.extend_level_db,
             )
             made[:, :, first : first + band.shape[2]] += band

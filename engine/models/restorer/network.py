@@ -49,7 +49,7 @@ class Network:
         return Answer(
             np.maximum((level + known) * LEVEL_UNIT + moments.loudness, FLOOR_DB - 20),
             np.minimum(flatness * FLATNESS_UNIT, 0),
-            np.exp(np.clip(doubt, -3, 2)) * LEVEL_UNIT,
+            np.exp(np.clip(doubt, -3, 2)) * np.float32(LEVEL_UNIT),
         )
 
     def _channel(self, values: Array, told: Array) -> Array:

@@ -1,0 +1,231 @@
+"""What the offline restorer makes of pieces whose original is known: plain decode, ``plain`` and ``learned``.
+
+``python -m benchmarks.restorer FOLDER [--codings 64.mp3,128.mp3]`` with a folder of pieces, each a folder with
+``ref.flac`` and codings of it. One row per piece and coding:
+
+* ``lsd``: log-spectral distance in bels over a 2048-point Hann window every 512 frames, powers below 16-bit rounding
+  noise told as that noise; 0.79 is what two noises of the same spectrum differ by (the lower the better);
+* ``si-sdr`` in dB (Le Roux, Wisdom, Erdogan and Hershey 2019): how much of the wave is kept;
+* ``lines`` in dB: how much more the strongest bin of each stretch of the generated band stands out of its mean than in
+  the original (no new tonal lines: within 3);
+* ``late`` in ms: lag at which the loudness of the generated band follows the original's best (within 2);
+* ``visqol``: MOS-LQO from 1 to 5, where the package visqol-python is installed (the higher the better).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from rich.console import Console
+from rich.table import Table
+
+from engine.analysis.song import SongAnalysis, analyze
+from engine.audio.readers import Audio
+from engine.audio.resample import output_rate, resample
+from engine.dsp.spectrum import FFT, HANN, HOP
+from engine.stages.base import Signal
+from engine.stages.restore import Restore, RestoreParams
+
+_CODINGS = "64.mp3,96.mp3,128.mp3,192.mp3,V5.mp3,codec.flac"
+_FLOOR = float((HANN**2).sum() / 12 * (2 / 65536) ** 2)
+_STRETCH = 64  # bins over which a line stands out
+
+
+@dataclass
+class Alone:
+    """A stage's context for one file, without a run."""
+
+    source: Path
+    analysis: SongAnalysis
+    input: Signal
+    seed: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.cutoff = self.analysis.cutoff.hz
+        self.warnings: list[str] = []
+        self._chunks: dict[int, Audio] = {}
+
+    def checkpoint(self) -> None:
+        """Nothing to wait for."""
+
+    def progress(self, done: int, of: int, *, reused: bool = False) -> None:
+        """Nobody to tell."""
+
+    def fraction(self, done: float) -> None:
+        """Nobody to tell."""
+
+    def warn(self, text: str) -> None:
+        """Keep it."""
+        self.warnings.append(text)
+
+    def load_chunk(self, index: int, shape: tuple[int, int]) -> Audio | None:
+        """From memory."""
+        return self._chunks.get(index)
+
+    def save_chunk(self, index: int, chunk: Audio) -> None:
+        """In memory."""
+        self._chunks[index] = chunk
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one estimate; see the head of this file."""
+
+    lsd: float
+    sdr: float
+    lines: float
+    late: float
+    visqol: float
+    seconds: float
+
+
+def powers(audio: Audio) -> npt.NDArray[np.float64]:
+    """``(channels, time, bins)`` of ``(frames, channels)``, without padding."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(audio.T, np.float32), FFT, axis=1)[:, ::HOP]
+    return np.abs(np.fft.rfft(windows * HANN, axis=-1)) ** 2
+
+
+def distance(reference: Audio, estimate: Audio) -> float:
+    """Log-spectral distance, see the head of this file."""
+    first, second = (np.log10(np.maximum(powers(audio), _FLOOR)) for audio in (reference, estimate))
+    return float(np.sqrt(((first - second) ** 2).mean(axis=-1)).mean())
+
+
+def si_sdr(original: Audio, made: Audio) -> float:
+    """Scale-invariant signal-to-distortion ratio over all channels, in dB."""
+    reference, estimate = original.astype(np.float64), made.astype(np.float64)
+    target = float((reference * estimate).sum() / max(1e-20, float((reference**2).sum()))) * reference
+    return float(10 * np.log10((target**2).sum() / max(1e-20, float(((estimate - target) ** 2).sum()))))
+
+
+def standing_out(audio: Audio, rate: int, cutoff: float) -> float:
+    """dB by which the strongest bin stands out of its stretch above the cutoff, median over time and stretches."""
+    above = powers(audio)[..., int(cutoff * FFT / rate) + 8 : int(21000 * FFT / rate)]
+    count = above.shape[-1] // _STRETCH
+    if not count:
+        return 0.0
+    stretches = above[..., : count * _STRETCH].reshape(*above.shape[:-1], count, _STRETCH)
+    mean = stretches.mean(axis=-1)
+    heard = mean > 4 * _FLOOR
+    return float(np.median(10 * np.log10(stretches.max(axis=-1)[heard] / mean[heard]))) if heard.any() else 0.0
+
+
+def lag(reference: Audio, estimate: Audio, rate: int, cutoff: float) -> float:
+    """ms by which the loudness of the band above the cutoff comes late."""
+    from scipy.signal import butter, correlate, sosfiltfilt
+
+    band = butter(6, min(cutoff + 300, 0.47 * rate), "high", fs=rate, output="sos")
+    step = rate // 2000
+    loudness = []
+    for audio in (reference, estimate):
+        high = np.abs(sosfiltfilt(band, audio.mean(axis=1)))
+        smooth = high[: len(high) // step * step].reshape(-1, step).mean(axis=1)
+        loudness.append(np.diff(np.sqrt(smooth)))
+    if min(float(np.abs(values).max(initial=0)) for values in loudness) < 1e-6:
+        return 0.0
+    reach = 40
+    values = correlate(loudness[1], loudness[0], "full")
+    middle = len(loudness[0]) - 1
+    return float((int(np.argmax(values[middle - reach : middle + reach + 1])) - reach) * step / rate * 1000)
+
+
+def perceptual() -> Callable[[Audio, Audio, int], float] | None:
+    """ViSQOL in its mode for music, or None where it is not installed."""
+    try:
+        from visqol import VisqolApi
+    except ImportError:
+        return None
+    api = VisqolApi()
+    api.create(mode="audio")
+
+    def measure(reference: Audio, estimate: Audio, rate: int) -> float:
+        both = [resample(audio.mean(axis=1, keepdims=True), rate, 48000)[:, 0] for audio in (reference, estimate)]
+        return float(api.measure_from_arrays(*(np.asarray(a, np.float64) for a in both), 48000).moslqo)
+
+    return measure
+
+
+def restore(source: Path, folder: Path, engine: str) -> tuple[Audio, float]:
+    """(what the stage makes of a file, seconds that it took)."""
+    analysis = analyze(source)
+    decoded, own = soundfile.read(source, dtype="float32", always_2d=True)
+    rate = output_rate(own)
+    heard = resample(decoded, own, rate)
+    place = folder / "decoded.wav"
+    soundfile.write(place, heard, rate, subtype="FLOAT")
+    signal = Signal(place, rate, heard.shape[1], len(heard), 0.0)
+    if engine == "decode":
+        return heard, 0.0
+    started = time.process_time()
+    made = Restore().run(Alone(source, analysis, signal), RestoreParams(engine=engine))
+    audio = np.concatenate(list(made.blocks()))
+    return audio, time.process_time() - started
+
+
+def figures(reference: Audio, rate: int, coding: Path, folder: Path, engine: str) -> Figures:
+    """Of one engine on one coding."""
+    audio, seconds = restore(coding, folder, engine)
+    own = output_rate(soundfile.info(coding).samplerate)
+    estimate = resample(audio, own, rate)
+    count = min(len(reference), len(estimate))
+    first, second = reference[:count], estimate[:count]
+    cutoff = analyze(coding).cutoff.hz or rate / 2
+    measure = perceptual()
+    return Figures(
+        distance(first, second),
+        si_sdr(first, second),
+        standing_out(second, rate, cutoff) - standing_out(first, rate, cutoff) if engine != "decode" else 0.0,
+        lag(first, second, rate, cutoff) if engine != "decode" else 0.0,
+        measure(first, second, rate) if measure is not None else float("nan"),
+        seconds,
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--codings", default=_CODINGS)
+    parser.add_argument("--quiet", action="store_true", help="means only")
+    options = parser.parse_args()
+    console = Console(width=160)
+    for coding in options.codings.split(","):
+        table = Table(title=coding)
+        engines = ("decode", "plain", "learned")
+        for name in ("piece", *(f"{kind} {e}" for kind in ("lsd", "si-sdr", "visqol") for e in engines)):
+            table.add_column(name, justify="left" if name == "piece" else "right")
+        for name in ("lines", "late", "× real time"):
+            table.add_column(name, justify="right")
+        rows = []
+        for path in sorted(options.folder.glob(f"*/{coding}")):
+            reference, rate = soundfile.read(path.parent / "ref.flac", dtype="float32", always_2d=True)
+            with tempfile.TemporaryDirectory() as folder:
+                made = [figures(reference, rate, path, Path(folder), engine) for engine in engines]
+            speed = len(reference) / rate / max(1e-9, made[2].seconds)
+            row = [
+                *(m.lsd for m in made),
+                *(m.sdr for m in made),
+                *(m.visqol for m in made),
+                made[2].lines,
+                made[2].late,
+                speed,
+            ]
+            rows.append(row)
+            if not options.quiet:
+                table.add_row(path.parent.name, *(f"{value:.2f}" for value in row))
+        if rows:
+            table.add_row("mean", *(f"{value:.2f}" for value in np.array(rows).mean(axis=0)), style="bold")
+            console.print(table)
+
+
+if __name__ == "__main__":
+    main()
