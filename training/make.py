@@ -19,7 +19,7 @@ from pathlib import Path
 _TOOLS = ("apt-get", "dpkg-deb", "lame", "fluidsynth", "openmpt123")
 _TARGET = Path(__file__).resolve().parents[1] / "engine" / "models" / "restorer"
 #: Pieces of a track and codings of each: drum kits never play the same twice.
-_PLAN = {"midi": (2, 4), "module": (3, 4), "recording": (2, 3), "kit": (10, 4), "loop": (1, 2)}
+_PLAN = {"midi": (4, 3), "module": (4, 3), "recording": (3, 3), "kit": (20, 3), "loop": (2, 2)}
 
 
 def make_pairs(work: Path, workers: int, seed: int) -> tuple[Path, list[dict[str, str]]]:

@@ -28,7 +28,7 @@ from training.sources import Track
 SECONDS = 8.0
 BIN_STEP, BIN_ZERO = 0.5, -76.0  # dB
 EVERY = 3  # of so many spectra one is kept bin by bin
-_RENDERED = 75.0  # seconds of a track that are rendered at most
+_RENDERED = 60.0  # seconds of a track that are rendered at most
 _MARGIN = 600.0  # Hz by which lossy originals are believed less than they reach
 _UNKNOWN = 0.25  # share of pairs that are heard as a decoded file of which nothing is known
 #: LAME's options, as often as they are worth it: the bitrates that people have come first.
@@ -61,12 +61,13 @@ def encode(audio: Audio, options: tuple[str, ...], folder: Path) -> Path:
     return made
 
 
-def excerpts(track: Track, soundfont: Path, loops: list[Path], count: int, dice: Dice) -> list[Audio]:
+def excerpts(track: Track, soundfonts: list[Path], loops: list[Path], count: int, dice: Dice) -> list[Audio]:
     """``count`` pieces of :data:`SECONDS` of a track, augmented; fewer where there is too little sound in it."""
-    audio = material(track, soundfont, loops, _RENDERED if track.kind in ("midi", "module") else 20.0, dice)
     frames = int(SECONDS * RATE)
     found = []
     for _ in range(count):
+        soundfont = soundfonts[int(dice.integers(len(soundfonts)))]
+        audio = material(track, soundfont, loops, _RENDERED if track.kind in ("midi", "module") else 20.0, dice)
         start = int(dice.integers(0, max(1, len(audio) - frames)))
         piece = audio[start : start + frames]
         if len(piece) > frames // 2 and float(np.sqrt((piece**2).mean())) > 1e-3:
@@ -144,12 +145,11 @@ def write_pairs(
 ) -> int:
     """Make the pairs of one track below ``folder``; how many there are. The same seed makes the same pairs."""
     dice = np.random.default_rng([seed, int.from_bytes(f"{track.package}/{track.name}".encode()) % (1 << 62)])
-    soundfont = soundfonts[int(dice.integers(len(soundfonts)))]
     label = f"{track.package}-{track.name.replace('/', '_')}"[-120:]
     count = 0
     work = folder / f"{label}.work"
     work.mkdir(parents=True, exist_ok=True)
-    for number, audio in enumerate(excerpts(track, soundfont, loops, pieces, dice)):
+    for number, audio in enumerate(excerpts(track, soundfonts, loops, pieces, dice)):
         believed = believed_up_to(audio, track.lossless)
         for index in dice.permutation(len(SETTINGS))[:codings]:
             mode = ("-m", str(dice.choice(["j", "j", "s"])))

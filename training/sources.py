@@ -147,7 +147,9 @@ def tracks(places: dict[str, Path]) -> list[Track]:
             if package.name == "hydrogen-drumkits":
                 kits.add(path.parent)
                 continue
-            if package.name == "sonic-pi-samples" and kind == "recording":
+            if package.name == "sonic-pi-samples":
+                if not path.stem.startswith(("loop_", "ambi_")):
+                    continue
                 kind = "loop"
             elif kind == "recording" and path.stat().st_size < 300_000:
                 continue
