@@ -4,16 +4,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 SONG ?=
 
-.PHONY: install run tui test lint bench clean
+.PHONY: install create renew FORCE run tui test lint bench clean
 
 install: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
+# A copy of the pyproject.toml that the environment was made for. By its bytes, not by its time: what is unpacked from an
+# archive is old. Renewed, the environment keeps what was added to it (PyTorch); where it cannot be renewed it is used as
+# it is, and the next time tries again.
+$(VENV)/.ready: FORCE
+	@cmp -s pyproject.toml $@ || $(MAKE) --no-print-directory $(if $(wildcard $@),renew,create)
+
+FORCE:
+
+create:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mp3restore needs Python 3.11 or newer: set PYTHON=/path/to/it')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	touch $@
+	cp pyproject.toml $(VENV)/.ready
+
+renew:
+	@echo "mp3restore was updated: renewing its environment. PyTorch and models stay."
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .; then cp pyproject.toml $(VENV)/.ready; \
+	else echo "The environment could not be renewed (the lines above say why). It is tried again the next time."; fi
 
 $(VENV)/.ready-dev: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev

@@ -80,19 +80,19 @@ def compare(*, tiny: bool, samples: int = SAMPLES, steps: int = STEPS) -> dict[s
 
         latent, own_latent = check(f"DDIM, {steps} steps", their_latent, our_latent)
         check("DDIM mel", lambda: known.decode_first_stage(latent), lambda: own.decoder(own_latent / own.scale))
-        spoken, _ = check(
+        vocoded, _ = check(
             "VAE decoder", lambda: known.decode_first_stage(latent), lambda: own.decoder(latent / own.scale)
         )
         vocoder = known.first_stage_model.vocoder
         check(
             "vocoder",
-            lambda: vocoder(spoken[:, 0].transpose(1, 2))[:, 0, :samples],
-            lambda: own.speak(spoken, Frugal(), samples),
+            lambda: vocoder(vocoded[:, 0].transpose(1, 2))[:, 0, :samples],
+            lambda: own.vocode(vocoded, Frugal(), samples),
         )
         check(
             "vocoder in tiles",
-            lambda: vocoder(spoken[:, 0].transpose(1, 2))[:, 0, :samples],
-            lambda: own.speak(spoken, Frugal(tiles=True), samples),
+            lambda: vocoder(vocoded[:, 0].transpose(1, 2))[:, 0, :samples],
+            lambda: own.vocode(vocoded, Frugal(tiles=True), samples),
         )
     return results
 

@@ -79,12 +79,12 @@ async def _measure(library: Path, songs: int, keys: int) -> tuple[list[float], f
 
         def stream() -> None:
             for song in ids:
-                receive(TaskStarted(song, "09_denoised", "denoise", "cpu"))
+                receive(TaskStarted(song, "11_offline", "11_offline", "restore", "cpu"))
             count = 0
             while not end.wait(0.05):
                 count += 1
                 song = ids[count % len(ids)]
-                receive(Progress(song, "09_denoised", "denoise", count % 20, 20, count % 100 / 100))
+                receive(Progress(song, "11_offline", "11_offline", "restore", count % 20, 20, count % 100 / 100))
 
         threading.Thread(target=stream, daemon=True).start()
         await asyncio.sleep(1.0)

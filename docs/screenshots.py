@@ -95,10 +95,20 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
         await app.action_quit()
 
 
+async def _listening(app: Any, pilot: Any) -> Any:
+    """The player, once the listen screen has loaded everything."""
+    from tui.screens.listen import ListenScreen
+
+    while not isinstance(app.screen, ListenScreen) or app.screen.player is None or app.screen.player.loading:
+        await pilot.pause(0.2)
+    return app.screen.player
+
+
 async def shoot_listening(library: Path, theme: str) -> None:
     """The listen screen and a blind test."""
     from tui.app import RestoreApp
-    from tui.screens.listen import ListenScreen
+    from tui.screens.blind import BlindScreen
+    from tui.screens.blind_setup import BlindSetup
 
     app = RestoreApp([library])
     app.theme = theme
@@ -111,9 +121,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
         while app.library is None or not app.library.counts()["done"]:
             await pilot.pause(0.2)
         await pilot.press("home", "down", "down", "l")
-        while not isinstance(app.screen, ListenScreen) or app.screen.player is None or app.screen.player.loading:
-            await pilot.pause(0.2)
-        player = app.screen.player
+        player = await _listening(app, pilot)
         player._output.device_name, player._output.problem = "Speakers", ""
         await pilot.press("right", "i", "right", "right", "o", "left", "4", "f")
         app.clear_notifications()
@@ -132,8 +140,10 @@ async def shoot_listening(library: Path, theme: str) -> None:
         await pilot.pause(0.2)
         if theme == "ember":
             save("difference")
-        await pilot.press("b", "enter")
-        await pilot.pause(0.5)
+        for key, screen in (("b", BlindSetup), ("enter", BlindScreen)):
+            await pilot.press(key)
+            while not isinstance(app.screen, screen):
+                await pilot.pause(0.2)
         player._output.device_name, player._output.problem = "Speakers", ""
         await pilot.press("enter", "x", "right")
         await pilot.pause(0.5)
@@ -147,7 +157,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
         await pilot.pause(0.3)
         if theme == "paper":
             save("blind-result")
-        await app.action_quit()
+        app.exit()
 
 
 def main() -> None:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
+from pathlib import Path
+
+from engine.text import printable
+
+_TOO_SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a disk that took less than all
 
 
 class RestoreError(Exception):
@@ -21,6 +27,10 @@ class DecodeError(SongError):
     """The source cannot be decoded."""
 
 
+class UnreadableError(DecodeError):
+    """The source cannot be read, whatever decodes it: it hangs, or changes while it is read."""
+
+
 class OutputError(SongError):
     """A result cannot be written."""
 
@@ -29,8 +39,29 @@ class NotPossibleError(RestoreError):
     """A stage cannot run on this machine (a missing model or library)."""
 
 
+class NotRegularError(SongError, OSError):
+    """What should be a file is something else."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{printable(str(path))} is no file but a pipe, a device or a folder: it cannot be read.")
+
+
+class OutsideError(SongError):
+    """Something would have been written or removed outside of the folder it was meant for."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        super().__init__(
+            f"{printable(str(path))} does not lie in {printable(str(folder))}, so it was not touched: look for a link "
+            "that leads out of it."
+        )
+
+
 def explain_os_error(error: OSError, what: str) -> str:
     """One sentence for an operating system error that happened while doing ``what`` (a noun phrase)."""
+    if isinstance(error, RestoreError):
+        return str(error)
+    if error.errno is None and _TOO_SHORT.search(str(error)):
+        return explain_os_error(OSError(errno.ENOSPC, ""), what)
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return f"The disk is full, so {what} could not be written: free some space and run again."

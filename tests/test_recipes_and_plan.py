@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from engine.errors import UsageError
@@ -37,8 +39,8 @@ def test_every_shipped_recipe_is_valid():
 def test_shared_beginnings_are_one_task():
     tasks = {t.id: t for t in build(recipes.parse(GOOD, "r", "r"))}
     assert list(tasks) == ["01_baseline", "20_low", "21_low_restored", "07_mastered"]
-    assert tasks["21_low_restored"].parent is tasks["20_low"] and tasks["20_low"].parent is tasks["01_baseline"]
-    assert tasks["07_mastered"].parent is tasks["21_low_restored"]
+    assert tasks["21_low_restored"].parents == [tasks["20_low"]] and tasks["20_low"].parents == [tasks["01_baseline"]]
+    assert tasks["07_mastered"].parents == [tasks["21_low_restored"]]
     assert tasks["21_low_restored"].params.top_hz == 18000.0
 
 
@@ -124,14 +126,14 @@ chain = ["master"]
 
 
 def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
-    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "")
+    monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "")
     recipe = recipes.parse(SLOW, "slow", "slow")
 
     def plan(*wanted, device="cpu", patient=()):
         tasks = {t.id: t for t in build(recipe, wanted, lambda: device, patient)}
         made = {name for name, task in tasks.items() if not task.impossible and task.is_final}
         mastered = tasks.get("07_mastered")
-        return made, mastered and mastered.parent.id
+        return made, mastered and mastered.parents[0].id
 
     assert plan() == ({"01_baseline", "07_mastered"}, "01_baseline")
     assert plan(patient=["02_slow"]) == ({"01_baseline", "02_slow", "07_mastered"}, "02_slow")
@@ -140,6 +142,56 @@ def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
     assert plan(device="cuda") == ({"01_baseline", "02_slow", "03_slower", "07_mastered"}, "03_slower")
     slow = next(t for t in build(recipe) if t.id == "02_slow")
     assert slow.too_slow and "about 3 h for a song of four minutes" in slow.impossible
-    monkeypatch.setattr("engine.models.audiosr.why_not_possible", lambda model: "not here")
+    monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "not here")
     slow = next(t for t in build(recipe) if t.id == "02_slow")
     assert not slow.too_slow and slow.impossible == "not here"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 5000 + "]" * 5000, "9" * 5000, "0x" + "f" * 9000, "{ a = " * 3000 + "1" + "}" * 3000, "[" * 400 + "]" * 400],
+)
+@pytest.mark.parametrize(
+    "where", ["format = {}", "format = 1\ndefaults.restore.top_hz = {}", "format = 1\nvariants.a.from = {}"]
+)
+def test_depth_and_size_are_told_in_a_sentence(value, where):
+    for text in (where.format(value), where.format(value) + '\n[variants.b]\nchain = ["decode", "restore"]'):
+        with pytest.raises(UsageError) as told:
+            recipes.parse(text, "r", "the recipe")
+        assert str(told.value).startswith("the recipe")
+        assert len(str(told.value)) < 400
+
+
+def test_keys_thousands_deep_are_told_in_a_sentence():
+    with pytest.raises(UsageError):
+        recipes.parse("format = 1\nvariants." + ".".join(["a"] * 5000) + " = 1", "r", "r")
+
+
+@pytest.mark.parametrize(
+    "name", ["_done", "_chunks", "_logs", "_listening", "_report", "_mine", "-rf", "CON", "nul", "x" * 65, "''", "'é'"]
+)
+def test_names_of_our_own_folders_and_of_devices_are_no_variants(name):
+    with pytest.raises(UsageError, match="name is a folder"):
+        recipes.parse(f'format = 1\n[variants.{name}]\nchain = ["decode"]', "r", "r")
+
+
+def test_names_that_are_one_folder_on_many_disks_are_refused():
+    text = 'format = 1\n[variants.Low]\nchain = ["decode"]\n[variants.low]\nchain = ["decode"]'
+    with pytest.raises(UsageError, match="capitals"):
+        recipes.parse(text, "r", "r")
+
+
+@pytest.mark.parametrize("suffix", ["a\\nb", "\\u001b[2J", "\\u202e", "\\u0000", "/x", "é" * 13])
+def test_suffixes_are_plain(suffix):
+    with pytest.raises(UsageError, match="suffix"):
+        recipes.parse(f'format = 1\n[variants.a]\nchain = ["decode"]\nsuffix = "{suffix}"', "r", "r")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes with names")
+def test_a_recipe_that_is_no_small_text_file_is_told(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (2 << 20))
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    for name in ("pipe", "huge", "bytes", "missing"):
+        with pytest.raises(UsageError, match=name):
+            recipes.load(str(tmp_path / f"{name}.toml"))

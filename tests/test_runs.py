@@ -12,10 +12,10 @@ import soundfile
 
 from engine import stages
 from engine.errors import UsageError
-from engine.planning.plan import State
+from engine.planning.task import State
 from engine.run.events import BatchDone, BatchStarted, Progress, SongDone, TaskDone, TaskFailed, TaskSkipped
-from engine.run.session import Session
-from tests.conftest import execute
+from engine.run.session import Session, default_jobs
+from tests.conftest import another_song, execute
 
 VARIANTS = ("01", "11", "07")
 
@@ -158,7 +158,7 @@ def test_a_damaged_chunk_is_made_again(long_song):
     session = session_of(long_song, ("11",))
     session.subscribe(lambda e: session.stop() if isinstance(e, Progress) and e.chunk == 2 else None)
     execute(session)
-    chunk = sorted((long_song.parent / "out/_chunks").rglob("*.npy"))[0]
+    chunk = sorted((long_song.parent / "out/_chunks").rglob("*.chunk"))[0]
     chunk.write_bytes(chunk.read_bytes()[:1000])
     events = execute(session_of(long_song, ("11",)))
     assert [(e.chunk, e.reused) for e in of(events, Progress) if e.chunk] == [
@@ -193,7 +193,8 @@ def test_skipping_a_song_and_switching_a_variant_off(songs):
     session.off.add(("Artist/One.mp3", "11_offline"))
     session.subscribe(lambda e: session.control.skip_song("Two.mp3") if isinstance(e, BatchStarted) else None)
     ends = {e.song: e for e in of(execute(session), SongDone)}
-    assert ends["Artist/One.mp3"].made == ("01_baseline",) and not ends["Artist/One.mp3"].failed
+    assert ends["Artist/One.mp3"].made == ("01_baseline", "07_mastered") and not ends["Artist/One.mp3"].failed
+    assert not (session.store.out / "11_offline").exists()  # made for the master's sake, and not published
     assert ends["Two.mp3"].made == ()
 
 
@@ -203,7 +204,8 @@ def test_skipping_a_variant_while_it_is_made(long_song):
         lambda e: session.control.skip_variant(e.song, e.variant) if isinstance(e, Progress) and e.chunk == 1 else None
     )
     ends = of(execute(session), SongDone)
-    assert ends[0].made == ("01_baseline",) and not ends[0].failed
+    assert ends[0].made == ("01_baseline", "07_mastered") and not ends[0].failed
+    assert ends[0].skipped == ("11_offline: skipped by the user",)
 
 
 def test_same_names_never_collide(songs, demo_mp3, piece):
@@ -245,7 +247,7 @@ def test_names_that_are_long_or_strange_work(tmp_path, demo_mp3):
     ]
     names = [n for n in names if _can_exist(library / n)]
     for name in names:
-        shutil.copy(demo_mp3, library / name)
+        another_song(demo_mp3, library / name)
     session = Session([library], tmp_path / "out", variants=VARIANTS)
     events = execute(session)
     assert of(events, BatchDone)[0].done == len(names)
@@ -285,3 +287,9 @@ def test_a_run_that_ends_just_before_it_is_followed_is_no_error(songs):
     assert headless.follow(session, lambda: session.thread) == 0
     session.control.stop()
     assert session.outcome is not None and session.outcome.failed == 0
+
+
+def test_without_networks_every_core_works_on_a_song_of_its_own(monkeypatch):
+    for cores, with_networks, without in ((1, 1, 1), (2, 1, 2), (4, 2, 4), (64, 4, 4)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert (default_jobs(True), default_jobs(False)) == (with_networks, without)

@@ -153,8 +153,8 @@ def test_ctrl_c_finishes_the_chunk_and_says_how_to_go_on(tmp_path, demo_mp3, pie
     assert child.wait(60) == 130
     texts = [e["text"] for e in seen if e["event"] == "Message"]
     assert "Stopping" in texts[0] and "go on with" in texts[-1] and "long.mp3" in texts[-1]
-    assert list(tmp_path.rglob("000000.npy")) and not list(tmp_path.rglob("*.tmp"))
+    assert list(tmp_path.rglob("000000.chunk")) and not list(tmp_path.rglob("*.tmp"))
     start = time.monotonic()
     again = mp3restore("--no-tui", "--variants", "11", tmp_path / "long.mp3")
     assert again.returncode == 0 and time.monotonic() - start < 120
-    assert not list(tmp_path.rglob("*.npy"))
+    assert not list(tmp_path.rglob("*.chunk"))

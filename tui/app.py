@@ -6,17 +6,23 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.theme import ThemeStackError
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.worker import Worker, get_current_worker
 
 from engine.commands.export import export, favourites
 from engine.errors import RestoreError
@@ -27,16 +33,18 @@ from engine.player.listening_sets import of_song
 from engine.player.tracks import ListeningSet
 from engine.run.session import Session
 from engine.text import printable
-from tui.commands import help_groups, palette
+from tui import theming
+from tui.commands import OwnThemesFirst, Palette, help_groups, palette
 from tui.crash import write_crash
-from tui.model import DashboardModel
-from tui.screens.dialogs import Choice, OpenDialog, TextDialog
+from tui.model import DashboardModel, Reading
+from tui.screens import setup
+from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
-from tui.screens.pages import DoctorPage, HelpPage, ModelsPage, Page
+from tui.screens.open_dialog import OpenDialog
+from tui.screens.pages import DoctorPage, HelpPage, ModelsPage
 from tui.screens.recipe import RecipeScreen
 from tui.settings import Settings, load_settings
-from tui.theming import load_themes
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
 
@@ -84,20 +92,72 @@ class RestoreApp(App[None]):
         self.settings: Settings = load_settings()
         self.library: DashboardModel | None = None
         self.session: Session | None = None
+        self.opening = False
         self._paths, self._out, self.jobs = paths, out, jobs
         self._recipe = recipe or self.settings.recipe
         self._poller: Poller | None = None
+        self._looking = threading.Event()  # set: nobody wants the facts any more
         self._problems: list[str] = []
-        themes, self._problems = load_themes()
+        themes, self._problems = theming.load_themes()
         for theme in themes:
             self.register_theme(theme)
-        self.theme = self.settings.theme if self.settings.theme in self.available_themes else "ember"
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else theming.DEFAULT
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Other screens are reached from the library alone."""
+        """Other screens are reached from the library alone, and songs are heard where there are some."""
         if action in ("open", "recipe", "models", "doctor", "demo", "listen", "export"):
-            return isinstance(self.screen, LibraryScreen)
+            can_be = self.library is not None or action not in ("listen", "export")
+            return isinstance(self.screen, LibraryScreen) and can_be
         return True
+
+    # --- colours -----------------------------------------------------------------------------------------
+
+    def validate_theme(self, name: str) -> str:
+        """A theme that would end the program is not taken; what is shown stays, and a message says why."""
+        theme = self.get_theme(name)
+        css = resources.files("tui").joinpath(self.CSS_PATH).read_text("utf-8")
+        problem = theming.why_unusable(theme, css) if theme is not None else "it is not there"
+        if not problem:
+            return name
+        message = f"The theme {printable(name)} cannot be used: {printable(problem)}."
+        if not self.is_running:
+            self._problems.append(message)
+            return theming.DEFAULT
+        self.notify(message, severity="error", timeout=10, markup=False)
+        return self.theme
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """What a theme need not say."""
+        return theming.VARIABLES
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Texts follow the theme as the rules do."""
+        variables = super().get_css_variables()
+        with suppress(ThemeStackError):
+            self.console.pop_theme()
+        self.console.push_theme(theming.text_styles(self.current_theme, variables))
+        return variables
+
+    def search_themes(self) -> None:
+        """The list of themes, our own first."""
+        self.push_screen(Palette(providers=[OwnThemesFirst], placeholder="Choose a theme…"))
+
+    def action_command_palette(self) -> None:
+        """Everything that can be done, by its name."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(Palette(id="--command-palette"))
+
+    def notify(
+        self, message: str, *, title: str = "", severity: SeverityLevel = "information", timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:  # fmt: skip
+        """Say something in a corner; what says the same already is replaced."""
+        self.call_later(self._take_back, message)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+
+    def _take_back(self, message: str) -> None:
+        for notification in [n for n in self._notifications if n.message == message]:
+            self._unnotify(notification)
 
     # --- life --------------------------------------------------------------------------------------------
 
@@ -118,11 +178,16 @@ class RestoreApp(App[None]):
                 signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
         if self._listening is not None:
             self._listen_only(self._listening)
-        elif self._paths:
+            return
+        if self._paths:
             self.open_paths(self._paths)
+        self.run_worker(partial(setup.offer, self, self.settings), thread=True, group="offer")
 
     def on_unmount(self) -> None:
-        """Stop watching."""
+        """Stop watching; what the engine goes on to tell is for others."""
+        if self.library is not None:
+            self.library.close()
+        self._looking.set()
         if self._poller is not None:
             self._poller.stop()
 
@@ -179,7 +244,11 @@ class RestoreApp(App[None]):
             self.notify("A run is under way: stop it first (t).", severity="warning")
             return
         self._paths = paths
-        self._open(paths)
+        self._begin_opening()
+
+    def _begin_opening(self) -> None:
+        self.opening = True
+        self._open(self._paths)
 
     def reopen(self) -> None:
         """Open again what is open."""
@@ -192,41 +261,74 @@ class RestoreApp(App[None]):
             return
         self._patient.add(variant)
         self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
-        self._open(self._paths)
+        self._begin_opening()
 
     @work(thread=True, exclusive=True, group="open")
     def _open(self, paths: list[Path]) -> None:
+        worker = get_current_worker()
         try:
-            session = Session(paths, self._out, self._recipe, device=self._device, patient=self._patient)
+            self._open_and_read(paths, worker)
         except RestoreError as error:
-            text = str(error)
-            self.call_from_thread(lambda: self.notify(text, severity="error", timeout=10, markup=False))
-            return
+            self.call_from_thread(self._not_opened, worker, str(error))
+        except Exception as error:
+            report = write_crash(error)
+            more = f"; details are in {report}" if report is not None else ""
+            text = f"Something unexpected went wrong ({type(error).__name__}: {error}){more}."
+            self.call_from_thread(self._not_opened, worker, text)
+
+    def _open_and_read(self, paths: list[Path], worker: Worker[Any]) -> None:
+        session = Session(paths, self._out, self._recipe, device=self._device, patient=self._patient)
         library = DashboardModel(session)
-        self.call_from_thread(self._opened, session, library)
+        self.call_from_thread(self._opened, worker, session, library)
+        if self.library is library:
+            self._looking.set()
+            self._looking = session.look_at(library.learn)
         for start in range(0, len(session.songs), _LOAD_AT_ONCE):
             if self.library is not library:
                 return
-            plans = [session.song_plan(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
-            self.call_from_thread(self._loaded, library, plans)
+            readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
+            self.call_from_thread(self._loaded, library, readings)
+        self.call_from_thread(self._all_loaded, library)
 
-    def _opened(self, session: Session, library: DashboardModel) -> None:
+    def _not_opened(self, worker: Worker[Any], reason: str) -> None:
+        if not worker.is_cancelled:
+            self.opening = False
+            self.notify(printable(reason), severity="error", timeout=10, markup=False)
+
+    def _opened(self, worker: Worker[Any], session: Session, library: DashboardModel) -> None:
+        """Take the new library, unless a newer one is being opened or work has begun meanwhile."""
+        if worker.is_cancelled:
+            library.close()
+            return
+        self.opening = False
+        if self.session is not None and self.session.running:
+            library.close()
+            self.notify("A run is under way: stop it first (t).", severity="warning")
+            return
+        if self.library is not None:
+            self.library.close()
+            gc.unfreeze()  # what is replaced may go
         self.session, self.library = session, library
         for path in self._paths:
             self.settings.opened(str(Path(path).absolute()))
         self.settings.recipe = self._recipe
         self.settings.save()
-        self.home.show_library(library)
+        if self.home.is_mounted:  # else it shows it when it is
+            self.home.show_library(library)
 
-    def _loaded(self, library: DashboardModel, plans: list[Any]) -> None:
+    def _all_loaded(self, library: DashboardModel) -> None:
+        if self.library is library:
+            gc.collect()
+            gc.freeze()  # its thousands of songs stay as long as it does: looking through them again stutters
+
+    def _loaded(self, library: DashboardModel, readings: list[Reading]) -> None:
         if self.library is not library:
             return
-        for plan in plans:
-            if not library.session.running or plan.song.id not in library.current:
-                library.load(plan)
-        gc.freeze()  # thousands of songs stay as long as the library: looking through them again and again stutters
+        for reading in readings:
+            if not library.session.running or reading.plan.song.id not in library.current:
+                library.load(reading)
         table = self.home.query_one(SongTable)
-        table.update_songs({plan.song.id for plan in plans})
+        table.update_songs({reading.plan.song.id for reading in readings})
         if table.current is not None:
             self.home.query_one(StageChecklist).show(library, table.current)
         self.home.show_state()
@@ -343,15 +445,18 @@ class RestoreApp(App[None]):
         """The models."""
         self.push_screen(ModelsPage())
 
+    def action_setup(self) -> None:
+        """PyTorch in the build that fits this machine."""
+        self.push_screen(setup.SetupScreen())
+
     def action_doctor(self) -> None:
         """What this machine has."""
         self.push_screen(DoctorPage(self._out or (default_output(self._paths) if self._paths else Path.cwd())))
 
     def action_help(self) -> None:
-        """The keys."""
-        if isinstance(self.screen, Page):
-            return
-        self.push_screen(HelpPage(help_groups(self.BINDINGS)))
+        """The keys, beginning with those of the screen that is shown."""
+        if not isinstance(self.screen, HelpPage):
+            self.push_screen(HelpPage(help_groups(self.screen, self.BINDINGS)))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """All actions in the command palette, from their bindings."""
@@ -374,7 +479,7 @@ class RestoreApp(App[None]):
                 self.session.stop()
                 self.exit()
 
-        question = "Work is under way. What shall become of it?"
+        question = "A run is in progress. What now?"
         answers = {
             "headless": "Keep going here without the dashboard",
             "stop": "Stop after this chunk",

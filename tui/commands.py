@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from textual.app import App, SystemCommand
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.screen import Screen
+from textual.theme import ThemeProvider
 
+from tui.model import GLYPHS, MEANINGS
 from tui.screens.blind import BlindScreen
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
+from tui.screens.pages import ModelsPage, Page
 from tui.screens.recipe import RecipeScreen
+from tui.theming import load_themes
+from tui.widgets.key_line import KeyLine
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
 
@@ -23,14 +30,25 @@ _SIGNS = {
 }  # fmt: skip
 
 
-def help_groups(everywhere: Sequence[BindingType]) -> list[Group]:
-    """The keys by place; ``everywhere`` are the app's own."""
-    places: list[tuple[str, Sequence[BindingType]]] = [
-        ("Everywhere", everywhere), ("Library", LibraryScreen.BINDINGS), ("Song table", SongTable.BINDINGS),
-        ("Stage checklist", StageChecklist.BINDINGS), ("Recipe", RecipeScreen.BINDINGS),
-        ("Listen", ListenScreen.BINDINGS), ("Blind test", BlindScreen.BINDINGS),
+def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list[Group]:
+    """The keys by place, those of the ``current`` screen first; ``everywhere`` are the app's own."""
+    places: list[tuple[type[Any], list[tuple[str, Sequence[BindingType]]]]] = [
+        (LibraryScreen, [("Library", LibraryScreen.BINDINGS), ("Song table", SongTable.BINDINGS),
+                         ("Stage checklist", StageChecklist.BINDINGS)]),
+        (ListenScreen, [("Listen", ListenScreen.BINDINGS)]),
+        (BlindScreen, [("Blind test", BlindScreen.BINDINGS)]),
+        (RecipeScreen, [("Recipe", RecipeScreen.BINDINGS)]),
+        (ModelsPage, [("Models", ModelsPage.BINDINGS)]),
+        (Page, [("Pages", Page.BINDINGS)]),
     ]  # fmt: skip
-    return [(title, _keys(bindings)) for title, bindings in places]
+    here = next((place for place in places if isinstance(current, place[0])), places[0])
+    ordered = [*here[1], ("Everywhere", everywhere)]
+    ordered += [group for place in places if place is not here for group in place[1]]
+    groups = [(title, _keys(bindings)) for title, bindings in ordered]
+    signs = [(glyph, MEANINGS[state]) for state, glyph in GLYPHS.items()]
+    signs.append(("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top"))
+    after = next(place for place, (title, _) in enumerate(groups, 1) if title == "Stage checklist")
+    return [*groups[:after], ("Signs in the table", signs), *groups[after:]]
 
 
 def _keys(bindings: Sequence[BindingType]) -> list[tuple[str, str]]:
@@ -46,9 +64,30 @@ def palette(app: App[Any], home: LibraryScreen) -> Iterator[SystemCommand]:
     """Every action of the library and of the app, as a command."""
     for owner in (home, app):
         for binding in owner.BINDINGS:
-            if isinstance(binding, Binding) and binding.action != "suspend_process" and not binding.priority:
+            if not isinstance(binding, Binding) or not binding.description or binding.priority:
+                continue
+            if binding.action != "suspend_process":
                 key = binding.key.split(",")[0]
                 yield SystemCommand(binding.description, f"key {_SIGNS.get(key, key)}", _caller(owner, binding.action))
+
+
+class Palette(CommandPalette):
+    """The command palette, with the only key that works while it is open."""
+
+    def compose(self) -> ComposeResult:
+        """The palette, and its key over those of the screen beneath."""
+        yield from super().compose()
+        yield KeyLine()
+
+
+class OwnThemesFirst(ThemeProvider):
+    """The list of themes: those of the program and the user's, then those that Textual brings along."""
+
+    @property
+    def commands(self) -> list[tuple[str, Callable[[], None]]]:
+        """(name, what takes it) of every theme."""
+        own = {theme.name: place for place, theme in enumerate(load_themes()[0])}
+        return sorted(super().commands, key=lambda command: (own.get(command[0], len(own)), command[0]))
 
 
 def _caller(owner: Any, action: str) -> Callable[[], Any]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from engine.run.session import Session
 from tui.model import DashboardModel
+from tui.settings import Settings
 
 
 class Host(Protocol):
-    """``library`` and ``session`` are None until something is opened; ``jobs`` songs are worked on at a time."""
+    """``library`` and ``session`` are None until something is opened; ``jobs`` songs are worked on at a time.
+
+    ``opening`` says that something else will take their place in a moment.
+    """
 
     library: DashboardModel | None
     session: Session | None
     jobs: int
+    opening: bool
+    settings: Settings
 
-    def open_path(self, text: str) -> None:
-        """Open a folder or a song."""
+    def open_paths(self, paths: list[Path]) -> None:
+        """Open folders and songs."""
 
     def reopen(self) -> None:
         """Open again what is open."""

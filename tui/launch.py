@@ -60,10 +60,13 @@ def run_dashboard(paths: list[Path], out: Path | None, recipe: str, jobs: int, d
             if not app.hung_up:
                 raise
     _tell_crash(app)
+    from engine.commands import headless
+
     session = app.session
     if session is None or not session.running:
         if session is not None and session.control.stopped and app.leaving:
-            print("Stopped. Nothing finished is lost; open the folder again to go on.")
+            options = ["--jobs", str(jobs)] if jobs else []
+            print(f"Stopped. Nothing finished is lost; go on with:  {headless.command(session, *options)}")
             return 130
         return app.return_code or 0
     return _after(session, hung_up=app.hung_up)

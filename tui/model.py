@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.analysis.song import SongAnalysis
+from engine.analysis.headers import HeaderFacts, headers_of
+from engine.analysis.song import SongAnalysis, lost_above
 from engine.commands.export import favourites
-from engine.library.records import Song
-from engine.planning.plan import State, Task
+from engine.library.records import Marker, Song
+from engine.planning.recipes import by_number
+from engine.planning.task import State, Task
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import printable
@@ -29,30 +31,57 @@ MEANINGS: dict[TaskState, str] = {
 _OF_PLAN: dict[State, TaskState] = {
     State.DONE: "done", State.STALE: "stale", State.TODO: "todo", State.IMPOSSIBLE: "impossible",
 }  # fmt: skip
-_PENDING = ("todo", "stale", "queued")
+_UNDONE = ("todo", "stale", "failed", "skipped")
 
 
 @dataclass
 class TaskView:
-    """One task of one song as shown. ``fraction`` is 0 to 1; ``text`` is the reason or the warnings."""
+    """One task of one song as shown. ``fraction`` is 0 to 1; ``text`` is the reason or the warnings.
 
-    state: TaskState = "todo"
+    ``ruined`` is empty, or one sentence about what its result lost of the song.
+    """
+
+    standing: TaskState = "todo"  # but for what the user wishes
+    queued: bool = False
+    off: bool = False
     fraction: float = 0.0
     seconds: float | None = None
     device: str = ""
     text: str = ""
+    ruined: str = ""
+    before: tuple[TaskState, str] = ("todo", "")  # standing and text, before it was begun
+
+    @property
+    def state(self) -> TaskState:
+        """How it stands, as shown."""
+        if self.off:
+            return "off"
+        return "queued" if self.queued and self.standing != "working" else self.standing
+
+    def begin(self, device: str) -> None:
+        """It is in work."""
+        self.before = self.standing, self.text
+        self.standing, self.text, self.device, self.fraction, self.queued = "working", "", device, 0.0, False
+
+    def leave(self) -> None:
+        """It is waited for no more; what was in work stands as it did before."""
+        self.queued = False
+        if self.standing == "working":
+            (self.standing, self.text), self.fraction = self.before, 0.0
 
 
 @dataclass
 class SongView:
-    """One song as shown; all text is safe to print."""
+    """One song as shown; all text is safe to print. ``facts`` are known before the song was ever decoded."""
 
     song: Song
     name: str
     tasks: dict[str, TaskView]
     analysis: SongAnalysis | None = None
+    facts: HeaderFacts | None = None
     marked: bool = False
     problem: str = ""
+    skipped: bool = False
     favourite: str = ""
     warnings: list[str] = field(default_factory=list)
 
@@ -61,12 +90,79 @@ class SongView:
         return bool(self.problem) or any(t.state == "failed" for t in self.tasks.values())
 
     @property
+    def ruined(self) -> bool:
+        """Whether a variant lost much of the song."""
+        return any(t.ruined and t.standing == "done" for t in self.tasks.values())
+
+    @property
+    def standing(self) -> Literal["done", "failed", "skipped", "open"]:
+        """How the song stands as a whole."""
+        if self.failed:
+            return "failed"
+        return "skipped" if self.skipped else "done" if self.progress >= 1.0 else "open"
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds."""
+        if self.analysis is not None:
+            return self.analysis.duration
+        return self.facts.duration if self.facts is not None else None
+
+    @property
+    def cutoff(self) -> float | None:
+        """Hz: as measured, else as the encoder's tag tells; 0 where nothing is cut off, None where nobody knows."""
+        if self.analysis is not None:
+            return self.analysis.cutoff.hz or 0.0
+        return self.facts.lowpass if self.facts is not None else None
+
+    @property
+    def damage(self) -> int | None:
+        """How much was lost at a glance, 0 to 4, as far as it is known yet."""
+        if self.analysis is not None:
+            return self.analysis.damage
+        return lost_above(self.cutoff) if self.cutoff else None
+
+    @property
     def progress(self) -> float:
         """Done share of the variants that are wanted, 0 to 1."""
         wanted = [t for t in self.tasks.values() if t.state not in ("off", "impossible", "skipped")]
         if not wanted:
             return 1.0
         return sum(1.0 if t.state == "done" else t.fraction for t in wanted) / len(wanted)
+
+
+#: What can be asked for with ``is:``.
+FILTERS: dict[str, Callable[[SongView], bool]] = {
+    "failed": lambda view: view.failed,
+    "skipped": lambda view: view.skipped,
+    "done": lambda view: view.progress >= 1.0,
+    "open": lambda view: view.progress < 1.0,
+    "ruined": lambda view: view.ruined,
+}
+
+
+def matches(view: SongView, word: str) -> bool:
+    """Whether the song is what ``word`` asks for: a part of its name, or ``is:`` and one of :data:`FILTERS`."""
+    if word.startswith("is:"):
+        return word[3:] in FILTERS and FILTERS[word[3:]](view)
+    return word in view.name.casefold()
+
+
+def explain_filter(text: str) -> str:
+    """Empty, or one sentence about an ``is:`` in ``text`` that there is not."""
+    for word in text.casefold().split():
+        if word.startswith("is:") and word[3:] not in FILTERS:
+            return f"There is no {printable(word)}; there are {', '.join('is:' + name for name in FILTERS)}."
+    return ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that the disk tells of one song."""
+
+    plan: SongPlan
+    markers: dict[str, Marker]
+    favourite: str
 
 
 @dataclass(frozen=True)
@@ -96,16 +192,19 @@ class DashboardModel:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.tasks: list[Task] = session.tasks
-        self.final: list[Task] = [t for t in session.tasks if t.is_final]
+        self.final: list[Task] = sorted((t for t in session.tasks if t.is_final), key=lambda t: by_number(t.id))
+        self._final_ids = {t.id for t in self.final}
         self.songs: list[SongView] = []
         self.by_id: dict[str, SongView] = {}
         self.current: dict[str, Current] = {}
         self.log: deque[LogLine] = deque(maxlen=1000)
         self.new_lines: list[LogLine] = []
         self.finished: events.BatchDone | None = None
-        self._inbox: deque[events.Event] = deque()
+        self.learned = False  # whether facts came in since the screen last sorted
+        self._facts: dict[str, HeaderFacts] = {}
+        self._inbox: deque[tuple[events.Event, Reading | None]] = deque()
+        self._closed = False
         self._lock = threading.Lock()
-        self._ids = {(t.variant, t.stage.name): t.id for t in self.tasks}
         for song in session.songs:
             view = SongView(song, printable(song.id), {t.id: TaskView() for t in self.tasks})
             self.songs.append(view)
@@ -114,101 +213,146 @@ class DashboardModel:
         self._standing = bytearray(b"o" * len(self.songs))
         session.subscribe(self.receive)
 
+    def close(self) -> None:
+        """Nobody looks any more: take no events, and keep none."""
+        self._closed = True
+        self.session.unsubscribe(self.receive)
+        with self._lock:
+            self._inbox.clear()
+
+    # --- from the disk, on any thread but the screen's ----------------------------------------------------
+
+    def read(self, song: Song) -> Reading:
+        """How a song stands on disk. Reads files, so it is for other threads than the screen's."""
+        plan = self.session.song_plan(song)
+        done = [task for task in self.tasks if plan.states[task.id] is State.DONE]
+        markers = {task.id: marker for task in done if (marker := self.session.store.marker(song, task)) is not None}
+        return Reading(plan, markers, next((f for _, f in favourites(self.session.store, [song])), ""))
+
     # --- from the engine ---------------------------------------------------------------------------------
 
     def receive(self, event: events.Event) -> None:
         """Take an event, from any thread; a newer progress of the same task replaces an older one."""
+        if self._closed:
+            return
+        view = self.by_id.get(getattr(event, "song", ""))
+        asks = isinstance(event, events.SongDone) or (
+            isinstance(event, events.TaskStarted) and view is not None and view.analysis is None
+        )
+        reading = self.read(view.song) if asks and view is not None else None
         with self._lock:
-            last = self._inbox[-1] if self._inbox else None
+            last = self._inbox[-1][0] if self._inbox else None
             if isinstance(event, events.Progress) and isinstance(last, events.Progress) and last.song == event.song:
                 self._inbox.pop()
-            self._inbox.append(event)
+            if not self._closed:
+                self._inbox.append((event, reading))
+
+    def learn(self, facts: dict[str, HeaderFacts]) -> None:
+        """Take what the headers of songs say, from any thread."""
+        with self._lock:
+            self._facts.update(facts)
 
     def drain(self) -> set[str]:
         """Apply what came in; gives the ids of the songs that changed."""
         with self._lock:
-            waiting = list(self._inbox)
+            waiting, facts = list(self._inbox), self._facts
             self._inbox.clear()
-        changed = {song for event in waiting if (song := self._apply(event))}
-        self.recount(self.by_id if self.finished in waiting else changed)
+            self._facts = {}
+        for song, found in facts.items():
+            self.by_id[song].facts = found
+        self.learned = self.learned or bool(facts)
+        changed = {song for event, reading in waiting if (song := self._apply(event, reading))} | facts.keys()
+        if any(isinstance(event, events.BatchDone) for event, _ in waiting):
+            changed = set(self.by_id)
+        self.recount(changed)
         return changed
 
-    def _apply(self, event: events.Event) -> str:
+    def _apply(self, event: events.Event, reading: Reading | None) -> str:
         match event:
-            case events.TaskStarted():
-                self._task(event).state = "working"
-                self._task(event).fraction = 0.0
-                self._task(event).device = event.device
+            case events.SongStarted():
                 view = self.by_id.get(event.song)
-                if view is not None and view.analysis is None:
-                    record = self.session.store.record(view.song)
-                    view.analysis = record.analysis if record is not None else None
+                if view is not None:
+                    view.problem, view.skipped = "", False
+            case events.TaskStarted():
+                if (task := self._own(event)) is not None:
+                    task.begin(event.device)
+                if reading is not None:
+                    self.by_id[event.song].analysis = reading.plan.analysis
                 self.current[event.song] = Current(event.song, event.variant, event.stage)
             case events.Progress():
-                self._task(event).fraction = event.fraction
+                if (task := self._own(event)) is not None:
+                    task.fraction = event.fraction
                 current = self.current.setdefault(event.song, Current(event.song))
                 current.variant, current.stage, current.fraction = event.variant, event.stage, event.fraction
                 if event.chunks:
                     current.chunk, current.chunks = event.chunk, event.chunks
             case events.TaskDone():
-                task = self._task(event)
-                task.state, task.fraction, task.seconds = "done", 1.0, event.seconds
-                task.text = " ".join(event.warnings)
+                if (task := self._own(event)) is not None:
+                    task.standing, task.fraction, task.seconds = "done", 1.0, event.seconds
+                    task.text, task.ruined = " ".join(event.warnings), event.ruined
                 self.current.setdefault(event.song, Current(event.song)).realtime = event.realtime
             case events.TaskFailed():
-                self._task(event).state = "failed"
-                self._task(event).text = event.reason
+                for key in {event.task, event.variant}:
+                    self._end(event.song, key, "failed", event.reason)
                 self._say("error", f"{event.song}: {event.variant}: {event.reason}")
             case events.TaskSkipped():
-                task = self._task(event)
-                if task.state not in ("off", "impossible"):
-                    task.state, task.text = "skipped", event.reason
+                self._end(event.song, event.task, "skipped", event.reason)
             case events.SongWarning():
                 if event.song in self.by_id and event.text not in self.by_id[event.song].warnings:
                     self.by_id[event.song].warnings.append(event.text)
                     self._say("note", f"{event.song}: {event.text}")
             case events.SongDone():
-                self._song_done(event)
+                self._song_done(event, reading)
             case events.BatchDone():
                 self._batch_done(event)
                 return ""
         return str(getattr(event, "song", ""))
 
-    def _task(self, event: events.Event) -> TaskView:
-        view = self.by_id.get(getattr(event, "song", ""))
-        key = self._ids.get((getattr(event, "variant", ""), getattr(event, "stage", "")), "")
-        return view.tasks.get(key, TaskView()) if view is not None else TaskView()
+    def _own(self, event: events.TaskEvent) -> TaskView | None:
+        """The task that the event is about; None where it is only done for another variant's sake."""
+        view = self.by_id.get(event.song)
+        task = view.tasks.get(event.task) if view is not None else None
+        return None if view is None or (event.task in self._final_ids and event.task != event.variant) else task
 
-    def _song_done(self, event: events.SongDone) -> None:
+    def _end(self, song: str, key: str, state: TaskState, reason: str) -> None:
+        task = self.by_id[song].tasks.get(key) if song in self.by_id else None
+        if task is not None and not task.off and task.standing != "impossible":
+            task.standing, task.text, task.queued, task.fraction = state, reason, False, 0.0
+
+    def _song_done(self, event: events.SongDone, reading: Reading | None) -> None:
         self.current.pop(event.song, None)
         view = self.by_id.get(event.song)
         if view is None:
             return
+        view.skipped = event.outcome == "skipped"
         if event.failed and not any(t.state == "failed" for t in view.tasks.values()):
             view.problem = event.failed[0]
             self._say("error", f"{event.song}: {event.failed[0]}")
-        for task in view.tasks.values():
-            if task.state in ("queued", "working"):
-                task.state, task.fraction = "failed" if view.problem else "todo", 0.0
-                task.text = view.problem
+        for key, task in view.tasks.items():
+            if task.queued or task.standing == "working":
+                task.leave()
+                if view.problem:
+                    self._end(event.song, key, "failed", view.problem)
         if event.made:
-            self._say("info", f"{event.song}: {', '.join(event.made)}")
-        record = self.session.store.record(view.song)
-        if record is not None and record.analysis is not None:
-            view.analysis = record.analysis
-        for task_id, state in self.session.song_plan(view.song).states.items():
-            if state is State.DONE:
-                view.tasks[task_id].state = "done"
+            self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
+        if reading is not None:
+            view.analysis = reading.plan.analysis or view.analysis
+            for key, state in reading.plan.states.items():
+                if state is State.DONE:
+                    view.tasks[key].standing = "done"
 
     def _batch_done(self, event: events.BatchDone) -> None:
         self.finished = event
         self.current.clear()
         for view in self.songs:
             for task in view.tasks.values():
-                if task.state in ("queued", "working"):
-                    task.state, task.fraction = "todo", 0.0
-        how = "stopped" if event.stopped else "finished"
-        self._say("info", f"Run {how}: {event.done} done, {event.up_to_date} up to date, {event.failed} failed.")
+                task.leave()
+        how = "broke off" if event.error else "stopped" if event.stopped else "finished"
+        skipped = f", {event.skipped} skipped" if event.skipped else ""
+        told = f"{event.done} done, {event.up_to_date} up to date, {event.failed} failed{skipped}"
+        self._say("info", f"Run {how}: {told}.")
+        if event.error:
+            self._say("error", event.error)
 
     def _say(self, level: Literal["info", "note", "error"], text: str) -> None:
         line = LogLine(level, printable(text))
@@ -223,41 +367,77 @@ class DashboardModel:
         for view in self.songs:
             view.favourite = known.get(view.song.id, "")
 
-    def load(self, plan: SongPlan) -> None:
+    def load(self, reading: Reading) -> None:
         """Take over how a song stands on disk."""
-        view = self.by_id[plan.song.id]
-        view.favourite = next((f for _, f in favourites(self.session.store, [plan.song])), "")
-        view.analysis = plan.analysis
+        plan, view = reading.plan, self.by_id[reading.plan.song.id]
+        view.favourite, view.analysis = reading.favourite, plan.analysis
         if plan.analysis is not None:
+            view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
+        whole = plan.outcome
+        view.problem = whole.reason if whole is not None and whole.kind == "failed" else ""
+        view.skipped = whole is not None and whole.kind == "skipped"
         for task in self.tasks:
             shown = view.tasks[task.id]
-            shown.state = _OF_PLAN[plan.states[task.id]]
-            shown.text = task.impossible
-            if shown.state == "done" and (marker := self.session.store.marker(plan.song, task)) is not None:
+            shown.standing, shown.text = _OF_PLAN[plan.states[task.id]], task.impossible
+            shown.off = self.is_off(view, task)
+            outcome = plan.outcomes.get(task.id) or whole
+            if outcome is not None and shown.standing in ("todo", "stale"):
+                shown.standing, shown.text = outcome.kind, outcome.reason
+            if (marker := reading.markers.get(task.id)) is not None:
                 shown.seconds, shown.device, shown.text = marker.seconds, marker.device, " ".join(marker.warnings)
-            if self.is_off(view, task):
-                shown.state = "off"
-        self.recount([plan.song.id])
+                shown.ruined = marker.ruined
+        self.recount([view.song.id])
 
     def queue(self, songs: Iterable[SongView], *, force: bool = False) -> list[Song]:
         """Show what is to be done of ``songs`` as queued (``force``: what is done, too); gives the songs to start."""
         self.finished = None
         chosen = []
         for view in songs:
-            view.problem = ""
             for task in view.tasks.values():
-                if task.state in ("todo", "stale", "failed", "skipped"):
-                    task.state, task.text = "queued", ""
-                elif force and task.state == "done":
-                    task.state = "queued"
+                task.queued = task.standing in _UNDONE or (force and task.standing == "done")
             chosen.append(view.song)
         self.recount(song.id for song in chosen)
         return chosen
 
+    def retry(self) -> str:
+        """Have the run that is under way work on the songs that failed once more. Gives a sentence about it."""
+        failed = [view for view in self.songs if view.failed and not any(t.queued for t in view.tasks.values())]
+        if not failed:
+            return "No song has failed."
+        if not self.session.add(view.song for view in failed):
+            return "The run is just ending: press r again in a moment."
+        finished = self.finished
+        self.queue(failed)
+        self.finished = finished
+        return f"{_songs(len(failed))} that failed will be tried again in this run."
+
+    def skip_song(self, view: SongView) -> str:
+        """Leave the rest of a song out in the run that is under way. Gives a sentence about it."""
+        if not any(task.queued or task.standing == "working" for task in view.tasks.values()):
+            return f"{view.name} is neither in work nor waiting."
+        self.session.control.skip_song(view.song.id)
+        view.skipped = True
+        working = any(task.standing == "working" for task in view.tasks.values())
+        for key, task in view.tasks.items():
+            if task.queued:
+                self._end(view.song.id, key, "skipped", "skipped by the user")
+        self.recount([view.song.id])
+        return f"{view.name} will be skipped after this chunk." if working else f"{view.name} will be skipped."
+
+    def skip_variant(self, view: SongView, variant: str) -> str:
+        """Leave a variant of a song out in the run that is under way. Gives a sentence about it."""
+        control = self.session.control
+        control.skip_variant(view.song.id, variant)
+        task = next((t for t in self.final if t.id == variant), None)
+        others = sorted(v for v in (task.serves if task is not None else ()) if control.wants(view.song.id, v))
+        told = f"{variant} will be skipped for this song after this chunk"
+        return f"{told}; what {' and '.join(others)} needs of it goes on." if others else f"{told}."
+
     def is_off(self, view: SongView, task: Task) -> bool:
-        """Whether the task, or one that it needs, is switched off for the song."""
-        return any((view.song.id, step.variant) in self.session.off for step in task.lineage())
+        """Whether the task is switched off for the song: a step on the way with all that it serves."""
+        variants = [task.id] if task.is_final else task.serves
+        return all((view.song.id, variant) in self.session.off for variant in variants)
 
     def toggle(self, views: Iterable[SongView], variant: str) -> bool:
         """Switch a variant off for all of ``views``, or on where it is off for the first. Gives whether it is on."""
@@ -270,24 +450,21 @@ class DashboardModel:
             else:
                 self.session.off.add(key)
             for task in self.tasks:
-                shown = view.tasks[task.id]
-                if self.is_off(view, task):
-                    if shown.state in _PENDING or shown.state in ("failed", "skipped", "done"):
-                        shown.state = "off"
-                elif shown.state == "off":
-                    state = self.session.song_plan(view.song).states[task.id]
-                    shown.state = _OF_PLAN[state]
+                view.tasks[task.id].off = self.is_off(view, task)
         self.recount(view.song.id for view in views)
         return turn_on
 
     def counts(self) -> dict[str, int]:
-        """Songs by how they stand: done, failed, open."""
-        done, failed = self._standing.count(b"d"), self._standing.count(b"f")
-        return {"done": done, "failed": failed, "open": len(self.songs) - done - failed}
+        """Songs by how they stand: done, failed, skipped, open."""
+        return {name: self._standing.count(name[0].encode()) for name in ("done", "failed", "skipped", "open")}
 
     def recount(self, ids: Iterable[str]) -> None:
         """Look again at how some songs stand; with thousands of them, not all at every frame."""
         for song in ids:
             view = self.by_id.get(song)
             if view is not None:
-                self._standing[self._place[song]] = ord("f" if view.failed else "d" if view.progress >= 1.0 else "o")
+                self._standing[self._place[song]] = ord(view.standing[0])
+
+
+def _songs(count: int) -> str:
+    return "1 song" if count == 1 else f"{count} songs"

@@ -28,7 +28,8 @@ def log_folder() -> Path:
 class Settings:
     """``keep_going_on_hangup``: a lost terminal does not end the run.
 
-    ``output_device`` is empty for the system's choice; ``volume`` of the player in dB.
+    ``output_device`` is empty for the system's choice; ``volume`` of the player in dB. ``setup_offered``: setting
+    the AI models up was offered, which is done once.
     """
 
     theme: str = "ember"
@@ -37,6 +38,7 @@ class Settings:
     keep_going_on_hangup: bool = True
     output_device: str = ""
     volume: float = 0.0
+    setup_offered: bool = False
 
     def opened(self, path: str) -> None:
         """Put ``path`` on top of the recent ones."""

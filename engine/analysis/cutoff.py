@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.audio.mpeg import believable_lowpass
 from engine.audio.readers import Audio
 
 _FFT = 4096
@@ -21,6 +22,7 @@ _LOWEST = 3000.0
 _SURE_DROP, _POSSIBLE_DROP = 24.0, 12.0
 _TRANSCODE_GAP = 1500.0
 _FLOOR_RANGE = 110.0
+_MUSIC_RANGE = 80.0  # dB below the loudest band down to which there is music
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,27 @@ class LongTermSpectrum:
 
 
 def steepest_drop(frequencies: npt.NDArray[np.float64], level: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """(frequency in Hz, drop in dB) at which the mean level below and above differ most."""
+    """(frequency in Hz, drop in dB) at which the mean level below and above differ most; no drop where the spectrum
+    is too narrow to look at."""
     level = np.maximum(level, level.max() - _FLOOR_RANGE)
     half = max(2, int(_HALF_WINDOW / frequencies[1]))
+    if 2 * half >= len(level):
+        return float(frequencies[-1]), 0.0
     total = np.concatenate([[0.0], np.cumsum(level)])
     at = np.arange(half, len(level) - half)
     drop = (2 * total[at] - total[at - half] - total[at + half]) / half
     drop[frequencies[at] < _LOWEST] = -1.0
     best = int(np.argmax(drop))
     return float(frequencies[at[best]]) + _BIAS, float(drop[best])
+
+
+def _goes_on(frequencies: npt.NDArray[np.float64], level: npt.NDArray[np.float64], above: float) -> bool:
+    """Whether the music goes on above a frequency as if there were no low-pass."""
+    higher = level[(frequencies > above + 1000) & (frequencies < above + 2000)]
+    lower = level[(frequencies > above - 1500) & (frequencies < above - 500)]
+    if not len(higher) or higher.mean() < level.max() - _MUSIC_RANGE:
+        return False
+    return bool(lower.mean() - higher.mean() < _POSSIBLE_DROP)
 
 
 def find_cutoff(spectrum: LongTermSpectrum, tag_lowpass: int) -> tuple[Cutoff, str]:
@@ -86,7 +100,15 @@ def find_cutoff(spectrum: LongTermSpectrum, tag_lowpass: int) -> tuple[Cutoff, s
     if level.max() < -100:
         return Cutoff(None, "none", 0.0), ""
     measured, drop = steepest_drop(frequencies, level)
-    if 0 < tag_lowpass < nyquist:
+    said = believable_lowpass(tag_lowpass, spectrum.rate)
+    doubt = ""
+    if 0 < tag_lowpass < nyquist and (not said or _goes_on(frequencies, level, said)):
+        said = 0
+        doubt = (
+            f"The encoder says it kept nothing above {tag_lowpass / 1000:.1f} kHz, which is not true; the cutoff was "
+            "measured instead."
+        )
+    if said:
         if drop >= _SURE_DROP and measured < tag_lowpass - _TRANSCODE_GAP:
             return (
                 Cutoff(measured, "measured", 0.8),
@@ -96,7 +118,7 @@ def find_cutoff(spectrum: LongTermSpectrum, tag_lowpass: int) -> tuple[Cutoff, s
         return Cutoff(float(tag_lowpass), "lame tag", 0.95), ""
     if drop >= _POSSIBLE_DROP:
         confidence = min(0.9, 0.3 + 0.6 * (drop - _POSSIBLE_DROP) / (_SURE_DROP - _POSSIBLE_DROP))
-        return Cutoff(min(measured, 0.99 * nyquist), "measured", round(confidence, 2)), ""
+        return Cutoff(min(measured, 0.99 * nyquist), "measured", round(confidence, 2)), doubt
     if spectrum.rate < 44100:
-        return Cutoff(0.97 * nyquist, "sample rate", 0.7), ""
-    return Cutoff(None, "none", round(1 - drop / _SURE_DROP, 2)), ""
+        return Cutoff(0.97 * nyquist, "sample rate", 0.7), doubt
+    return Cutoff(None, "none", round(1 - max(0.0, drop) / _SURE_DROP, 2)), doubt

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from engine.analysis.cutoff import Cutoff, LongTermSpectrum, find_cutoff
-from engine.audio.decode import open_decoder
+from engine.audio.decode import open_decoder, read_facts
 from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, decibels
-from engine.audio.mpeg import LameTag, MpegFacts, read_facts
+from engine.audio.mpeg import MpegFacts
 from engine.audio.readers import Audio, Decoder, StreamInfo
-from engine.errors import DecodeError, explain_os_error
+from engine.errors import DecodeError, UnreadableError
 from engine.text import duration
 
 ANALYSIS_VERSION = 1
@@ -54,23 +54,16 @@ class SongAnalysis:
     @property
     def damage(self) -> int:
         """How much was lost at a glance: 0 (next to nothing) to 4 (nearly all of the top, or a broken file)."""
-        cutoff = self.cutoff.hz or 22050.0
-        lost = sum(cutoff < limit for limit in (19500, 17200, 15500, 12000))
-        return min(4, lost + (1 if self.clipped_runs > self.duration else 0))
+        return min(4, lost_above(self.cutoff.hz or 22050.0) + (1 if self.clipped_runs > self.duration else 0))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types only; :func:`analysis_from_json` reads it back."""
+        """Plain types only."""
         return dataclasses.asdict(self)
 
 
-def analysis_from_json(data: dict[str, Any]) -> SongAnalysis:
-    """The inverse of :meth:`SongAnalysis.to_json`. Raises KeyError or TypeError on other data."""
-    mpeg = data["mpeg"]
-    if mpeg is not None:
-        mpeg = MpegFacts(**{**mpeg, "lame": LameTag(**mpeg["lame"]) if mpeg["lame"] else None})
-    return SongAnalysis(
-        **{**data, "cutoff": Cutoff(**data["cutoff"]), "mpeg": mpeg, "warnings": tuple(data["warnings"])}
-    )
+def lost_above(cutoff: float) -> int:
+    """How much a cutoff in Hz took away, 0 (next to nothing) to 4 (nearly all of the top)."""
+    return sum(cutoff < limit for limit in (19500, 17200, 15500, 12000))
 
 
 class _Measurement:
@@ -118,7 +111,6 @@ class _Attempt:
     info: StreamInfo
     measured: _Measurement
     error: str
-    messages: list[str]
 
 
 def _attempt(path: Path, decoder: Decoder, start: int) -> _Attempt:
@@ -126,7 +118,7 @@ def _attempt(path: Path, decoder: Decoder, start: int) -> _Attempt:
         measured = _Measurement(decoded.info)
         for block in decoded.blocks:
             measured.process(block)
-    return _Attempt(decoded.info, measured, decoded.error, decoded.messages)
+    return _Attempt(decoded.info, measured, decoded.error)
 
 
 def analyze(path: Path) -> SongAnalysis:
@@ -138,7 +130,7 @@ def analyze(path: Path) -> SongAnalysis:
     Raises:
         DecodeError: there is no decodable audio in it; the message is one sentence for the user.
     """
-    facts = _facts(path)
+    facts = read_facts(path)
     start = facts.start if facts is not None and facts.junk_before else 0
     expected = facts.frames if facts is not None else None
     attempts: dict[Decoder, _Attempt] = {}
@@ -147,6 +139,8 @@ def analyze(path: Path) -> SongAnalysis:
     for decoder in decoders:
         try:
             attempts[decoder] = _attempt(path, decoder, start)
+        except UnreadableError:
+            raise
         except DecodeError as error:
             reasons.append(str(error))
             continue
@@ -157,18 +151,6 @@ def analyze(path: Path) -> SongAnalysis:
         raise DecodeError(_explain_failure(path, facts, reasons))
     chosen = min(usable, key=lambda d: _shortfall(usable[d], expected))
     return _result(facts, chosen, start if chosen == "libsndfile" else 0, usable[chosen], expected)
-
-
-def _facts(path: Path) -> MpegFacts | None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if not head:
-            raise DecodeError("The file is empty (0 bytes): get a new copy of it.")
-        other = head[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM", b"RF64", b"caff", b"riff", b".snd")
-        return None if other else read_facts(path)
-    except OSError as error:
-        raise DecodeError(explain_os_error(error, "the song")) from error
 
 
 def _is_whole(attempt: _Attempt, expected: int | None) -> bool:

@@ -1,29 +1,37 @@
-"""Decoding in a process of its own, block by block."""
+"""Reading songs in a process of its own: a crash, a hang or a shrinking file costs one song."""
 
 from __future__ import annotations
 
 import json
 import os
-import struct
-import subprocess
+import signal
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from engine.audio.mpeg import MpegFacts, facts_from_json
 from engine.audio.readers import Audio, Decoder, StreamInfo
-from engine.errors import DecodeError
-from engine.machine import child_process
+from engine.errors import DecodeError, UnreadableError
+from engine.machine.frames import PIECE, Frame
+from engine.machine.warm_child import ChildGone, Pool, WarmChild
+
+_PATIENCE = 60.0  # seconds without a sign of life after which a song is given up …
+_HEADER_PATIENCE = 10.0
+_SLOWEST = 2e6  # … and one more for so many bytes: some things are only known at the end of a file
+_PAGE_ERRORS = (0xC0000006,) if sys.platform == "win32" else (-signal.SIGBUS,)
+
+_children = Pool("engine.audio.decode_process")
 
 
 @dataclass
 class DecodedStream:
-    """A song being decoded. ``error`` and ``messages`` are complete once ``blocks`` has run out."""
+    """A song being decoded. ``error`` is complete once ``blocks`` has run out, ``messages`` (what the decoder
+    printed) once the context is left."""
 
     info: StreamInfo
     blocks: Iterator[Audio]
@@ -35,62 +43,119 @@ class DecodedStream:
 def open_decoder(path: Path, decoder: Decoder = "libsndfile", start: int = 0) -> Iterator[DecodedStream]:
     """Decode ``path`` in a child process; blocks are float32 ``(frames, channels)`` at the file's own rate.
 
-    What the decoder could not read after the first block does not raise but is told in ``error``: the caller
+    What the decoder could not decode after the first block does not raise but is told in ``error``: the caller
     decides what a partial result is worth.
 
     Raises:
-        DecodeError: not even the first block can be decoded, or the decoder crashed.
+        DecodeError: not even the first block can be decoded, or the decoder crashed on it.
+        UnreadableError: the file hung, or shrank; the blocks may raise this, too.
     """
-    command = child_process.command("engine.audio.decode_process", decoder, str(start), os.fspath(path))
-    with tempfile.TemporaryFile() as stderr:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=child_process.environment(),
-            **_detached(),
-        )  # fmt: skip
-        assert child.stdout is not None
+    request = {"do": "decode", "path": os.path.abspath(path), "decoder": decoder, "start": start}
+    with _asked(request, _patience(path)) as (first, rest, child):
+        if first.kind != PIECE:
+            raise DecodeError(_error(first))
+        decoded = DecodedStream(StreamInfo(**json.loads(first.payload)), iter(()))
+        decoded.blocks = _blocks(rest, decoded)
         try:
-            header = child.stdout.readline()
-            if not header:
-                raise DecodeError(_crashed(child))
-            values = json.loads(header)
-            if values is None:
-                raise DecodeError(json.loads(child.stdout.readline())["error"])
-            decoded = DecodedStream(StreamInfo(**values), iter(()))
-            decoded.blocks = _read_blocks(child, child.stdout, decoded)
             yield decoded
-            stderr.seek(0)
-            text = stderr.read(20000).decode("utf-8", "replace")
-            decoded.messages.extend(line for line in text.splitlines() if line.strip())
         finally:
-            child.stdout.close()
-            child.kill()
-            child.wait()
+            decoded.messages.extend(child.said)
 
 
-def _detached() -> dict[str, Any]:
-    """Keeps a Ctrl-C in the terminal from reaching the child: the chunk in work is finished first."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    return {"start_new_session": True}
+def _blocks(frames: Iterator[Frame], decoded: DecodedStream) -> Iterator[Audio]:
+    try:
+        for frame in frames:
+            if frame.kind == PIECE:
+                yield np.frombuffer(frame.payload, np.float32).reshape(-1, decoded.info.channels)
+            else:
+                decoded.error = _error(frame)
+    except ChildGone as gone:
+        problem = _problem(gone)
+        if isinstance(problem, UnreadableError):
+            raise problem from gone
+        decoded.error = str(problem)
 
 
-def _read_blocks(child: subprocess.Popen[bytes], pipe: IO[bytes], decoded: DecodedStream) -> Iterator[Audio]:
-    channels = decoded.info.channels
-    while True:
-        head = pipe.read(4)
-        if len(head) < 4:
-            decoded.error = _crashed(child)
-            return
-        frames = struct.unpack("<I", head)[0]
-        if not frames:
-            decoded.error = json.loads(pipe.readline())["error"]
-            return
-        data = pipe.read(frames * channels * 4)
-        if len(data) < frames * channels * 4:
-            decoded.error = _crashed(child)
-            return
-        yield np.frombuffer(data, np.float32).reshape(frames, channels)
+def read_facts(path: Path) -> MpegFacts | None:
+    """The header facts of a song, read to its end; None where it is no MP3.
+
+    Raises:
+        DecodeError: it cannot be read; one sentence for the user.
+    """
+    request = {"do": "facts", "path": os.path.abspath(path)}
+    with _asked(request, _patience(path)) as (first, _, _):
+        if first.kind != PIECE:
+            raise DecodeError(_error(first))
+        facts = json.loads(first.payload)
+        return None if facts is None else facts_from_json(facts)
 
 
-def _crashed(child: subprocess.Popen[bytes]) -> str:
-    return f"the decoder crashed on it (code {child.wait()})."
+def read_headers(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The fields of :class:`engine.analysis.headers.HeaderFacts` of each of ``paths``, in their order.
+
+    One that crashes the child or holds it up costs that one: it has only a ``problem``.
+    """
+    waiting = [os.path.abspath(path) for path in paths]
+    while waiting:
+        request = {"do": "look", "paths": waiting, "ahead": len(waiting) + 1}
+        done = 0
+        try:
+            with _asked(request, _HEADER_PATIENCE) as (first, rest, _):
+                frame = first
+                while frame.kind == PIECE:
+                    yield json.loads(frame.payload)
+                    done += 1
+                    frame = next(rest)
+                problem = _error(frame)
+        except ChildGone as gone:
+            problem = str(_problem(gone))
+        except DecodeError as error:
+            problem = str(error)
+        if done < len(waiting):
+            yield {"problem": problem[:1].upper() + problem[1:]}
+            done += 1
+        waiting = waiting[done:]
+
+
+@contextmanager
+def _asked(request: dict[str, Any], patience: float) -> Iterator[tuple[Frame, Iterator[Frame], WarmChild]]:
+    """The first frame of the answer, the others, and the child that answers.
+
+    A child that dies at once may have been harmed by an earlier song: then a fresh one is asked.
+
+    Raises:
+        DecodeError: the child died or hung before its first frame.
+    """
+    for fresh in (False, True):
+        with _children.borrow(fresh=fresh) as child:
+            is_last = child.requests == 0
+            with closing(child.ask(request, patience)) as answer:
+                try:
+                    first = next(answer)
+                except ChildGone as gone:
+                    if is_last or gone.code is None:
+                        raise _problem(gone) from gone
+                    continue
+                yield first, answer, child
+                return
+
+
+def _patience(path: Path) -> float:
+    try:
+        return _PATIENCE + path.stat().st_size / _SLOWEST
+    except OSError:
+        return _PATIENCE
+
+
+def _error(frame: Frame) -> str:
+    return str(json.loads(frame.payload)["error"])
+
+
+def _problem(gone: ChildGone) -> DecodeError:
+    if gone.code is None:
+        return UnreadableError("Reading it came to a standstill, so it was given up: check the file and its drive.")
+    if gone.code in _PAGE_ERRORS:
+        return UnreadableError(
+            "The file became shorter or its drive failed while it was read: check the drive and run again."
+        )
+    return DecodeError(f"the decoder crashed on it (code {gone.code}).")

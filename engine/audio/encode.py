@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ import numpy as np
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.soundfiles import open_sound
 from engine.errors import OutputError, explain_os_error
-from engine.files import file_hash
+from engine.files import file_hash, writing
+from engine.text import printable
 
 _BITS = 24
 _SCALE = float(1 << (_BITS - 1))
 _HIGHEST_LEVEL = 1.0  # soundfile maps 0..1 to libFLAC's 0..8
-_ROOM = 32 << 20  # bytes that must stay free on the disk
+_PROBE = 1 << 20  # bytes; more than libsndfile writes at once
 _NEAR_FULL_SCALE = 0.9999
 
 
@@ -50,50 +50,63 @@ def write_flac(
     frames: int,
     seed: int,
     tag: Callable[[Path], None] | None = None,
+    gain: float = 0.0,
+    exact: bool = False,
 ) -> Encoded:
     """Write the stream that ``blocks()`` gives to ``path``, or nothing at all.
 
     TPDF dither of 2 LSB peak to peak (Lipshitz, Wannamaker, Vanderkooy 1992), the same for all channels of a
     song whose channels are equal, from ``seed``: the same signal gives the same bytes. A signal beyond full
     scale is measured to its end and written again with the one gain that makes it fit. ``blocks`` may thus be
-    called more than once. ``tag`` is called with the temporary file before it is verified.
+    called more than once. ``gain`` in dB is applied in any case. What is ``exact`` (whole 24-bit numbers, at no gain)
+    is written without dither. ``tag`` is called with the temporary file before it is verified.
 
     Raises:
         OutputError: it could not be written or did not come back as written; one sentence for the user.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".mp3restore-{hashlib.sha1(os.fsencode(path.name)).hexdigest()[:12]}.tmp")
-    gain = 1.0
     try:
-        while True:
-            try:
-                written = _encode(temporary, blocks(), rate, channels, frames, seed, gain)
-                break
-            except _Overload as overload:
-                gain *= _NEAR_FULL_SCALE / overload.args[0]
-        if tag is not None:
-            tag(temporary)
-        _verify(temporary, written, rate, channels, frames)
-        result = Encoded(
-            path, rate, channels, frames, temporary.stat().st_size, file_hash(temporary),
-            float(20 * np.log10(gain)),
-        )  # fmt: skip
-        _flush(temporary)
-        temporary.replace(path)
+        with writing(path) as temporary:
+            return _write(path, temporary, blocks, rate, channels, frames, seed, tag, gain, exact)
     except OSError as error:
-        raise OutputError(explain_os_error(error, "the result")) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return result
+        raise OutputError(_explain(error, path.parent)) from error
 
 
-def _encode(path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int, gain: float) -> str:
-    """Encode and give the SHA-256 of the samples as written. Raises _Overload with the peak."""
+def _explain(error: OSError, folder: Path) -> str:
+    if not folder.is_dir():
+        return (
+            f"The results' folder {printable(str(folder))} vanished while the result was written: see whether its "
+            "drive is there, and run again."
+        )
+    return explain_os_error(error, "the result")
+
+
+def _write(
+    path: Path, temporary: Path, blocks: Callable[[], Iterable[Audio]], rate: int, channels: int, frames: int,
+    seed: int, tag: Callable[[Path], None] | None, gain: float, exact: bool,
+) -> Encoded:  # fmt: skip
+    factor = 10 ** (gain / 20)
+    while True:
+        try:
+            dither = None if exact and factor == 1.0 else seed
+            written = _encode(temporary, blocks(), rate, channels, frames, dither, factor)
+            break
+        except _Overload as overload:
+            factor *= _NEAR_FULL_SCALE / overload.args[0]
+    if tag is not None:
+        tag(temporary)
+    _verify(temporary, written, rate, channels, frames)
+    size, digest = temporary.stat().st_size, file_hash(temporary)
+    return Encoded(path, rate, channels, frames, size, digest, float(20 * np.log10(factor)))
+
+
+def _encode(
+    path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int | None, gain: float
+) -> str:
+    """Encode and give the SHA-256 of the samples as written; no seed: no dither. Raises _Overload with the peak."""
     import soundfile
 
     need_room(path.parent, 0)
-    dither = np.random.Generator(np.random.Philox(key=seed))
+    dither = np.random.Generator(np.random.Philox(key=seed)) if seed is not None else None
     digest = hashlib.sha256()
     count, peak = 0, 0.0
     try:
@@ -108,7 +121,7 @@ def _encode(path: Path, blocks: Iterable[Audio], rate: int, channels: int, frame
                 file.write(integers)
                 count += len(samples)
     except (soundfile.SoundFileError, AssertionError) as error:
-        need_room(path.parent, _ROOM)
+        _ask_disk(path)
         raise OutputError(f"The result could not be encoded ({error}): check the disk it is written to.") from error
     if peak >= 1.0:
         raise _Overload(peak)
@@ -135,8 +148,10 @@ def _of_one_size(blocks: Iterable[Audio]) -> Iterator[Audio]:
         yield np.concatenate(held)
 
 
-def _quantise(samples: Audio, dither: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def _quantise(samples: Audio, dither: np.random.Generator | None) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
     """float32 to left-justified 24-bit integers."""
+    if dither is None:
+        return np.round(samples.astype(np.float64) * _SCALE).astype(np.int32) << (32 - _BITS)
     noise = dither.random(len(samples), np.float32)[:, None] - dither.random(len(samples), np.float32)[:, None]
     if not (samples == samples[:, :1]).all():
         others = (len(samples), samples.shape[1] - 1)
@@ -159,8 +174,16 @@ def _verify(path: Path, written: str, rate: int, channels: int, frames: int) -> 
     except soundfile.SoundFileError:
         same = False
     if not same or digest.hexdigest() != written:
-        need_room(path.parent, _ROOM)
+        _ask_disk(path)
         raise OutputError("The result did not read back as it was written: check the disk and run again.")
+
+
+def _ask_disk(path: Path) -> None:
+    """Where libsndfile only knows that something is wrong, the disk says what. Raises OSError, or nothing."""
+    with path.open("ab") as file:
+        file.write(bytes(_PROBE))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def need_room(folder: Path, size: int) -> None:
@@ -168,9 +191,3 @@ def need_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + (0 if size else 1 << 20):
         raise OutputError("The disk is full, so the result could not be written: free some space and run again.")
-
-
-def _flush(path: Path) -> None:
-    """Bring the bytes onto the disk, so that a power cut cannot leave a name without its content."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

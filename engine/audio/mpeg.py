@@ -7,11 +7,12 @@ what decoding is checked against, because decoders stop early without a word on 
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, BinaryIO
 
 _BITRATES = {
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -21,6 +22,8 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 _VERSION_NAMES = {3: "MPEG-1", 2: "MPEG-2", 0: "MPEG-2.5"}
 _MODES = ("stereo", "joint stereo", "dual channel", "mono")
 DECODER_DELAY = 529  # samples every MP3 decoder adds at the start (528 of the hybrid filter bank, and one)
+LEAST_LOWPASS = 2000  # Hz
+TAIL = 160  # bytes that hold an ID3v1 tag and the footer of an APEv2 tag
 _CONFIRM = 4  # frames in a row that must agree before a sync word is believed
 
 
@@ -79,6 +82,23 @@ class MpegFacts:
     declared: int | None
     lame: LameTag | None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only; :func:`facts_from_json` reads it back."""
+        return dataclasses.asdict(self)
+
+
+def facts_from_json(data: dict[str, Any]) -> MpegFacts:
+    """The inverse of :meth:`MpegFacts.to_json`. Raises KeyError or TypeError on other data."""
+    return MpegFacts(**{**data, "lame": LameTag(**data["lame"]) if data["lame"] else None})
+
+
+def believable_lowpass(said: int, rate: int) -> int:
+    """The low-pass (Hz) that a LAME tag tells, 0 where it cannot be true of a song of ``rate`` Hz.
+
+    No preset of LAME goes below 2 kHz; what is at the Nyquist frequency or above was no low-pass.
+    """
+    return said if LEAST_LOWPASS <= said < rate / 2 else 0
+
 
 def parse_header(data: bytes | mmap.mmap, at: int) -> Frame | None:
     """The Layer III frame header at byte ``at``, or None where there is none."""
@@ -95,7 +115,7 @@ def parse_header(data: bytes | mmap.mmap, at: int) -> Frame | None:
     return Frame(version, rate, bitrate, b3 >> 6, b3 >> 4 & 3, size, samples, not b1 & 1)
 
 
-def _same_stream(a: Frame, b: Frame | None) -> bool:
+def same_stream(a: Frame, b: Frame | None) -> bool:
     return b is not None and a.version == b.version and a.rate == b.rate and (a.mode == 3) == (b.mode == 3)
 
 
@@ -103,19 +123,19 @@ def _confirmed(data: bytes | mmap.mmap, at: int, frame: Frame, end: int, count: 
     """Whether ``count`` agreeing frames in a row start at ``at`` (or fewer, that end with the file)."""
     if not frame.size:  # free format: the next header must lie within the largest possible frame
         step = data.find(data[at : at + 2], at + 24, min(end, at + 4096))
-        return step > 0 and _same_stream(frame, parse_header(data, step))
+        return step > 0 and same_stream(frame, parse_header(data, step))
     for seen in range(1, count):
         at += frame.size
         if at >= end - 3:
             return seen >= 2
         following = parse_header(data, at)
-        if following is None or not _same_stream(frame, following) or not following.size:
+        if following is None or not same_stream(frame, following) or not following.size:
             return False
         frame = following
     return True
 
 
-def _find_frame(data: bytes | mmap.mmap, at: int, end: int) -> int:
+def find_frame(data: bytes | mmap.mmap, at: int, end: int) -> int:
     """Offset of the first believable frame at or after ``at``; -1 where there is none."""
     while (at := data.find(b"\xff", at, end)) >= 0:
         frame = parse_header(data, at)
@@ -125,92 +145,127 @@ def _find_frame(data: bytes | mmap.mmap, at: int, end: int) -> int:
     return -1
 
 
+def id3v2_size(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that begins with the ten bytes ``head``; 0 where there is none."""
+    if len(head) < 10 or head[:3] != b"ID3":
+        return 0
+    a, b, c, d = head[6:10]
+    return 10 + ((a & 127) << 21 | (b & 127) << 14 | (c & 127) << 7 | (d & 127)) + (10 if head[5] & 0x10 else 0)
+
+
 def _skip_id3v2(data: bytes | mmap.mmap) -> int:
     """End of the ID3v2 tag(s) at the start; 0 where there is none or its size is a lie."""
     at = 0
-    while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
-        a, b, c, d = data[at + 6 : at + 10]
-        footer = 10 if data[at + 5] & 0x10 else 0
-        end = at + 10 + ((a & 127) << 21 | (b & 127) << 14 | (c & 127) << 7 | (d & 127)) + footer
-        if end >= len(data):
-            return at
-        at = end
+    while (size := id3v2_size(data[at : at + 10])) and at + size < len(data):
+        at += size
     return at
 
 
-def _audio_end(data: bytes | mmap.mmap) -> int:
-    """Offset at which the tags at the end (ID3v1, APEv2, in that order from the back) begin."""
-    end = len(data)
-    if data[end - 128 : end - 125] == b"TAG":
+def audio_end(tail: bytes, size: int) -> int:
+    """Offset at which the tags at the end (ID3v1, APEv2, in that order from the back) of ``size`` bytes begin.
+
+    ``tail`` are the last :data:`TAIL` of them.
+    """
+    end = len(tail)
+    if tail[max(0, end - 128) : max(0, end - 125)] == b"TAG":
         end -= 128
-    if data[end - 32 : end - 24] == b"APETAGEX":
-        size, _, flags = struct.unpack("<III", data[end - 20 : end - 8])
-        length = size + (32 if flags & 0x80000000 else 0)
-        if length <= end:
-            end -= length
-    return end
+    cut = len(tail) - end
+    if end >= 32 and tail[end - 32 : end - 24] == b"APETAGEX":
+        length, _, flags = struct.unpack("<III", tail[end - 20 : end - 8])
+        length += 32 if flags & 0x80000000 else 0
+        if length <= size - cut:
+            cut += length
+    return size - cut
 
 
 _METHODS = {1: "CBR", 2: "ABR", 3: "VBR", 4: "VBR", 5: "VBR", 6: "VBR", 8: "CBR", 9: "ABR"}
 
 
-def _read_info(data: bytes | mmap.mmap, at: int, frame: Frame) -> tuple[bool, int | None, LameTag | None]:
-    """(is an Info/Xing/VBRI frame, frames it declares, LAME tag) of the frame at ``at``."""
+@dataclass(frozen=True)
+class Info:
+    """What the first frame says of the whole file, where it is one that does (a Xing, Info or VBRI header).
+
+    ``frames`` and ``size`` (bytes) are those of the file as it was encoded, None where that is not said.
+    """
+
+    is_there: bool = False
+    is_vbr: bool = False
+    is_fraunhofer: bool = False
+    frames: int | None = None
+    size: int | None = None
+    lame: LameTag | None = None
+
+
+def read_info(data: bytes | mmap.mmap, at: int, frame: Frame) -> Info:
+    """What the frame at byte ``at``, the first of a file, says of the whole file."""
     side = {(3, 2): 32, (3, 1): 17, (2, 2): 17, (2, 1): 9, (0, 2): 17, (0, 1): 9}
     head = bytes(data[at : at + (frame.size or 1024)])
     if head[36:40] == b"VBRI":
-        return True, struct.unpack(">I", head[50:54])[0] if len(head) >= 54 else None, None
+        size, frames = struct.unpack(">II", head[46:54]) if len(head) >= 54 else (None, None)
+        return Info(True, True, True, frames, size)
     p = 4 + side[frame.version, frame.channels]
-    if head[p : p + 4] not in (b"Xing", b"Info"):
-        return False, None, None
+    name = head[p : p + 4]
+    if name not in (b"Xing", b"Info"):
+        return Info()
     flags = struct.unpack(">I", head[p + 4 : p + 8].ljust(4, b"\0"))[0]
-    declared = struct.unpack(">I", head[p + 8 : p + 12])[0] if flags & 1 and len(head) >= p + 12 else None
-    p += 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
-    tag = head[p : p + 36]
+    p += 8
+    numbers: list[int | None] = [None, None]  # frames and bytes
+    for place in range(2):
+        if flags >> place & 1:
+            numbers[place] = struct.unpack(">I", head[p : p + 4])[0] if len(head) >= p + 4 else None
+            p += 4
+    p += 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    lame = _read_lame(head[p : p + 36])
+    return Info(True, name == b"Xing", False, numbers[0], numbers[1], lame)
+
+
+def _read_lame(tag: bytes) -> LameTag | None:
     if len(tag) < 24 or not tag[:4].strip(b"\0 "):
-        return True, declared, None
+        return None
     encoder = tag[:9].decode("latin-1").split("\0")[0].strip()
     if not encoder.isprintable():
-        return True, declared, None
+        return None
     delay, padding = tag[21] << 4 | tag[22] >> 4, (tag[22] & 15) << 8 | tag[23]
-    return True, declared, LameTag(encoder, _METHODS.get(tag[9] & 15, ""), tag[10] * 100, delay, padding)
+    return LameTag(encoder, _METHODS.get(tag[9] & 15, ""), tag[10] * 100, delay, padding)
 
 
-def read_facts(path: Path) -> MpegFacts | None:
-    """The header facts of the MP3 file at ``path``; None where it holds no Layer III frames.
+def read_facts(file: BinaryIO) -> MpegFacts | None:
+    """The header facts of an MP3 file; None where it holds no Layer III frames.
+
+    The file is mapped: should it shrink meanwhile, the system ends this process. Files nobody trusts are read in
+    the process for that (:func:`engine.audio.decode.read_facts`).
 
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        if path.stat().st_size < 8:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _walk(data)
+    if file.seek(0, 2) < 8:
+        return None
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _walk(data)
 
 
 def _walk(data: mmap.mmap) -> MpegFacts | None:
-    tag_end, end = _skip_id3v2(data), _audio_end(data)
-    start = _find_frame(data, tag_end, end)
+    tag_end, end = _skip_id3v2(data), audio_end(data[-TAIL:], len(data))
+    start = find_frame(data, tag_end, end)
     if start < 0:
         return None
     first = parse_header(data, start)
     assert first is not None
-    has_info, declared, lame = _read_info(data, start, first)
+    info = read_info(data, start, first)
     bitrates: Counter[int] = Counter()
     joint = mid_side = count = junk = 0
-    at = start + (first.size if has_info else 0)
+    at = start + (first.size if info.is_there else 0)
     while at < end - 3:
         frame = parse_header(data, at)
-        if frame is None or not _same_stream(first, frame):
-            found = _find_frame(data, at + 1, end)
+        if frame is None or not same_stream(first, frame):
+            found = find_frame(data, at + 1, end)
             if found < 0:
                 break
             junk += found - at
             at = found
             continue
         if not frame.size:
-            return _facts(first, Counter([0]), 0, 0, None, start, start - tag_end, 0, has_info, declared, lame)
+            return _facts(first, Counter([0]), 0, 0, None, start, start - tag_end, 0, info)
         if at + frame.size > len(data):
             break  # cut off in the middle of a frame: no decoder gives samples for it
         count += 1
@@ -219,10 +274,9 @@ def _walk(data: mmap.mmap) -> MpegFacts | None:
         mid_side += frame.mode == 1 and frame.mode_extension > 1
         at += frame.size
     samples = count * first.samples
-    if lame is not None:
-        samples = max(0, samples - lame.delay - lame.padding)
-    before = start - tag_end
-    return _facts(first, bitrates, joint, mid_side, samples, start, before, junk, has_info, declared, lame)
+    if info.lame is not None:
+        samples = max(0, samples - info.lame.delay - info.lame.padding)
+    return _facts(first, bitrates, joint, mid_side, samples, start, start - tag_end, junk, info)
 
 
 def _facts(
@@ -234,15 +288,14 @@ def _facts(
     start: int,
     junk_before: int,
     junk_inside: int,
-    has_info: bool,
-    declared: int | None,
-    lame: LameTag | None,
+    info: Info,
 ) -> MpegFacts:
+    lame = info.lame
     count = max(1, bitrates.total())
     mode = "free" if samples is None else "CBR" if len(bitrates) <= 1 else "VBR"
     if mode == "VBR" and lame is not None and lame.method == "ABR":
         mode = "ABR"
-    promised = None if declared is None else declared * first.samples
+    promised = None if info.frames is None else info.frames * first.samples
     if promised is not None and lame is not None:
         promised = max(0, promised - lame.delay - lame.padding)
     return MpegFacts(
@@ -258,7 +311,7 @@ def _facts(
         start=start,
         junk_before=junk_before,
         junk_inside=junk_inside,
-        has_info=has_info,
+        has_info=info.is_there,
         declared=promised,
         lame=lame,
     )

@@ -2,7 +2,7 @@
 
 libsndfile (mpg123) is sample-exact on every file with an Info/LAME tag, but ends early, sometimes without a
 word, on damaged ones; FFmpeg walks over damage. Which of them to trust is decided by the caller
-(:mod:`engine.audio.probe`), from the number of frames that the headers promise.
+(:mod:`engine.analysis.song`), from the number of frames that the headers promise.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.audio.mpeg import DECODER_DELAY, read_facts
+from engine.audio.mpeg import DECODER_DELAY, MpegFacts, read_facts
 from engine.audio.soundfiles import open_sound
 from engine.errors import DecodeError, explain_os_error
+from engine.files import open_regular
 
 Audio = npt.NDArray[np.float32]
 Decoder = Literal["libsndfile", "ffmpeg"]
 BLOCK = 1 << 16
 MAX_CHANNELS = 8
+#: First bytes of files that are no MP3, whatever their names say.
+OTHER_KINDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"RF64", b"caff", b"riff", b".snd", b"wvpk")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,39 @@ def stream(path: Path, decoder: Decoder, start: int = 0) -> tuple[StreamInfo, It
     Raises:
         DecodeError: nothing can be decoded. The blocks may raise it too, later on.
     """
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise DecodeError(explain_os_error(error, "the song")) from error
     return _stream_libsndfile(path, start) if decoder == "libsndfile" else _stream_ffmpeg(path)
+
+
+def mpeg_facts(path: Path) -> MpegFacts | None:
+    """The header facts of a song; None where it is no MP3. Maps the file: see :func:`engine.audio.mpeg.read_facts`.
+
+    Raises:
+        DecodeError: it is empty, or no file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        head = file.read(4)
+        if not head:
+            raise DecodeError("The file is empty (0 bytes): get a new copy of it.")
+        return None if head in OTHER_KINDS else read_facts(file)
+
+
+def in_blocks(pieces: Iterator[Audio]) -> Iterator[Audio]:
+    """The same stream in pieces of about BLOCK frames."""
+    held: list[Audio] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece)
+        if count >= BLOCK:
+            yield held[0] if len(held) == 1 else np.concatenate(held)
+            held, count = [], 0
+    if count:
+        yield np.concatenate(held)
 
 
 def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Audio]]:
@@ -81,7 +116,7 @@ def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Aud
     raw: BinaryIO | None = None
     try:
         if start:
-            raw = path.open("rb")
+            raw = open_regular(path)
             file = soundfile.SoundFile(_Tail(raw, start))
         else:
             file = open_sound(path)
@@ -131,7 +166,7 @@ def _missing_trim(path: Path) -> tuple[int, int | None]:
     tag's own frame as one of silence, and trims nothing.
     """
     with suppress(OSError):
-        facts = read_facts(path)
+        facts = mpeg_facts(path)
         if facts is not None and facts.junk_before and facts.lame is not None and facts.frames is not None:
             own_frame = 1152 if facts.version == "MPEG-1" else 576
             return own_frame + facts.lame.delay + DECODER_DELAY, facts.frames

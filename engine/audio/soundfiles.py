@@ -1,4 +1,4 @@
-"""Opening audio files with libsndfile, whatever bytes their names are made of."""
+"""Opening audio files, whatever bytes their names are made of and whatever stands behind them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from engine.files import open_regular
+
 
 def open_sound(path: Path, *arguments: Any, **options: Any) -> Any:
     """``soundfile.SoundFile`` of ``path``.
 
     soundfile encodes names as strict UTF-8, but on POSIX a name may hold any bytes: it is given as bytes there.
-    Raises what soundfile raises.
+    Raises what soundfile raises; OSError where it is to be read and the system does not give it.
     """
     import soundfile
 
     name = os.fsencode(path) if os.name == "posix" else os.fspath(path)
-    return soundfile.SoundFile(name, *arguments, **options)
+    try:
+        return soundfile.SoundFile(name, *arguments, **options)
+    except soundfile.SoundFileError:
+        if arguments[:1] != ("w",):
+            open_regular(path).close()  # libsndfile only says "System error" where this says which
+        raise

@@ -7,11 +7,15 @@ private frames) is left behind; ReplayGain too where the level may have changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from engine.files import open_regular
+from engine.text import size as readable_size
 
 _ID3_NAMES = {
     "TIT1": "GROUPING", "TIT2": "TITLE", "TIT3": "SUBTITLE", "TPE1": "ARTIST", "TPE2": "ALBUMARTIST",
@@ -38,8 +42,14 @@ _LEFT_BEHIND = (
     "TLEN",
     "MP3GAIN_",
 )
+_PROVENANCE = "MP3RESTORE_VERSION"  # no result is without it, and nothing else has it
+_BLOCK = (1 << 24) - 1  # bytes that a FLAC block holds
+_MAX_COMMENTS = _BLOCK - (1 << 20)  # the rest is for where the file comes from
 _MAX_VALUE = 1 << 20
-_MAX_PICTURE = (1 << 24) - 4096  # a FLAC block holds 16 MB
+_MAX_PICTURE = _BLOCK - 32  # its own fields
+_MAX_DESCRIPTION = 1 << 16
+_MOST_NAMED = 5
+_COMMENTS_BLOCK, _LONGEST_NAME = 4, 64
 
 
 @dataclass(frozen=True)
@@ -54,23 +64,52 @@ class Picture:
 
 @dataclass
 class Tags:
-    """Vorbis comments (upper-case names, values in order) and pictures."""
+    """Vorbis comments (upper-case names, values in order) and pictures: no more than FLAC holds.
+
+    ``left_out`` names what was too large.
+    """
 
     comments: dict[str, list[str]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    _size: int = 0
 
     def add(self, name: str, values: Iterable[object]) -> None:
         """Add values under ``name`` as far as a Vorbis comment can hold them; no value twice."""
         name = "".join(c for c in name.upper() if " " <= c <= "}" and c != "=").strip()
         if not name or name.startswith(_LEFT_BEHIND):
             return
-        into = self.comments.setdefault(name, [])
+        into = self.comments.get(name, [])
         for value in values:
-            text = str(value).replace("\0", "").strip().encode("utf-8", "replace").decode()
-            if text and text not in into and len(text) <= _MAX_VALUE:
-                into.append(text)
-        if not into:
-            del self.comments[name]
+            data = str(value).replace("\0", "").strip().encode("utf-8", "replace")
+            text, size = data.decode(), 4 + len(name) + 1 + len(data)
+            if not text or text in into:
+                continue
+            if size > _MAX_VALUE or self._size + size > _MAX_COMMENTS:
+                self._leave_out(f"{name[:40]} ({readable_size(len(data))})")
+                continue
+            self._size += size
+            into.append(text)
+        if into:
+            self.comments[name] = into
+
+    def add_picture(self, picture: Picture) -> None:
+        """Add a cover as far as a FLAC block can hold it; links to one are none."""
+        if not picture.data or picture.mime == "-->":
+            return
+        description = picture.description.replace("\0", "")
+        if len(description.encode("utf-8", "replace")) > _MAX_DESCRIPTION or len(picture.mime) > _MAX_DESCRIPTION:
+            self._leave_out("the description of a picture")
+            picture = replace(picture, mime=picture.mime[:100], description="")
+        fields = len(picture.description.encode("utf-8", "replace")) + len(picture.mime.encode("utf-8", "replace"))
+        if len(picture.data) + fields > _MAX_PICTURE:
+            self._leave_out(f"a picture ({readable_size(len(picture.data))})")
+        else:
+            self.pictures.append(picture)
+
+    def _leave_out(self, what: str) -> None:
+        if what not in self.left_out:
+            self.left_out.append(what)
 
     def first(self, name: str) -> str:
         """The first value under ``name``; empty where there is none."""
@@ -80,14 +119,16 @@ class Tags:
 def read_tags(path: Path) -> tuple[Tags, str]:
     """The tags of ``path`` and a warning (empty where all went well). Never raises for what a file holds."""
     tags = Tags()
+    problems = []
     try:
         _read(path, tags)
     except Exception as error:  # hostile tags make mutagen fail in every way there is
-        return (
-            tags,
-            f"Some of the song's tags could not be read ({type(error).__name__}); the audio is not affected.",
-        )
-    return tags, ""
+        problems.append(f"Some of the song's tags could not be read ({type(error).__name__}).")
+    if tags.left_out:
+        named = ", ".join(tags.left_out[:_MOST_NAMED])
+        more = f" and {len(tags.left_out) - _MOST_NAMED} more" if len(tags.left_out) > _MOST_NAMED else ""
+        problems.append(f"Too large for the tags of a FLAC file, and left out: {named}{more}.")
+    return tags, " ".join([*problems, "The audio is not affected."] if problems else [])
 
 
 def _read(path: Path, tags: Tags) -> None:
@@ -115,7 +156,7 @@ def _from_id3(id3: Any, tags: Tags) -> None:
     for frame in id3.values():
         name = frame.FrameID
         if name == "APIC":
-            _add_picture(tags, Picture(frame.data, frame.mime, int(frame.type), frame.desc))
+            tags.add_picture(Picture(frame.data, frame.mime, int(frame.type), frame.desc))
         elif name == "TXXX":
             tags.add(frame.desc, frame.text)
         elif name == "COMM":
@@ -162,7 +203,7 @@ def _from_ape(ape: Any, tags: Tags) -> None:
         if name.startswith("COVER ART") and not any(p.kind == 3 for p in tags.pictures):
             _, _, data = value.value.partition(b"\0")
             mime = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-            _add_picture(tags, Picture(data, mime, 4 if "BACK" in name else 3, ""))
+            tags.add_picture(Picture(data, mime, 4 if "BACK" in name else 3, ""))
         elif name not in known and value.kind == 0:
             if name in _TOTALS:
                 _add_number(tags, name, str(value))
@@ -182,16 +223,23 @@ def _from_vorbis(file: Any, tags: Tags) -> None:
         else:
             tags.add(name, [value])
     for p in pictures:
-        _add_picture(tags, Picture(p.data, p.mime, int(p.type), p.desc))
-
-
-def _add_picture(tags: Tags, picture: Picture) -> None:
-    if picture.data and len(picture.data) <= _MAX_PICTURE and picture.mime != "-->":
-        tags.pictures.append(picture)
+        tags.add_picture(Picture(p.data, p.mime, int(p.type), p.desc))
 
 
 def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_replaygain: bool) -> None:
-    """Write ``tags`` and ``provenance`` (how the file was made) into the FLAC file at ``path``."""
+    """Write ``tags`` and ``provenance`` (how the file was made) into the FLAC file at ``path``. Raises OSError."""
+    from mutagen import MutagenError
+
+    try:
+        _write(path, tags, provenance, keep_replaygain)
+    except MutagenError as error:
+        for cause in (error.__cause__, error.__context__, *error.args):
+            if isinstance(cause, OSError):
+                raise cause from error
+        raise
+
+
+def _write(path: Path, tags: Tags, provenance: dict[str, str], keep_replaygain: bool) -> None:
     from mutagen.flac import FLAC
     from mutagen.flac import Picture as FlacPicture
 
@@ -199,6 +247,7 @@ def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_repla
     if flac.tags is None:
         flac.add_tags()
     flac.tags.clear()
+    flac.clear_pictures()
     for name, values in tags.comments.items():
         if keep_replaygain or not name.startswith(("REPLAYGAIN_", "R128_")):
             flac[name] = values
@@ -210,3 +259,37 @@ def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_repla
         block.type = picture.kind if 0 <= picture.kind <= 20 else 0
         flac.add_picture(block)
     flac.save()
+
+
+def has_provenance(path: Path) -> bool:
+    """Whether a FLAC file is a result of this program, by its comments. Reads no more than these.
+
+    What cannot be read, or is no FLAC file, is none.
+    """
+    try:
+        with open_regular(path) as file:
+            return _PROVENANCE.encode() in _comment_names(file)
+    except OSError:
+        return False
+
+
+def _comment_names(file: BinaryIO) -> set[bytes]:
+    """The names in a FLAC file's comments (RFC 9639, 8.6), in capitals; empty for what is no such file."""
+    if file.read(4) != b"fLaC":
+        return set()
+    while len(head := file.read(4)) == 4:
+        kind, size = head[0] & 0x7F, int.from_bytes(head[1:])
+        if kind == _COMMENTS_BLOCK:
+            return set(_names_in(file.read(size)))
+        if head[0] & 0x80:  # the last block
+            break
+        file.seek(size, os.SEEK_CUR)
+    return set()
+
+
+def _names_in(block: bytes) -> Iterator[bytes]:
+    at = 4 + int.from_bytes(block[:4], "little") + 4  # the vendor's name, and the count
+    while at + 4 <= len(block):
+        size = int.from_bytes(block[at : at + 4], "little")
+        yield block[at + 4 : at + 4 + min(size, _LONGEST_NAME)].partition(b"=")[0].upper()
+        at += 4 + size

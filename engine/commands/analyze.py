@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ from rich.text import Text
 
 from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.tags import read_tags
-from engine.errors import SongError
+from engine.errors import SongError, UsageError
+from engine.library.scan import default_output, find_songs
 from engine.text import duration, printable
 
 
 def show(paths: list[Path], *, as_json: bool) -> int:
-    """Analyse and print each of ``paths``. Gives the exit code: 1 where one could not be read."""
+    """Analyse and print each of the songs and of those below the folders in ``paths``.
+
+    Gives the exit code: 1 where one could not be read. Raises UsageError where a folder holds none.
+    """
     failed = False
     found: list[dict[str, Any]] = []
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    for path in paths:
+    for path in _songs(paths):
         try:
             analysis = analyze(path)
         except SongError as error:
@@ -37,6 +42,17 @@ def show(paths: list[Path], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found, indent=1))
     return 1 if failed else 0
+
+
+def _songs(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = find_songs([path], default_output([path]))
+        if not found:
+            raise UsageError(f"There are no songs in {printable(str(path))}.")
+        yield from (item.path for item in found)
 
 
 def _table(path: Path, analysis: SongAnalysis) -> Table:

@@ -1,6 +1,7 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``models``, ``analyze``, ``doctor`` and ``demo`` are commands of their own.
+``play``, ``abx``, ``export``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are commands of
+their own.
 """
 
 from __future__ import annotations
@@ -48,6 +49,13 @@ class _DefaultToRun(TyperGroup):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options of a run too: it is what is mostly wanted, and needs no word of its own."""
+        super().format_options(ctx, formatter)
+        records = [shown for item in self.commands["run"].params if (shown := item.get_help_record(ctx)) is not None]
+        with formatter.section("Options of a run (mp3restore [PATH...])"):
+            formatter.write_dl([record for record in records if record[0] != "--help"])
+
 
 app = typer.Typer(
     cls=_DefaultToRun,
@@ -55,7 +63,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Rebuilds plausible approximations of what MP3 threw away, and lets your ear decide.\n\n"
-    "mp3restore [PATH...] opens the dashboard; with --no-tui it works without (see: mp3restore run --help).",
+    "mp3restore [PATH...] opens the dashboard; with --no-tui it works without.",
 )
 
 
@@ -189,7 +197,9 @@ def export(
 
 @app.command()
 def analyze(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Songs to look at.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
 ) -> None:
     """Show what songs are and what was done to them: encoder, cutoff, level, damage."""
@@ -239,6 +249,22 @@ def demo(
         print(f"Wrote {printable(str(write_demo(Path(folder))))}")
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(folder)}")) from error
+
+
+@app.command()
+def setup(
+    models: Annotated[str, typer.Option(help="Download these models too, such as apollo,htdemucs.")] = "",
+    backend: Annotated[
+        str, typer.Option(help="Another build of PyTorch than the one that fits: cpu, cu126, rocm6.4, auto ...")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the commands; change nothing.")] = False,
+) -> None:
+    """Set up the AI models: PyTorch in the build that fits this machine, tried, and then the models."""
+    from engine.commands import setup as setting_up
+
+    keys = models.replace(",", " ").split()
+    raise typer.Exit(setting_up.run(keys, get, backend=backend, yes=yes, dry_run=dry_run))
 
 
 models = typer.Typer(help="The neural networks: what they are, and getting them.", rich_markup_mode=None)

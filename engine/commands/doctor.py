@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from engine import __version__
-from engine.machine import monitor
+from engine.commands import setup
+from engine.machine import gpu_probe, monitor
 from engine.models import deepfilternet
-from engine.models.runtime import device as devices
 from engine.models.runtime.cards import cards
 from engine.text import size
 
@@ -74,7 +72,7 @@ def _ffmpeg() -> Finding:
 
 
 def _deepfilternet() -> Finding:
-    why = deepfilternet.why_not_possible()
+    why = deepfilternet.unavailable_reason()
     if why:
         return Finding("DeepFilterNet", "note", "not installed", why)
     return Finding("DeepFilterNet", "ok", deepfilternet.fingerprint().split(":")[0])
@@ -90,18 +88,23 @@ def _gpu() -> Finding:
 
 
 def _torch() -> Finding:
-    if importlib.util.find_spec("torch") is None:
-        advice = "For AudioSR, Apollo and HiFi-GAN BWE run 'pip install \".[ai]\"' in the program's folder."
+    found, has_gpu = gpu_probe.prove(), bool(monitor.Machine(Path()).gpus())
+    advice = f"Run '{setup.COMMAND}' (or M, then i): it brings the build that fits{' your GPU' if has_gpu else ''}."
+    if found is None:
         return Finding("PyTorch", "note", "not installed; the offline recipe works without", advice)
-    version, device = importlib.metadata.version("torch"), devices.choose("auto")
-    if device == "cpu" and monitor.Machine(Path()).gpus():
-        advice = "Install the build for your GPU (pytorch.org says which), or models run on the processor."
-        return Finding("PyTorch", "note", f"{version}, which does not find the GPU", advice)
-    return Finding("PyTorch", "ok", f"{version}, models run on {device}")
+    if not found.works:
+        return Finding("PyTorch", "problem", f"{found.version} does not work: {found.problem}".lstrip(), advice)
+    if has_gpu and found.build == "cpu":
+        return Finding("PyTorch", "problem", f"{found.version} is a build for the processor alone", advice)
+    if has_gpu and found.device == "cpu":
+        return Finding("PyTorch", "problem", f"{found.version} does not find the GPU", advice)
+    if missing := setup.missing():
+        return Finding("PyTorch", "note", f"{found.version}, but models need {', '.join(missing)} too", advice)
+    return Finding("PyTorch", "ok", f"{found.version}, models run on {found.name}")
 
 
 def _models() -> Finding:
-    missing = [card.name for card in cards() if card.files and card.state(thoroughly=False) == "missing"]
+    missing = [card.name for card in cards() if card.can_be_fetched and card.state(thoroughly=False) == "missing"]
     if missing:
         return Finding("models", "note", f"not here: {', '.join(missing)}", "See 'mp3restore models list'.")
     return Finding("models", "ok", "all here")

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from engine.errors import UsageError, explain_os_error
-from engine.files import file_hash, write_json
+from engine.errors import OutsideError, UsageError, explain_os_error
+from engine.files import file_hash, remove, write_json, writing
 from engine.library.records import Song
 from engine.library.store import Store
-from engine.player.listening_sets import LISTENING, PLAIN
+from engine.player.listening_sets import PLAIN
 from engine.player.verdicts import read_verdict
 from engine.text import printable
 
@@ -37,7 +37,7 @@ class Exported:
 
 def favourites(store: Store, songs: Sequence[Song]) -> list[tuple[Song, str]]:
     """The songs that have a favourite, and which variant it is."""
-    found = [(song, read_verdict(store.out / LISTENING / song.key).favourite) for song in songs]
+    found = [(song, read_verdict(store.places.listening(song.key)).favourite) for song in songs]
     return [(song, favourite) for song, favourite in found if favourite]
 
 
@@ -94,9 +94,9 @@ def _place(
 ) -> None:
     path, key = target / name, name.as_posix()
     for other in [k for k in manifest if PurePath(k).with_suffix("") == name.with_suffix("") and k != key]:
-        with suppress(OSError):  # the favourite was another kind of file before
+        with suppress(OSError, OutsideError):  # the favourite was another kind of file before
             if file_hash(target / other) == manifest[other]:
-                (target / other).unlink()
+                remove(target / other, target)
         del manifest[other]
     if path.exists():
         there = file_hash(path)
@@ -107,18 +107,9 @@ def _place(
         if manifest.get(key) != there:
             result.problems.append(f"{printable(str(path))} was not written by an export: it was left as it is.")
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:100]}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
+    with writing(path) as temporary:
         if not (link and _linked(source, temporary)):
             shutil.copyfile(source, temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
     manifest[key] = sha256
     result.written.append(printable(key))
 

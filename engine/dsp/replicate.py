@@ -91,10 +91,13 @@ class ProfileMeter:
         return np.asarray(10 * np.log10(powers[:, :, low : high + 1].mean(axis=2) + 1e-12), np.float32).ravel()
 
     def profile(self) -> BandProfile:
-        """The profile of all spectra taken."""
+        """The profile of all spectra taken; one that promises next to nothing where there were none."""
+        if not self._edge:
+            return BandProfile(self._cutoff, _LEAST_SLOPE, 0.0, 0.0, 1.0)
         level = 10 * np.log10(self._power / max(1, self._count) + 1e-12)
         bins = np.arange(bin_of(0.45 * self._cutoff, self._rate), bin_of(0.93 * self._cutoff, self._rate))
-        slope = float(np.polyfit(bins * (self._rate / 2000 / (BINS - 1)), level[bins], 1)[0])
+        kilohertz = bins * (self._rate / 2000 / (BINS - 1))
+        slope = float(np.polyfit(kilohertz, level[bins], 1)[0]) if len(bins) > 2 else _LEAST_SLOPE
         low, high = anchor_bins(self._cutoff, self._rate)
         edge, body = np.concatenate(self._edge), np.concatenate(self._body)
         loud = body >= np.percentile(body, _LOUDEST)
@@ -113,8 +116,9 @@ def power_sum(values: Spectrum) -> float:
 
 
 def anchor_bins(cutoff: float, rate: int) -> tuple[int, int]:
-    """The band below the cutoff whose loudness the new band follows."""
-    return bin_of(0.80 * cutoff, rate), bin_of(0.95 * cutoff, rate)
+    """The band below the cutoff whose loudness the new band follows: one bin at least, where the cutoff is very low."""
+    low = bin_of(0.80 * cutoff, rate)
+    return low, max(low + 1, bin_of(0.95 * cutoff, rate))
 
 
 def replicate(
@@ -166,14 +170,14 @@ def _envelope(
 
 
 def copy_up(spectrum: Spectrum, powers: Power, cutoff: float, rate: int, first: int, last: int) -> Spectrum:
-    """The whitened band below the cutoff, repeated upwards over ``[first, last)``."""
+    """The whitened band below the cutoff, repeated upwards over ``[first, last)``; silence where there is none."""
     from scipy.ndimage import uniform_filter1d
 
     spread = np.sqrt(np.maximum(uniform_filter1d(powers, _SMOOTH, axis=2), 0) + 1e-14)
     end = bin_of(cutoff - _SOURCE_MARGIN, rate)
     width = max(_SHIFT_GRID, int(_SOURCE_SHARE * end) // _SHIFT_GRID * _SHIFT_GRID)
     out = np.zeros((*spectrum.shape[:2], last - first), np.complex64)
-    at = first
+    at = first if end >= 2 * _SHIFT_GRID else last
     while at < last:
         shift = -(-(at - end + width) // _SHIFT_GRID) * _SHIFT_GRID
         stop = min(last, end + shift)

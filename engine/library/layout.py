@@ -1,20 +1,185 @@
-"""Where everything of a song lies in the output tree."""
+"""Where everything of a song lies in the output tree: the one place that makes paths from names.
+
+::
+
+    OUT/VARIANT/Artist/Album/Song.suffix.flac     results
+    OUT/VARIANT/Artist/Album/Song/vocals.flac     results that are several signals
+    OUT/_done/Artist/Album/Song/song.json         what is known of the source
+    OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
+    OUT/_done/Artist/Album/Song/TASK.failed.json  why a task failed or was skipped; failed.json: the song
+    OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
+    OUT/_logs/Artist/Album/Song.log
+    OUT/_listening/Artist/Album/Song/…            the listener's verdicts and blind tests
+
+``Artist/Album/Song`` is the song's *key*. Names are kept as they are, but for what could do harm: no part of a key
+leads anywhere else, and none is called as our own files are. So folders may be shared between songs, files never,
+and what bears one of our own endings is ours to remove.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
-_NAME_BYTES = 220  # of 255, so that suffixes and temporary names fit
+from engine.errors import OutsideError
+from engine.files import TEMPORARY
+from engine.signals import MIX
+
+DONE, CHUNKS, LOGS, LISTENING, REPORT = OWN_FOLDERS = ("_done", "_chunks", "_logs", "_listening", "_report")
+SET_ASIDE = ".set-aside"  # the folder of what was made of songs whose place another sound has taken
+RESULT_ON_THE_WAY = "result.flac"  # of several signals: vocals.result.flac
+MARKER_ENDING = ".done.json"
+CHUNK_ENDING = ".chunk"
+
+_NAME_BYTES = 220  # of 255, so that suffixes fit behind a song's name
+_NUMBER_BYTES = 6  # more for a number behind it
+_FOLDER_BYTES = 255
+_OWN_NAMES = (".lock", ".sounds", SET_ASIDE, RESULT_ON_THE_WAY)
+_OWN_ENDINGS = (".json", CHUNK_ENDING, ".npy", ".result.flac")
+_OWN_FILE_ENDINGS = (*_OWN_ENDINGS, ".flac", ".log")  # of files beside which a folder may lie
+FORBIDDEN = frozenset('<>:"/\\|?*')  # on Windows
+_DEVICES = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"] + [f"{d}{n}" for d in ("COM", "LPT") for n in "0123456789¹²³"]
+)
 
 
-def fitting_name(stem: str) -> str:
-    """``stem``, shortened where no suffix would fit behind it any more; replaced where Windows forbids it."""
-    if os.name == "nt":
-        stem = "".join("_" if c in '<>:"/\\|?*' or c < " " else c for c in stem).rstrip(". ") or "_"
-    if len(os.fsencode(stem)) <= _NAME_BYTES:
-        return stem
-    mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    while len(os.fsencode(stem)) > _NAME_BYTES - len(mark):
-        stem = stem[:-1]
-    return stem + mark
+# --- from names to keys -----------------------------------------------------------------------------------
+
+
+def key_of(relative: PurePath, *, windows: bool = os.name == "nt") -> PurePath:
+    """The key of the song that lies at ``relative`` below what was given."""
+    *folders, name = [part for part in relative.parts if part != relative.anchor] or [""]
+    stem = name.rpartition(".")[0] or name
+    return PurePath(*(_safe(f, _OWN_FILE_ENDINGS, _FOLDER_BYTES, windows) for f in folders),
+                    _safe(stem, _OWN_ENDINGS, _NAME_BYTES, windows))  # fmt: skip
+
+
+def numbered(key: PurePath, number: int) -> PurePath:
+    """The key for the ``number``-th song of the same place."""
+    ending = f" ({number})"
+    return key.with_name(_shortened(key.name, _NAME_BYTES + _NUMBER_BYTES - len(ending)) + ending)
+
+
+def same_place(key: PurePath) -> str:
+    """Equal for keys that some file system takes for one: whatever case, composition, and dots at the end."""
+    parts = (unicodedata.normalize("NFC", part.casefold()).rstrip(". ") for part in key.parts)
+    return "/".join(parts)
+
+
+def _safe(name: str, reserved: tuple[str, ...], room: int, windows: bool) -> str:
+    """``name`` where it does no harm; else what is readable of it and a mark that tells it from others."""
+    plain = name.rstrip(". ") if windows else name
+    clean = "".join("_" if c in "/\0" or (windows and (c in FORBIDDEN or c < " ")) else c for c in plain)
+    leads_elsewhere = not clean.strip(". ") or (windows and is_device(clean))
+    if clean == plain and not leads_elsewhere and not is_ours(clean.casefold().rstrip(". "), reserved):
+        return _shortened(clean, room)
+    return _shortened("_" + clean.strip(". "), _NAME_BYTES - 9) + _mark(name)
+
+
+def is_ours(name: str, endings: tuple[str, ...] = _OWN_ENDINGS) -> bool:
+    """Whether a file of that name (in small letters) among our own ones is ours: nothing of a song is called so."""
+    return name in _OWN_NAMES or name.startswith(TEMPORARY) or name.endswith(endings)
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows takes a file of that name for a device, whatever its suffix."""
+    return name.partition(".")[0].rstrip(" ").upper() in _DEVICES
+
+
+def _shortened(name: str, room: int) -> str:
+    """``name``, cut and marked where it takes more than ``room`` bytes."""
+    if len(os.fsencode(name)) <= room:
+        return name
+    mark = _mark(name)
+    room = min(room, _NAME_BYTES)
+    while len(os.fsencode(name)) > room - len(mark):
+        name = name[:-1]
+    return name + mark
+
+
+def _mark(name: str) -> str:
+    return "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+
+
+def name_on_the_way(signal: str) -> str:
+    """The name of a result that only leads to a variant."""
+    return RESULT_ON_THE_WAY if signal == MIX else f"{signal}.{RESULT_ON_THE_WAY}"
+
+
+# --- from keys to paths -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below the output folder ``out``. Each raises OutsideError for a key that leads out of it."""
+
+    out: Path
+
+    @property
+    def lock(self) -> Path:
+        """The file that the process holds which writes here."""
+        return self._place(DONE, ".lock")
+
+    @property
+    def sounds(self) -> Path:
+        """The index of all songs' sounds."""
+        return self._place(DONE, ".sounds")
+
+    def song_folder(self, key: PurePath) -> Path:
+        """What is known of a song, and its markers."""
+        return self._place(DONE, *key.parts)
+
+    def record(self, key: PurePath) -> Path:
+        """What is known of the source."""
+        return self._place(DONE, *key.parts, "song.json")
+
+    def marker(self, key: PurePath, task: str) -> Path:
+        """The marker of a finished task."""
+        return self._place(DONE, *key.parts, task + MARKER_ENDING)
+
+    def outcome(self, key: PurePath, task: str) -> Path:
+        """Why a task was not finished; without a task (``""``), why the song was not."""
+        return self._place(DONE, *key.parts, f"{task}.failed.json" if task else "failed.json")
+
+    @property
+    def run_log(self) -> Path:
+        """What broke a run off: no song's log is hidden."""
+        return self._place(LOGS, ".run.log")
+
+    def log(self, key: PurePath) -> Path:
+        """The song's log."""
+        return self._place(LOGS, *key.parent.parts, key.name + ".log")
+
+    def chunks(self, key: PurePath, *task: str) -> Path:
+        """The folder of a task's chunks; without a task, of all of the song's."""
+        return self._place(CHUNKS, *key.parts, *task)
+
+    def on_the_way(self, key: PurePath, task: str, signal: str) -> Path:
+        """The result of a task that only leads to a variant."""
+        return self._place(CHUNKS, *key.parts, task, name_on_the_way(signal))
+
+    def result(self, key: PurePath, variant: str, suffix: str) -> Path:
+        """A variant of the song."""
+        return self._place(variant, *key.parent.parts, f"{key.name}{suffix}.flac")
+
+    def stem(self, key: PurePath, variant: str, stem: str, suffix: str) -> Path:
+        """One of the signals of a variant that has several."""
+        return self._place(variant, *key.parts, f"{stem}{suffix}.flac")
+
+    def listening(self, key: PurePath) -> Path:
+        """The folder of the listener's verdicts and tests."""
+        return self._place(LISTENING, *key.parts)
+
+    def relative(self, path: Path) -> str:
+        """``path`` as markers name it, with slashes. Raises ValueError where it is not in this tree."""
+        return path.relative_to(self.out).as_posix()
+
+    def _place(self, *parts: str) -> Path:
+        path = self.out.joinpath(*parts)
+        strange = any(part in ("", ".", "..") or "\0" in part or PurePath(part).parts != (part,) for part in parts)
+        if strange or not path.is_relative_to(self.out):  # a drive's letter leads away too
+            raise OutsideError(path, self.out)
+        return path

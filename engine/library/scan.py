@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from engine.audio.tags import has_provenance
 from engine.errors import UsageError
+from engine.library.layout import DONE, MARKER_ENDING, OWN_FOLDERS
 from engine.text import printable
 
+_SONGS_LOOKED_AT = 50
 OUTPUT_NAME = "AI_Restored_Variants"
 #: What libsndfile reads and people keep music in; MP3 first, as it wins where two files share a name.
 SUFFIXES = (
@@ -34,7 +38,7 @@ def default_output(paths: Iterable[Path]) -> Path:
 
 
 def find_songs(paths: Iterable[Path], out: Path) -> list[Found]:
-    """All songs in ``paths``, sorted, each once. Hidden files and earlier results are left out.
+    """All songs in ``paths``, sorted, each once. Hidden files, earlier results and what is no file are left out.
 
     Raises:
         UsageError: a path does not exist, or a file is given that is not a song.
@@ -54,28 +58,103 @@ def _order(item: Found) -> tuple[str, int, str]:
 def _below(path: Path, out: Path) -> Iterator[Found]:
     shown = printable(str(path))
     try:
-        is_folder = path.is_dir()
-        exists = is_folder or path.exists()
-    except OSError as error:
-        raise UsageError(f"{shown} cannot be looked at ({error.strerror}): check the path.") from error
-    if not exists:
-        raise UsageError(f"{shown} does not exist: check the path (and its drive).")
-    if not is_folder:
-        if path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{shown} is not a song: give MP3 files or folders that hold them.")
-        yield Found(path, PurePath(path.name))
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise UsageError(f"{shown} does not exist: check the path (and its drive).") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{shown} cannot be looked at ({reason}): check the path.") from error
+    if stat.S_ISDIR(mode):
+        for found in _walk(path, out):
+            yield Found(found, found.relative_to(path))
         return
-    for folder, names, files in os.walk(path, onerror=_tell):
-        here = Path(folder)
-        names[:] = sorted(n for n in names if not n.startswith(".") and not _is_output(here / n, out))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Found(here / name, (here / name).relative_to(path))
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{shown} is not a song: give MP3 files or folders that hold them.")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{shown} is no file but a pipe or a device: give MP3 files or folders that hold them.")
+    if _is_result(path):
+        raise UsageError(f"{shown} is a result of this program: give the song that it was made from.")
+    yield Found(path, PurePath(path.name))
 
 
-def _is_output(folder: Path, out: Path) -> bool:
-    return folder == out or (folder.name == OUTPUT_NAME and (folder / "_done").is_dir())
+def _walk(top: Path, out: Path) -> Iterator[Path]:
+    """The songs in ``top`` and below. Folders behind links are not entered, and none twice."""
+    waiting, seen = [top], set()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = folder.stat()
+            with os.scandir(folder) as listing:
+                entries = sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            _tell(folder, error.strerror or "it cannot be read")
+            continue
+        if (status.st_dev, status.st_ino) in seen:  # Windows' junctions, too, can lead in circles
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        ours = _folders_of_results(folder, out)
+        yield from (Path(entry.path) for entry in entries if _is_song(entry))
+        below = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and e.name not in ours]
+        waiting += [b for b in reversed(below) if not _is_all_results(b)]
 
 
-def _tell(error: OSError) -> None:
-    print(f"{printable(str(error.filename))} was left out: {error.strerror}.", file=sys.stderr)
+def _is_song(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file (or a link to one) that can be a song; what only has the name of one is told."""
+    path = Path(entry.path)
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    try:
+        if entry.is_file():
+            return not _is_result(path)
+        if entry.is_dir():
+            return False
+        path.stat()
+    except OSError as error:  # a link to nothing, or one in a circle
+        _tell(path, error.strerror or "it cannot be read")
+        return False
+    _tell(path, "it is no file but a pipe or a device")
+    return False
+
+
+# --- what is no song though it sounds like one ------------------------------------------------------------
+
+
+def _is_result(path: Path) -> bool:
+    return path.suffix.lower() == ".flac" and has_provenance(path)
+
+
+def _is_all_results(folder: Path) -> bool:
+    """Whether it is an output folder of the usual name, in which nobody keeps anything else."""
+    return folder.name == OUTPUT_NAME and (folder / DONE).is_dir()
+
+
+def _folders_of_results(folder: Path, out: Path) -> set[str]:
+    """Where ``folder`` is an output folder, by its shape or as it is this run's: the names in it that are ours."""
+    done = folder / DONE
+    if not done.is_dir() or not (_is_same(folder, out) or any((folder / own).is_dir() for own in OWN_FOLDERS[1:])):
+        return set()
+    return {*OWN_FOLDERS, *_variants_in(done)}
+
+
+def _is_same(folder: Path, out: Path) -> bool:
+    try:
+        return folder.samefile(out)
+    except OSError:
+        return False
+
+
+def _variants_in(done: Path) -> set[str]:
+    """The variants that the markers of some songs tell of; results of others are known by their tags."""
+    names: set[str] = set()
+    looked = 0
+    for _folder, _folders, files in os.walk(done):
+        made = {name.removesuffix(MARKER_ENDING) for name in files if name.endswith(MARKER_ENDING)}
+        names |= made
+        looked += bool(made)
+        if looked == _SONGS_LOOKED_AT:
+            break
+    return names
+
+
+def _tell(path: Path, reason: str) -> None:
+    print(f"{printable(str(path))} was left out: {reason}.", file=sys.stderr)

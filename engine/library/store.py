@@ -1,36 +1,49 @@
 """The output tree: where everything lies, what is done, and that only one process writes there.
 
-::
-
-    OUT/VARIANT/Artist/Album/Song.suffix.flac     results
-    OUT/_done/Artist/Album/Song/song.json         the source's hash and analysis
-    OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
-    OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
-    OUT/_logs/Artist/Album/Song.log
+:mod:`engine.library.layout` says where everything lies.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import shutil
-from collections.abc import Iterable
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from engine.analysis.song import ANALYSIS_VERSION, analysis_from_json
-from engine.errors import UsageError, explain_os_error
-from engine.files import file_hash, write_json
-from engine.library.chunk_cache import ChunkCache
-from engine.library.layout import fitting_name
-from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
+from engine.audio.encode import Encoded
+from engine.audio.sound_hash import flac_md5
+from engine.errors import OutsideError, UsageError, explain_os_error
+from engine.files import remove, remove_empty
+from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
+from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
+from engine.library.records import (
+    FORMAT,
+    UNCHECKED_FORMAT,
+    Marker,
+    Outcome,
+    Output,
+    Song,
+    SongRecord,
+    marker_from_json,
+    marker_to_json,
+    outcome_from_json,
+    record_from_json,
+    record_to_json,
+)
 from engine.library.scan import Found
-from engine.planning.plan import State, Task
+from engine.library.sound_index import Entry, SoundIndex
+from engine.library.state_file import read_checked, write_checked
+from engine.planning.task import Port, State, Task
+from engine.signals import MIX
 from engine.text import printable
+
+OF_A_FILE = "file:"  # in the index, before the hash of a whole file
 
 
 class Store:
@@ -38,6 +51,10 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
+        self.places = Layout(self.out)
+        self.sounds = SoundIndex(self.places.sounds, self._all_sounds)
+        self.arranging = threading.RLock()  # held while anything moves from place to place
+        self.alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while a sound is worked on
         self._claimed: dict[str, Path] = {}
 
     def lock(self) -> FileLock:
@@ -47,8 +64,8 @@ class Store:
             UsageError: another process holds it, or it cannot be written to.
         """
         try:
-            (self.out / "_done").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.out / "_done" / ".lock", timeout=0, thread_local=False)
+            self.places.lock.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.places.lock, timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
             raise UsageError(
@@ -63,87 +80,81 @@ class Store:
 
     def claim(self, found: Found) -> Song:
         """The song's place in the tree; another one where a different, still existing file has taken it."""
-        plain = found.relative.with_name(fitting_name(found.relative.stem))
+        plain = key_of(found.relative)
         key, number = plain, 2
         while self._taken(key, found.path):
-            key = plain.with_name(f"{plain.name} ({number})")
+            key = numbered(plain, number)
             number += 1
-        self._claimed[str(key).casefold()] = found.path
+        self._claimed[same_place(key)] = found.path
         return Song(found.path, key, found.relative.as_posix())
 
     def _taken(self, key: PurePath, path: Path) -> bool:
-        claimed = self._claimed.get(str(key).casefold())
+        claimed = self._claimed.get(same_place(key))
         if claimed is not None:
             return claimed != path
-        record = self._read_json(self._song_folder(key) / "song.json")
-        source = record.get("source") if record else None
-        return isinstance(source, str) and source != str(path) and Path(source).is_file()
-
-    def _song_folder(self, key: PurePath) -> Path:
-        return self.out / "_done" / key
+        source = self.source_of(key)
+        return source is not None and not is_same_file(source, path) and _may_exist(source)
 
     def log_path(self, song: Song) -> Path:
         """Where the song's log is."""
-        return self.out / "_logs" / song.key.with_name(song.key.name + ".log")
+        return self.places.log(song.key)
 
     def record(self, song: Song) -> SongRecord | None:
         """What is remembered of the song, if its file is still the same."""
-        data = self._read_json(self._song_folder(song.key) / "song.json")
+        record = self.record_at(song.key)
         try:
-            if data is None or data["format"] != FORMAT:
-                return None
             status = song.path.stat()
-            if (status.st_size, status.st_mtime_ns) != (data["size"], data["modified"]):
-                return None
-            current = data["analysis_version"] == ANALYSIS_VERSION
-            analysis = analysis_from_json(data["analysis"]) if current and data["analysis"] else None
-            return SongRecord(data["source"], data["size"], data["modified"], data["sha256"], analysis)
-        except (OSError, KeyError, TypeError, AttributeError):
+        except OSError:
             return None
+        same = record is not None and (status.st_size, status.st_mtime_ns) == (record.size, record.modified)
+        return record if same else None
 
-    def identify(self, song: Song) -> SongRecord:
-        """The remembered record, or one with the file's hash and no analysis. Raises OSError."""
-        known = self.record(song)
-        if known is not None:
-            return known
-        status = song.path.stat()
-        return SongRecord(str(song.path), status.st_size, status.st_mtime_ns, file_hash(song.path), None)
+    def record_at(self, key: PurePath) -> SongRecord | None:
+        """What is remembered of the song at ``key``, whether its file is still the same or not."""
+        data = read_checked(self.places.record(key), UNCHECKED_FORMAT)
+        return record_from_json(data) if data is not None else None
 
-    def remember(self, song: Song, record: SongRecord) -> None:
-        """Keep ``record``. Raises OSError."""
-        analysis = record.analysis.to_json() if record.analysis is not None else None
-        data = {
-            "format": FORMAT, "source": record.source, "size": record.size, "modified": record.modified,
-            "sha256": record.sha256, "analysis_version": ANALYSIS_VERSION, "analysis": analysis,
-        }  # fmt: skip
-        write_json(self._song_folder(song.key) / "song.json", data)
+    def remember(self, key: PurePath, record: SongRecord) -> None:
+        """Keep ``record`` of the song at ``key``. Raises OSError."""
+        if record != self.record_at(key):
+            self.sounds.add(*_entry(record, key))
+            write_checked(self.places.record(key), record_to_json(record))
+
+    def _all_sounds(self) -> Iterator[Entry]:
+        done = self.out / DONE
+        for path in done.rglob("song.json"):
+            key = PurePath(path.parent.relative_to(done))
+            if (record := self.record_at(key)) is not None:
+                yield _entry(record, key)
 
     # --- tasks -------------------------------------------------------------------------------------------
 
-    def output_path(self, song: Song, task: Task) -> Path:
-        """Where the task's result goes."""
-        if task.is_final:
-            return self.out / task.id / song.key.with_name(f"{song.key.name}{task.suffix}.flac")
-        return self.out / "_chunks" / song.key / task.id / "result.flac"
+    def output_path(self, song: Song, task: Task, port: str = MIX) -> Path:
+        """Where one of the task's results goes: beside those of other songs; several in a folder of the song's."""
+        if not task.is_final:
+            return self.places.on_the_way(song.key, task.id, port)
+        if len(task.outputs) > 1:
+            return self.places.stem(song.key, task.id, port, task.suffix)
+        return self.places.result(song.key, task.id, task.suffix)
 
     def marker(self, song: Song, task: Task) -> Marker | None:
         """The task's marker, whether still valid or not."""
-        return self._marker(self._marker_path(song, task))
+        return self._marker(self._marker_path(song.key, task.id))
 
     def _marker(self, path: Path) -> Marker | None:
-        data = self._read_json(path)
-        try:
-            if data is None or data["format"] != FORMAT:
-                return None
-            return Marker(**{**data, "outputs": [Output(**o) for o in data["outputs"]]})
-        except (KeyError, TypeError):
-            return None
+        data = read_checked(path, UNCHECKED_FORMAT)
+        marker = marker_from_json(data) if data is not None else None
+        return marker if marker is not None and path.name == marker.task + MARKER_ENDING else None
 
     def markers(self, song: Song) -> list[Marker]:
         """The markers of all tasks that were ever finished for the song, whatever recipe they belong to."""
+        return self.markers_at(song.key)
+
+    def markers_at(self, key: PurePath) -> list[Marker]:
+        """The same for the song at ``key``."""
         found = []
         with suppress(OSError):
-            for path in sorted(self._song_folder(song.key).glob("*.done.json")):
+            for path in sorted(self.places.song_folder(key).glob(f"*{MARKER_ENDING}")):
                 marker = self._marker(path)
                 if marker is not None:
                     found.append(marker)
@@ -151,72 +162,186 @@ class Store:
 
     def source_of(self, key: PurePath) -> Path | None:
         """The file that the song with this place in the tree was made from, as far as it is remembered."""
-        record = self._read_json(self._song_folder(key) / "song.json")
-        source = record.get("source") if record else None
-        return Path(source) if isinstance(source, str) else None
+        record = self.record_at(key)
+        return Path(record.source) if record is not None else None
 
-    def write_marker(self, song: Song, task: Task, marker: Marker) -> None:
-        """Declare the task done. Raises OSError."""
-        write_json(self._marker_path(song, task), dataclasses.asdict(marker))
+    def write_marker(self, key: PurePath, marker: Marker) -> None:
+        """Declare the marker's task done for the song at ``key``. Raises OSError."""
+        write_checked(self._marker_path(key, marker.task), marker_to_json(marker))
 
-    def _marker_path(self, song: Song, task: Task) -> Path:
-        return self._song_folder(song.key) / f"{task.id}.done.json"
+    def forget(self, key: PurePath, task: str) -> None:
+        """The task with that id is not done any more for the song at ``key``. Raises OSError."""
+        remove(self._marker_path(key, task), self.places.song_folder(key))
+
+    def _marker_path(self, key: PurePath, task: str) -> Path:
+        return self.places.marker(key, task)
 
     def state(self, song: Song, task: Task, source_hash: str | None) -> State:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
         if task.impossible:
             return State.IMPOSSIBLE
+        task = self.chosen(song, task, source_hash)
         marker = self.marker(song, task)
         if marker is None:
             return State.TODO
         if source_hash is None or marker.fingerprint != task.fingerprint(source_hash):
             return State.STALE
-        if task.parent is not None:
-            before = self.marker(song, task.parent)
-            if before is None or [o.sha256 for o in before.outputs] != marker.inputs:
-                return State.STALE
-        expected = [self._relative(self.output_path(song, task))]
-        if [o.path for o in marker.outputs] != expected or not all(self._is_there(o) for o in marker.outputs):
+        if not self._builds_on_what_is_there(song, task, marker):
+            return State.STALE
+        if not task.is_final:
+            return State.DONE  # a result on the way may be gone: it is made again when it is needed
+        expected = [self._relative(self.output_path(song, task, port)) for port in task.outputs]
+        if all(o.path.startswith(f"{CHUNKS}/") for o in marker.outputs):
+            return State.TODO  # made for others' sake, and never published
+        if [o.path for o in marker.outputs] != expected or not all(self.is_there(o) for o in marker.outputs):
             return State.STALE
         return State.DONE
 
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+    def chosen(self, song: Song, task: Task, source_hash: str | None) -> Task:
+        """The task as it is for this song: behind the best source that did not lose too much of it."""
+        if task.inputs and source_hash is not None:
+            inputs = tuple(
+                (name, Port(self.chosen(song, port.task, source_hash), port.name)) for name, port in task.inputs
+            )
+            if any(now.task is not before.task for (_, now), (_, before) in zip(inputs, task.inputs, strict=True)):
+                task = dataclasses.replace(task, inputs=inputs)
+            if task.instead is not None and self.ruin_of_source(song, task, source_hash):
+                return self.chosen(song, task.instead, source_hash)
+        return task
 
-    def _is_there(self, output: Output) -> bool:
-        if output.path.startswith("_chunks/"):
+    def ruin_of_source(self, song: Song, task: Task, source_hash: str) -> str:
+        """Empty, or one sentence about what the variant that the task starts from lost of the song."""
+        source = next((step for step in task.lineage() if step.id == task.source), None)
+        marker = self.marker(song, source) if source is not None else None
+        if source is None or marker is None or marker.fingerprint != source.fingerprint(source_hash):
+            return ""
+        return marker.ruined
+
+    def _builds_on_what_is_there(self, song: Song, task: Task, marker: Marker) -> bool:
+        """Whether the published result that the task builds on is still the one it was made from.
+
+        Steps on the way are compared by the fingerprint alone: made again on a GPU, they need not have the same bytes.
+        """
+        before = task.published_before()
+        if not before or not marker.inputs:
+            return True
+        if marker.format == UNCHECKED_FORMAT and before[0].task not in task.parents:
+            return True  # it tells of the step on the way
+        return marker.inputs == self.contents(song, before)
+
+    def contents(self, song: Song, ports: Iterable[Port]) -> list[str]:
+        """What finished signals hold, as their markers tell it; what is not finished is left out."""
+        found = []
+        for port in ports:
+            made = self.marker(song, port.task)
+            found += [o.content for o in made.outputs if o.port == port.name] if made is not None else []
+        return found
+
+    def _relative(self, path: Path) -> str:
+        return self.places.relative(path)
+
+    def is_there(self, output: Output) -> bool:
+        """Whether the file is there, as far as can be told at a glance."""
+        if output.path.startswith(f"{CHUNKS}/"):
             return True  # a result on the way may be gone: it is made again when it is needed
+        path = self.out / output.path
         with suppress(OSError):
-            return (self.out / output.path).stat().st_size == output.size
+            # Of another size, it may still have the same samples, with tags that were changed by hand.
+            return path.stat().st_size == output.size or (output.sound != "" and flac_md5(path) == output.sound)
         return False
 
-    def output(self, path: Path, size: int, sha256: str) -> Output:
-        """The record of a finished file in this tree."""
-        return Output(self._relative(path), size, sha256)
+    def output(self, port: str, encoded: Encoded) -> Output:
+        """The record of a finished file in this tree. Raises OSError."""
+        return Output(
+            self._relative(encoded.path), encoded.size, encoded.sha256, flac_md5(encoded.path), port, encoded.rate,
+            encoded.channels, encoded.frames,
+        )  # fmt: skip
+
+    # --- what was not finished ---------------------------------------------------------------------------
+
+    def outcome(self, song: Song, task: Task, source_hash: str | None) -> Outcome | None:
+        """Why the task was not finished, as long as neither the song nor what is to be done has changed."""
+        known = self._outcome(self._outcome_path(song, task))
+        if known is None or source_hash is None:
+            return None
+        return known if known.fingerprint == self.chosen(song, task, source_hash).fingerprint(source_hash) else None
+
+    def song_outcome(self, song: Song) -> Outcome | None:
+        """Why the song as a whole was not finished, as long as its file is the same."""
+        known = self._outcome(self._outcome_path(song, None))
+        return known if known is not None and known.fingerprint == self._stamp(song) else None
+
+    def remember_outcome(self, song: Song, task: Task | None, kind: Literal["failed", "skipped"], reason: str,
+                         source_hash: str = "") -> None:  # fmt: skip
+        """Keep why a task (None: the song) was not finished. Raises OSError."""
+        what = task.fingerprint(source_hash) if task is not None else self._stamp(song)
+        data = {"format": FORMAT, **dataclasses.asdict(Outcome(kind, reason, what))}
+        write_checked(self._outcome_path(song, task), data)
+
+    def forget_outcome(self, song: Song, task: Task | None) -> None:
+        """The task (None: the song) is not failed or skipped any more."""
+        with suppress(OSError):
+            self._outcome_path(song, task).unlink()
+
+    def _outcome_path(self, song: Song, task: Task | None) -> Path:
+        return self.places.outcome(song.key, task.id if task is not None else "")
+
+    def _outcome(self, path: Path) -> Outcome | None:
+        data = read_checked(path, 0)
+        return outcome_from_json(data) if data is not None else None
+
+    @staticmethod
+    def _stamp(song: Song) -> str:
+        """What tells whether a file is still the same without reading it."""
+        with suppress(OSError):
+            status = song.path.stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+        return ""
 
     # --- chunks ------------------------------------------------------------------------------------------
 
     def chunks(self, song: Song, task: Task, fingerprint: str) -> ChunkCache:
         """The chunks of one task; those of other fingerprints are thrown away."""
-        return ChunkCache(self.out / "_chunks" / song.key / task.id, fingerprint)
+        return ChunkCache(self.places.chunks(song.key, task.id), fingerprint)
+
+    def chunk_folders(self, key: PurePath) -> list[Path]:
+        """The folders with chunks of unfinished tasks of the song at ``key``."""
+        try:
+            tasks = [path for path in self.places.chunks(key).iterdir() if path.is_dir()]
+        except OSError:
+            return []
+        return [folder for task in tasks for folder in chunk_folders(task)]
 
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""
-        folder = self.out / "_chunks" / song.key
         for task in tasks:
-            shutil.rmtree(folder / task.id, ignore_errors=True)
-        while folder != self.out and folder.is_relative_to(self.out):
-            with suppress(FileNotFoundError):
-                try:
-                    folder.rmdir()
-                except OSError:
-                    break
-            folder = folder.parent
+            drop_chunks(self.places.chunks(song.key, task.id), task.outputs)
+        with suppress(OutsideError):  # a link leads somewhere else: then the empty folders stay there
+            remove_empty(self.places.chunks(song.key), self.out)
 
-    @staticmethod
-    def _read_json(path: Path) -> dict[str, Any] | None:
-        try:
-            data = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
-        return data if isinstance(data, dict) else None
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file is there, as far as one may look."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _entry(record: SongRecord, key: PurePath) -> Entry:
+    """Records of before sounds were known are found by the hash of their file."""
+    return record.sound or OF_A_FILE + record.identity, key
+
+
+def is_same_file(source: Path, path: Path) -> bool:
+    """Whether both are names of one file, as far as they are not hard links: those are two songs."""
+    if source == path:
+        return True
+    try:
+        if os.path.realpath(source) == os.path.realpath(path):
+            return True
+        return str(source).casefold() == str(path).casefold() and source.samefile(path)
+    except (OSError, ValueError):
+        return False

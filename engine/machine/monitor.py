@@ -25,7 +25,10 @@ _THROTTLE_BITS = {  # nvml.h, nvmlClocksEventReasons
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU at one moment. Memory in bytes, load in per cent, power in watts; None where it is not told."""
+    """An NVIDIA GPU at one moment. Memory in bytes, load in per cent, power in watts; None where it is not told.
+
+    ``capability`` is (major, minor) of its generation, as builds of PyTorch count them.
+    """
 
     name: str
     memory_used: int | None
@@ -34,6 +37,7 @@ class Gpu:
     load: int | None
     power: float | None
     throttled: str
+    capability: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def _read_gpu(nvml: Any, handle: Any) -> Gpu:
     reasons = ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
     if reasons is None:
         reasons = ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+    generation = ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
     return Gpu(
         name=_text(nvml.nvmlDeviceGetName(handle)),
         memory_used=None if memory is None else int(memory.used),
@@ -119,6 +124,7 @@ def _read_gpu(nvml: Any, handle: Any) -> Gpu:
         load=None if load is None else int(load.gpu),
         power=None if power is None else power / 1000,
         throttled=next((name for bit, name in _THROTTLE_BITS.items() if (reasons or 0) & bit), ""),
+        capability=None if generation is None else (int(generation[0]), int(generation[1])),
     )
 
 

@@ -23,7 +23,7 @@ _MISSING = (
 )
 
 
-def why_not_possible() -> str:
+def unavailable_reason() -> str:
     """Empty where the model can be used, else one sentence."""
     try:
         _assets()

@@ -1,81 +1,20 @@
 """From a recipe to tasks in order, and what is to be done of them for a song.
 
-The graph of tasks is the same for all songs of a run; chains that begin alike share their first tasks.
+The graph of tasks is the same for all songs of a run; what several variants need is done once.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
 
 from engine.errors import UsageError
 from engine.planning import costs
-from engine.planning.recipes import Recipe, Step, Variant
-from engine.stages import STAGES
-from engine.stages.base import Params, Stage
+from engine.planning.graph import Flow, Node, Out, end_of
+from engine.planning.recipes import Recipe, Variant
+from engine.planning.task import Port, Task
 
 _PATIENCE = 20.0  # times the playing time that a variant may take without having been asked for by name
 _A_SONG = 240.0  # seconds
-
-
-class State(Enum):
-    """How a task stands for a song."""
-
-    DONE = "done"
-    STALE = "stale"
-    TODO = "to do"
-    IMPOSSIBLE = "not possible here"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One stage in the graph. ``id`` is its variant's name, or a hash where it only leads to one.
-
-    ``variant`` is the variant that it ends or, for a step on the way, the first one that it serves.
-    ``impossible`` is empty, or one sentence about why it is not done on this machine; ``too_slow`` where it could be.
-    """
-
-    id: str
-    stage: Stage
-    params: Params
-    parent: Task | None
-    variant: str
-    suffix: str
-    is_final: bool
-    impossible: str
-    too_slow: bool = False
-
-    def recipe_of(self) -> dict[str, Any]:
-        """What decides the task's result, but for the song and what comes before."""
-        return {
-            "stage": self.stage.name,
-            "version": self.stage.version,
-            "params": dataclasses.asdict(self.params),
-            **self.stage.fingerprint(self.params),
-        }
-
-    def fingerprint(self, source_hash: str) -> str:
-        """Hash of all that decides the result for the song with that hash, from the source on."""
-        before = self.parent.fingerprint(source_hash) if self.parent is not None else source_hash
-        text = json.dumps([self.recipe_of(), before], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def cutoff(self, song: float | None) -> float | None:
-        """Hz up to which the task's result is whole, for a song that was cut off at ``song`` Hz."""
-        before = self.parent.cutoff(song) if self.parent is not None else song
-        return self.stage.cutoff_after(before, self.params)
-
-    def lineage(self) -> list[Task]:
-        """The tasks from the source to this one."""
-        return [*(self.parent.lineage() if self.parent is not None else []), self]
-
-
-Chain = tuple[Step, ...]  # the stages from the source on
 
 
 def build(
@@ -90,31 +29,110 @@ def build(
         UsageError: a wanted variant is not in the recipe or cannot be made on this machine.
     """
     names = [_find(recipe, name) for name in wanted]
-    waited_for = {*names, *patient}
-    chains: dict[str, Chain] = {}
+    builder = _Builder(recipe, {*names, *patient}, device)
     for variant in recipe.variants.values():
         if variant.enabled or variant.name in names:
-            chains[variant.name] = _whole_chain(variant, chains, waited_for, device)
+            builder.add(variant)
     for name in names:
-        if why := _why_not_possible(chains[name]):
+        if why := _unavailable_reason(builder.ends[name]):
             raise UsageError(f"{name} cannot be made here. {why}")
-    ends: dict[Chain, Variant] = {}
-    for name, chain in chains.items():
-        if chain in ends:
-            raise UsageError(f"The variants {ends[chain].name} and {name} are the same: switch one of them off.")
-        ends[chain] = recipe.variants[name]
-    waited_for_steps = {step for name in waited_for & chains.keys() for step in _prefixes(chains[name])}
-    tasks: dict[Chain, Task] = {}
-    for name in names or chains:
-        for prefix in _prefixes(chains[name]):
-            if prefix not in tasks:
-                slow = _why_not_worth_it(prefix, device, waited_for_steps)
-                tasks[prefix] = _task(prefix, ends.get(prefix), name, tasks.get(prefix[:-1]), slow)
-    return list(tasks.values())
+    return builder.tasks(names or list(builder.ends))
 
 
-def _prefixes(chain: Chain) -> list[Chain]:
-    return [chain[:length] for length in range(1, len(chain) + 1)]
+class _Builder:
+    """Makes each task once, however many variants need it. ``ends`` are the nodes that variants end with."""
+
+    def __init__(self, recipe: Recipe, waited_for: set[str], device: Callable[[], str]) -> None:
+        self._recipe, self._waited_for, self._device = recipe, waited_for, device
+        self.ends: dict[str, Node] = {}
+        self._flows: dict[str, Flow] = {}
+        self._sources: dict[str, list[str]] = {}
+        self._variants: dict[Node, Variant] = {}  # by the node that ends them
+        self._serves: dict[Node, list[str]] = {}
+        self._made: dict[Node, Task] = {}
+        self._asked: set[Node] = set()  # what is needed by those that are waited for
+
+    def add(self, variant: Variant) -> None:
+        """Take a variant, behind those that it may start from. Raises UsageError."""
+        self._sources[variant.name] = self._possible_sources(variant)
+        end = end_of(variant, self._start(self._sources[variant.name]))
+        if end in self._variants:
+            same = self._variants[end].name
+            raise UsageError(f"The variants {same} and {variant.name} are the same: switch one of them off.")
+        self.ends[variant.name], self._variants[end] = end, variant
+        self._flows[variant.name] = {name: Out(end, name) for name in end.outputs}
+
+    def _possible_sources(self, variant: Variant) -> list[str]:
+        """The variants it may start from and that will be made, best first; the best at least, if none will."""
+        if not variant.sources:
+            return []
+        made = [name for name in variant.sources if name in self.ends]
+        if not made:
+            any_of = " or ".join(variant.sources)
+            raise UsageError(f"{variant.name} starts from {any_of}, and none of them is switched on.")
+
+        def will_be_made(name: str) -> bool:
+            slow = name not in self._waited_for and _why_not_worth_it(self.ends[name], self._device, set())
+            return not (slow or _unavailable_reason(self.ends[name]))
+
+        return list(filter(will_be_made, made)) or made[:1]
+
+    def _start(self, sources: list[str]) -> Flow:
+        """The signals of the best source; none where a variant starts from the song."""
+        return self._flows[sources[0]] if sources else {}
+
+    def tasks(self, names: list[str]) -> list[Task]:
+        """What the named variants need, in order."""
+        self._asked = {node for name in self._waited_for & self.ends.keys() for node in self.ends[name].lineage()}
+        wanted = list(dict.fromkeys(node for name in names for node in self.ends[name].lineage()))
+        also = [self._variants[node].name for node in wanted if node in self._variants]
+        for name in dict.fromkeys([*names, *also]):
+            for node in self.ends[name].lineage():
+                self._serves.setdefault(node, []).append(name)
+        return [self._task(node) for node in wanted]
+
+    def _task(self, node: Node) -> Task:
+        if node not in self._made:
+            ending = self._variants.get(node)
+            sources = self._sources[ending.name] if ending is not None else []
+            self._made[node] = self._new(node, ending, sources)
+        return self._made[node]
+
+    def _new(self, node: Node, ending: Variant | None, sources: list[str]) -> Task:
+        slow = _why_not_worth_it(node, self._device, self._asked)
+        serves = self._serves.get(node, []) or ([ending.name] if ending is not None else [])
+        impossible = _unavailable_reason(node) or slow
+        if ending is None and serves:  # what leads to nothing is not made either
+            reasons = [self._unreachable(name) for name in serves]
+            impossible = impossible or (reasons[0] if all(reasons) else "")
+        return Task(
+            id=ending.name if ending is not None else f"step-{node.key}",
+            stage=node.stage,
+            params=node.step.params,
+            inputs=tuple((name, Port(self._task(out.node), out.name)) for name, out in node.inputs),
+            outputs=node.outputs,
+            variant=ending.name if ending is not None else next(iter(serves), ""),
+            suffix=ending.suffix if ending is not None else "",
+            is_final=ending is not None,
+            impossible=impossible,
+            too_slow=bool(slow),
+            serves=frozenset(serves),
+            source=sources[0] if sources else "",
+            instead=self._instead(ending, sources[1:]) if ending is not None else None,
+        )
+
+    def _instead(self, ending: Variant, sources: list[str]) -> Task | None:
+        """The variant behind the next of its sources."""
+        if not sources:
+            return None
+        try:
+            return self._new(end_of(ending, self._start(sources)), ending, sources)
+        except UsageError:  # the chain does not fit there: stems where there is one signal
+            return self._instead(ending, sources[1:])
+
+    def _unreachable(self, name: str) -> str:
+        end = self.ends[name]
+        return _unavailable_reason(end) or _why_not_worth_it(end, self._device, self._asked)
 
 
 def _find(recipe: Recipe, wanted: str) -> str:
@@ -125,33 +143,17 @@ def _find(recipe: Recipe, wanted: str) -> str:
     raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
 
 
-def _whole_chain(variant: Variant, chains: dict[str, Chain], waited_for: set[str], device: Callable[[], str]) -> Chain:
-    """The variant's chain behind that of the best variant that it may start from."""
-    if not variant.sources:
-        return variant.chain
-    made = [name for name in variant.sources if name in chains]
-    if not made:
-        raise UsageError(f"{variant.name} starts from {' or '.join(variant.sources)}, and none of them is switched on.")
-
-    def will_be_made(name: str) -> bool:
-        slow = name not in waited_for and _why_not_worth_it(chains[name], device, set())
-        return not (slow or _why_not_possible(chains[name]))
-
-    return chains[next(filter(will_be_made, made), made[0])] + variant.chain
-
-
-def _why_not_possible(chain: Chain) -> str:
+def _unavailable_reason(end: Node) -> str:
     """Empty, or one sentence about the first stage that cannot run on this machine."""
-    return next((why for step in chain if (why := STAGES[step.stage].why_not_possible(step.params))), "")
+    return next((why for node in end.lineage() if (why := node.stage.unavailable_reason(node.step.params))), "")
 
 
-def _why_not_worth_it(chain: Chain, device: Callable[[], str], waited_for: set[Chain]) -> str:
-    """Empty, or one sentence about how long the chain would take, but for what of it is ``waited_for`` anyway."""
-    if _why_not_possible(chain):
+def _why_not_worth_it(end: Node, device: Callable[[], str], waited_for: set[Node]) -> str:
+    """Empty, or one sentence about how long it would take, but for what of it is ``waited_for`` anyway."""
+    if _unavailable_reason(end):
         return ""
-    first = max((length for length in range(len(chain) + 1) if chain[:length] in waited_for), default=0)
-    steps = [(STAGES[step.stage], step.params) for step in chain[first:]]
-    seconds = sum(costs.factor(stage, params, device()) for stage, params in steps if stage.neural)
+    own = [node for node in end.lineage() if node not in waited_for]
+    seconds = sum(costs.factor(node.stage, node.step.params, device()) for node in own if node.stage.neural)
     if seconds <= _PATIENCE:
         return ""
     return (
@@ -162,18 +164,3 @@ def _why_not_worth_it(chain: Chain, device: Callable[[], str], waited_for: set[C
 
 def _roughly(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
-
-
-def _task(prefix: Chain, ending: Variant | None, serves: str, parent: Task | None, slow: str) -> Task:
-    step = prefix[-1]
-    return Task(
-        id=ending.name if ending is not None else "step-" + hashlib.sha256(repr(prefix).encode()).hexdigest()[:12],
-        stage=STAGES[step.stage],
-        params=step.params,
-        parent=parent,
-        variant=ending.name if ending is not None else serves,
-        suffix=ending.suffix if ending is not None else "",
-        is_final=ending is not None,
-        impossible=_why_not_possible(prefix) or slow,
-        too_slow=bool(slow),
-    )

@@ -6,23 +6,24 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from platformdirs import user_data_path
 
 from engine.analysis.song import SongAnalysis
 from engine.errors import UsageError
+from engine.library.layout import CHUNKS, DONE, SET_ASIDE
 from engine.library.records import Marker, Song
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
-from engine.planning.plan import State, Task
-from engine.planning.recipes import DEFAULT
+from engine.planning.recipes import DEFAULT, by_number
+from engine.planning.task import State, Task
 from engine.player.tracks import Candidate, ListeningSet, Part
 from engine.run.session import Session
 from engine.stages import STAGES
 from engine.text import printable
 
-LISTENING = "_listening"
 PLAIN = "01_baseline"
 _STEM_NAMES = ("vocals", "drums", "bass", "other", "guitar", "piano")
 _ENHANCED = ".enhanced"
@@ -41,7 +42,8 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
     """
     record = store.record(song)
     analysis = record.analysis if record is not None else None
-    final = {task.id: task for task in tasks if task.is_final}
+    source_hash = record.identity if record is not None else None
+    final = {task.id: store.chosen(song, task, source_hash) for task in tasks if task.is_final}
     endings = Counter(task.stage.name for task in final.values())
     found: dict[str, Candidate] = {}
     for marker in store.markers(song):
@@ -50,20 +52,19 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             found[candidate.key] = candidate
     _join_stems(found)
     if PLAIN not in found:
-        found[PLAIN] = _source(song, analysis, record.sha256 if record is not None else "")
-    source_hash = record.sha256 if record is not None else None
+        found[PLAIN] = _source(song, analysis)
     for key, task in final.items():
         if key not in found:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
-            found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why)
+            found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why, folder=key)
     cutoff = analysis.cutoff.hz if analysis is not None else None
-    candidates = tuple(found[key] for key in sorted(found))
-    return ListeningSet(printable(song.id), candidates, store.out / LISTENING / song.key, cutoff)
+    candidates = tuple(found[key] for key in sorted(found, key=by_number))
+    return ListeningSet(printable(song.id), candidates, store.places.listening(song.key), cutoff)
 
 
 def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Candidate | None:
     """What a finished task offers; None for steps on the way and for files that are gone."""
-    paths = [store.out / o.path for o in marker.outputs if not o.path.startswith("_chunks/")]
+    paths = [store.out / o.path for o in marker.outputs if not o.path.startswith(f"{CHUNKS}/")]
     if not paths or not all(p.is_file() for p in paths):
         return None
     chain = _chain(task) if task is not None else STAGES[marker.recipe["stage"]].title if _known(marker) else ""
@@ -74,7 +75,9 @@ def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter
         chain=chain,
         note=printable(marker.note),
         sha256=marker.outputs[0].sha256 if len(paths) == 1 else "",
+        warning=printable(marker.ruined),
         is_plain=marker.task == PLAIN,
+        folder=marker.task,
     )
 
 
@@ -90,18 +93,18 @@ def _join_stems(found: dict[str, Candidate]) -> None:
         return
     other = {p.name.removesuffix(_ENHANCED): p.path for p in enhanced.parts}
     parts = tuple(Part(p.name, p.path, other.get(p.name), p.rate) for p in stems.parts)
-    found[stems.key] = Candidate(stems.key, stems.title, parts, stems.chain, stems.note)
+    found[stems.key] = replace(stems, parts=parts)
     del found[enhanced.key]
 
 
-def _source(song: Song, analysis: SongAnalysis | None, sha256: str) -> Candidate:
+def _source(song: Song, analysis: SongAnalysis | None) -> Candidate:
     part = Part(song.path.stem, song.path)
     if analysis is not None:
         part = Part(song.path.stem, song.path, None, analysis.rate, analysis.decoder, analysis.start)
     missing = "" if song.path.is_file() else "the source is not there"
     return Candidate(
         PLAIN, "Plain decode", (part,), "the source, decoded while it plays",
-        "what the MP3 holds, nothing added", sha256=sha256, missing=missing, is_plain=True,
+        "what the MP3 holds, nothing added", missing=missing, is_plain=True,
     )  # fmt: skip
 
 
@@ -184,10 +187,10 @@ def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSe
 def _library(paths: Sequence[Path], out: Path | None) -> list[ListeningSet]:
     """The songs below ``paths`` that have results; empty where none has."""
     first = paths[0]
-    if len(paths) == 1 and first.is_dir() and (first / "_done").is_dir():
+    if len(paths) == 1 and first.is_dir() and (first / DONE).is_dir():
         return _of_results(first)
-    result = out or next((c for c in _places(first) if (c / "_done").is_dir()), default_output(paths))
-    if not (result / "_done").is_dir():
+    result = out or next((c for c in _places(first) if (c / DONE).is_dir()), default_output(paths))
+    if not (result / DONE).is_dir():
         return []
     if any(p.is_relative_to(result) for p in paths):
         return []
@@ -210,10 +213,10 @@ def _of_results(out: Path) -> list[ListeningSet]:
     """All songs that an output folder knows."""
     store = Store(out)
     songs = []
-    for file in sorted((out / "_done").rglob("song.json")):
-        key = PurePath(file.parent.relative_to(out / "_done"))
+    for file in sorted((out / DONE).rglob("song.json")):
+        key = PurePath(file.parent.relative_to(out / DONE))
         source = store.source_of(key)
-        if source is not None:
+        if source is not None and key.parts[0] != SET_ASIDE:
             songs.append(Song(source, key, key.as_posix()))
     return [of_song(store, song, ()) for song in songs if store.markers(song)]
 

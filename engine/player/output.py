@@ -37,6 +37,7 @@ class Output:
     def __init__(self, folder: Path, changed: Callable[[], None], restarted: Callable[[], None]) -> None:
         self._changed, self._restarted = changed, restarted
         self._lock = threading.Lock()
+        self._living = threading.Lock()
         self._answers: dict[str, Any] = {}
         self._answered = threading.Condition()
         self._closed = False
@@ -93,13 +94,14 @@ class Output:
     def _restart(self) -> None:
         """The process crashed (some drivers do that): begin another."""
         self._restarts += 1
-        if self._closed:
-            return
         if self._restarts > _MOST_RESTARTS:
             self.problem = "the sound driver keeps crashing: choose another device, or start the program again"
             self._changed()
             return
-        self.child = self._begin()
+        with self._living:  # either the new process is there to be closed, or it never begins
+            if self._closed:
+                return
+            self.child = self._begin()
         self._restarted()
         self._changed()
 
@@ -122,7 +124,8 @@ class Output:
 
     def close(self) -> None:
         """End the process."""
-        self._closed = True
+        with self._living:
+            self._closed = True
         with suppress(OSError):
             if self.child.stdin is not None:
                 self.child.stdin.close()

@@ -7,7 +7,6 @@ is on disk.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,7 +19,8 @@ import numpy as np
 from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.audio.resample import resample_all, resampled_length
-from engine.errors import DecodeError, OutputError, explain_os_error
+from engine.errors import DecodeError, OutputError, OutsideError, explain_os_error
+from engine.files import remove
 from engine.player.levels import LevelMeter, Levels
 
 _PREFIX = "mp3restore-player-"
@@ -47,9 +47,10 @@ class Part:
 class Candidate:
     """Something that can be heard on the transport.
 
-    ``key`` is the variant's name, ``title`` what the user reads, ``chain`` how it was made, ``note`` what has to
+    ``key`` is the variant's name, ``title`` what the user reads, ``folder`` the folder of its variant (empty where it
+    is none), ``chain`` how it was made, ``note`` what has to
     be said honestly about it, ``sha256`` its file's hash where that is known, ``missing`` why it cannot be heard
-    (yet).
+    (yet), ``warning`` what it lost of the song, where that is much.
     """
 
     key: str
@@ -59,7 +60,9 @@ class Candidate:
     note: str = ""
     sha256: str = ""
     missing: str = ""
+    warning: str = ""
     is_plain: bool = False
+    folder: str = ""
 
     @property
     def has_stems(self) -> bool:
@@ -108,7 +111,8 @@ class SampleFolder:
         for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             number = old.name.removeprefix(_PREFIX).split("-")[0]
             if number.isdigit() and not psutil.pid_exists(int(number)):
-                shutil.rmtree(old, ignore_errors=True)
+                with suppress(OSError, OutsideError):
+                    remove(old, old.parent)
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._count = 0
 
@@ -119,7 +123,8 @@ class SampleFolder:
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError, OutsideError):
+            remove(self.path, self.path.parent)
 
 
 def probe(part: Part) -> StreamInfo:

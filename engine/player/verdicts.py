@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from engine.files import write_json
+from engine.library.state_file import read_json
 
 _FILE = "verdict.json"
 _LONGEST_NOTE = 2000
@@ -22,11 +22,8 @@ class Verdict:
 
 def read_verdict(folder: Path) -> Verdict:
     """The verdict in ``folder``; an empty one where there is none, or a broken one."""
-    try:
-        data = json.loads((folder / _FILE).read_text("utf-8"))
-        return Verdict(str(data.get("favourite", "")), str(data.get("note", ""))[:_LONGEST_NOTE])
-    except (OSError, ValueError, AttributeError):
-        return Verdict()
+    data = read_json(folder / _FILE) or {}
+    return Verdict(str(data.get("favourite", "")), str(data.get("note", ""))[:_LONGEST_NOTE])
 
 
 def change_verdict(folder: Path, *, favourite: str | None = None, note: str | None = None) -> Verdict:

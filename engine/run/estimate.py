@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class Estimate:
     """Counts work in seconds of audio times the cost of a stage, and learns the speed while running.
 
-    Thread-safe. The stages' costs are first guesses; only their proportions matter.
+    Thread-safe. The stages' costs are first guesses; only their proportions matter. ``idle`` gives the seconds in
+    which nothing was worked on by the user's wish: they say nothing of the speed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Callable[[], float] = lambda: 0.0) -> None:
+        self._idle = idle
         self._lock = threading.Lock()
         self._total: dict[str, float] = {}
         self._done: dict[str, float] = {}
@@ -46,7 +49,7 @@ class Estimate:
         """Seconds; -1 while nothing is known."""
         with self._lock:
             done, total = sum(self._done.values()), sum(self._total.values())
-            worked, elapsed = done - self._reused, time.monotonic() - self._started
+            worked, elapsed = done - self._reused, time.monotonic() - self._started - self._idle()
             if worked <= 0 or elapsed < 1:
                 return -1.0
             return max(0.0, (total - done) * elapsed / worked)

@@ -27,30 +27,41 @@ class BatchStarted(Event):
 
 @dataclass(frozen=True)
 class SongStarted(Event):
+    """``tasks`` are to be done for the song; ``retried`` says that some of them failed or were skipped before."""
+
     song: str
     index: int
     tasks: int
     duration: float
+    retried: bool = False
 
 
 @dataclass(frozen=True)
-class TaskStarted(Event):
+class TaskEvent(Event):
+    """What happens to one task of a song.
+
+    ``task`` is its id, ``stage`` what it does, and ``variant`` for whose sake: another variant's than its own where
+    its own is not wanted.
+    """
+
     song: str
+    task: str
     variant: str
     stage: str
+
+
+@dataclass(frozen=True)
+class TaskStarted(TaskEvent):
     device: str
 
 
 @dataclass(frozen=True)
-class Progress(Event):
+class Progress(TaskEvent):
     """A task moved on. ``chunk`` of ``chunks`` are done; ``fraction`` (0 to 1) is finer grained.
 
     ``reused`` says that this chunk came from an earlier, interrupted run.
     """
 
-    song: str
-    variant: str
-    stage: str
     chunk: int
     chunks: int
     fraction: float
@@ -58,29 +69,25 @@ class Progress(Event):
 
 
 @dataclass(frozen=True)
-class TaskDone(Event):
-    song: str
-    variant: str
-    stage: str
+class TaskDone(TaskEvent):
+    """A task is finished. ``ruined`` is empty, or one sentence about what its result lost of the song."""
+
     seconds: float
     realtime: float
     outputs: tuple[str, ...]
     warnings: tuple[str, ...]
+    ruined: str = ""
 
 
 @dataclass(frozen=True)
-class TaskFailed(Event):
-    song: str
-    variant: str
-    stage: str
+class TaskFailed(TaskEvent):
+    """A task failed: told once for every variant that cannot be made without it."""
+
     reason: str
 
 
 @dataclass(frozen=True)
-class TaskSkipped(Event):
-    song: str
-    variant: str
-    stage: str
+class TaskSkipped(TaskEvent):
     reason: str
 
 
@@ -92,13 +99,17 @@ class SongWarning(Event):
 
 @dataclass(frozen=True)
 class SongDone(Event):
-    """A song is finished. ``failed`` holds one sentence per thing that went wrong."""
+    """A song is finished: ``outcome`` is ``done``, ``failed``, ``skipped`` or ``up to date``.
+
+    ``failed`` holds one sentence per thing that went wrong.
+    """
 
     song: str
     made: tuple[str, ...]
     failed: tuple[str, ...]
     skipped: tuple[str, ...]
     seconds: float
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -113,10 +124,16 @@ class Resumed(Event):
 
 @dataclass(frozen=True)
 class BatchDone(Event):
-    """The run ended. ``stopped`` is true when the user ended it before everything was done."""
+    """The run ended, in whatever way: the last event of every run, and told once.
+
+    ``stopped`` is true when the user ended it before everything was done. ``error`` is empty, or one sentence
+    about what ended it early or went wrong beside the songs.
+    """
 
     done: int
     failed: int
     up_to_date: int
     stopped: bool
     seconds: float
+    skipped: int = 0
+    error: str = ""

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from filelock import FileLock
+
+from engine.analysis.headers import HeaderFacts, look_at
 from engine.analysis.song import SongAnalysis
-from engine.errors import UsageError
-from engine.library.records import Song
+from engine.errors import RestoreError, UsageError
+from engine.library.recognition import clear_set_aside
+from engine.library.records import Outcome, Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
+from engine.machine.priority import work_in_background
 from engine.models.runtime import device as devices
 from engine.planning import plan, recipes
-from engine.planning.plan import State, Task
+from engine.planning.task import State, Task
 from engine.run.control import Control
 from engine.run.estimate import Estimate
 from engine.run.events import BatchDone, Event, Paused, Resumed
 from engine.run.runner import Runner
+from engine.run.song_log import SongLog
+from engine.run.song_run import unexpected
 from engine.text import printable
 
 _MOST_JOBS = 4
@@ -28,11 +37,16 @@ _MOST_JOBS = 4
 
 @dataclass(frozen=True)
 class SongPlan:
-    """How every task stands for a song, and what was found in it where it has been analysed."""
+    """How every task stands for a song, and what was found in it where it has been analysed.
+
+    ``outcomes`` tell which tasks failed or were skipped the last time, ``outcome`` whether the song as a whole did.
+    """
 
     song: Song
     states: dict[str, State]
     analysis: SongAnalysis | None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcome: Outcome | None = None
 
 
 class Session:
@@ -49,8 +63,9 @@ class Session:
         variants: Iterable[str] = (), device: str = "auto", patient: Iterable[str] = (),
     ) -> None:  # fmt: skip
         self._wanted_device = device
+        self._given = (tuple(paths), out, recipe, tuple(variants))
         self.recipe = recipes.load(recipe)
-        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device, patient)
+        self.tasks: list[Task] = plan.build(self.recipe, self._given[3], lambda: self.device, patient)
         self.store = Store(out if out is not None else default_output(paths))
         found = find_songs(paths, self.store.out)
         if not found:
@@ -58,9 +73,11 @@ class Session:
         self.songs: list[Song] = [self.store.claim(item) for item in found]
         self.off: set[tuple[str, str]] = set()
         self.control = Control(self.off)
-        self.estimate = Estimate()
+        self.estimate = Estimate(self.control.idle)
         self.outcome: BatchDone | None = None  # of the latest run, once it has ended
         self._subscribers: list[Callable[[Event], None]] = []
+        self._deaf: list[str] = []  # what subscribers raised
+        self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
 
     @cached_property
@@ -68,15 +85,32 @@ class Session:
         """Where networks run: ``cpu``, ``cuda`` or ``mps``. Finding out can take seconds. Raises UsageError."""
         return devices.choose(self._wanted_device)
 
+    def arguments(self) -> list[str]:
+        """What to give ``mp3restore`` to have the same songs worked on in the same way."""
+        paths, out, recipe, variants = self._given
+        options = {
+            "--out": str(out or ""), "--recipe": "" if recipe == recipes.DEFAULT else recipe,
+            "--variants": ",".join(variants), "--device": "" if self._wanted_device == "auto" else self._wanted_device,
+        }  # fmt: skip
+        named = [text for option, value in options.items() if value for text in (option, value)]
+        return [*named, *(f".{os.sep}{path}" if str(path).startswith("-") else str(path) for path in paths)]
+
     def subscribe(self, receive: Callable[[Event], None]) -> None:
         """Have ``receive`` called with every event, from the engine's threads."""
         self._subscribers.append(receive)
 
+    def unsubscribe(self, receive: Callable[[Event], None]) -> None:
+        """Have ``receive`` left alone from now on."""
+        with suppress(ValueError):
+            self._subscribers.remove(receive)
+
     def _emit(self, event: Event) -> None:
-        if isinstance(event, BatchDone):
-            self.outcome = event
-        for receive in self._subscribers:
-            receive(event)
+        """Tell all; one that raises costs neither the run nor the others their events."""
+        for receive in list(self._subscribers):
+            try:
+                receive(event)
+            except Exception as error:
+                self._deaf.append(f"{type(error).__name__}: {error}")
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
@@ -85,11 +119,38 @@ class Session:
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
         """The same for one song."""
         record = self.store.record(song)
-        source_hash = record.sha256 if record is not None else None
+        source_hash = record.identity if record is not None else None
         states = {task.id: self.store.state(song, task, source_hash) for task in self.tasks}
         if force:
             states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
-        return SongPlan(song, states, record.analysis if record is not None else None)
+        outcomes = {
+            task.id: outcome for task in self.tasks
+            if states[task.id] in (State.TODO, State.STALE)
+            and (outcome := self.store.outcome(song, task, source_hash)) is not None
+        }  # fmt: skip
+        analysis = record.analysis if record is not None else None
+        return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song))
+
+    def look_at(
+        self, receive: Callable[[dict[str, HeaderFacts]], None], songs: Sequence[Song] | None = None,
+    ) -> threading.Event:  # fmt: skip
+        """Read the headers of ``songs`` (None: all) in the background: thousands a second.
+
+        ``receive`` is called on a thread of its own with the facts by the songs' ids, in batches, several a second.
+        Set the event that is given to end it early.
+        """
+        names = {song.path: song.id for song in (self.songs if songs is None else songs)}
+        cancelled = threading.Event()
+
+        def work() -> None:
+            work_in_background()
+            look_at(
+                list(names), lambda found: receive({names[path]: facts for path, facts in found.items()}),
+                cancelled.is_set,
+            )  # fmt: skip
+
+        threading.Thread(target=work, name="headers", daemon=True).start()
+        return cancelled
 
     @property
     def thread(self) -> threading.Thread:
@@ -101,13 +162,14 @@ class Session:
     @property
     def running(self) -> bool:
         """Whether work is under way (or paused)."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive() and self.outcome is None
 
     def start(
         self, *, jobs: int = 0, force: bool = False, songs: Sequence[Song] | None = None,
     ) -> threading.Thread:  # fmt: skip
         """Begin work in the background on ``songs`` (None: all); the output folder is held until it ends.
 
+        However it ends, and whatever goes wrong, :class:`BatchDone` is the last event and comes once.
         ``jobs`` songs are worked on at a time (0: as the machine has cores, at most four).
 
         Raises:
@@ -115,25 +177,60 @@ class Session:
         """
         chosen = self.songs if songs is None else list(songs)
         self.control = Control(self.off)
-        self.estimate = Estimate()
-        self.outcome = None
+        self.estimate = Estimate(self.control.idle)
+        neural = any(task.stage.neural and not task.impossible for task in self.tasks)
         runner = Runner(
             store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
-            jobs=max(1, min(jobs or default_jobs(), len(chosen))), force=force, estimate=self.estimate,
+            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=self.estimate,
         )  # fmt: skip
         lock = self.store.lock()
-
-        def work() -> None:
-            try:
-                if any(task.stage.neural and not task.impossible for task in self.tasks):
-                    runner.device = self.device
-                runner.run()
-            finally:
-                lock.release()
-
-        self._thread = threading.Thread(target=work, name="engine", daemon=True)
-        self._thread.start()
+        self.outcome, self._deaf, self._runner = None, [], runner
+        self._thread = threading.Thread(
+            target=self._work, args=(runner, lock, songs is None), name="engine", daemon=True
+        )
+        try:
+            self._thread.start()
+        except BaseException:
+            self._thread = None
+            lock.release()
+            raise
         return self._thread
+
+    def _work(self, runner: Runner, lock: FileLock, of_all: bool) -> None:
+        """What the engine's thread does, with all songs or some: whatever happens, it ends in one BatchDone."""
+        errors = []
+        try:
+            self._find_device(runner)
+            runner.run()
+            if of_all and not self.control.stopped:
+                clear_set_aside(self.store)
+        except BaseException as error:
+            errors.append(self._explain(error))
+        try:
+            lock.release()
+        except BaseException as error:
+            errors.append(self._explain(error))
+        if self._deaf:
+            errors.append(f"What shows the run failed ({self._deaf[0]}); the work itself went on.")
+        self.outcome = runner.outcome(" ".join(errors))
+        self._emit(self.outcome)
+
+    def _find_device(self, runner: Runner) -> None:
+        if any(task.stage.neural and not task.impossible for task in self.tasks):
+            runner.device = self.device
+
+    def _explain(self, error: BaseException) -> str:
+        """One sentence; what nobody expected goes into the log of the run."""
+        if isinstance(error, RestoreError):
+            return str(error)
+        log = SongLog(self.store.places.run_log)
+        log.line("".join(traceback.format_exception(error)))
+        log.close()
+        return unexpected(error, log.path)
+
+    def add(self, songs: Iterable[Song]) -> bool:
+        """Have songs worked on (again) by the run that is under way. False where it takes no more."""
+        return self.running and self._runner is not None and self._runner.add(songs)
 
     def pause(self) -> None:
         """Hold at the next chunk boundary."""
@@ -150,6 +247,6 @@ class Session:
         self.control.stop()
 
 
-def default_jobs() -> int:
-    """Songs to work on at a time: one per two cores, one to four."""
-    return max(1, min(_MOST_JOBS, (os.cpu_count() or 2) // 2))
+def default_jobs(neural: bool) -> int:
+    """Songs to work on at a time, four at most: one per core, or per two where networks take more than one each."""
+    return max(1, min(_MOST_JOBS, (os.cpu_count() or 2) // (2 if neural else 1)))

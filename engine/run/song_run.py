@@ -6,17 +6,21 @@ import dataclasses
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine import __version__
+from engine.analysis.loss import LossMeter, what_was_lost
 from engine.analysis.song import analyze
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, read_tags, write_tags
-from engine.errors import RestoreError, explain_os_error
+from engine.errors import DecodeError, RestoreError, explain_os_error
+from engine.library.recognition import look, settle
 from engine.library.records import FORMAT, Marker, Song, SongRecord
+from engine.library.results import is_intact, tags_hash
 from engine.planning import costs
-from engine.planning.plan import State, Task
+from engine.planning.task import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
 from engine.run.events import (
     SongDone,
@@ -28,13 +32,15 @@ from engine.run.events import (
     TaskStarted,
 )
 from engine.run.song_log import SongLog
-from engine.run.task_context import TaskContext, seed_of
-from engine.stages.base import Rendered
+from engine.run.task_context import TaskContext, beneficiary, seed_of
+from engine.signals import MIX
+from engine.stages.base import Rendered, Signal, read_blocks
 from engine.text import printable
 
 if TYPE_CHECKING:
     from engine.run.runner import Runner
 
+_BY_THE_USER, _SWITCHED_OFF = "skipped by the user", "switched off"
 _BYTES_PER_SECOND = 24000  # of an MP3 of unknown length (192 kbit/s)
 
 
@@ -43,6 +49,15 @@ def guess_duration(song: Song) -> float:
     with suppress(OSError):
         return song.path.stat().st_size / _BYTES_PER_SECOND
     return 0.0
+
+
+@dataclass(frozen=True)
+class Written:
+    """A result on disk and what was measured while it was written."""
+
+    encoded: dict[str, Encoded]  # by the names of the signals
+    ruined: str
+    bands: list[float]
 
 
 class SongRun:
@@ -56,10 +71,15 @@ class SongRun:
         self._failed: list[str] = []
         self._skipped: list[str] = []
         self._unusable: dict[str, str] = {}  # tasks that failed or were skipped, and why
+        self._open: set[str] = set()  # tasks whose chunks are still of use
+        self._told: set[str] = set()  # variants of which a failure was told
+        self._finished: list[Task] = []
+        self._hash = ""  # of the source
+        self._intact: set[str] = set()  # tasks whose results were seen to be whole
         self._tags: Tags | None = None
 
     def run(self) -> str:
-        """``done``, ``failed``, ``up to date`` or ``stopped``."""
+        """``done``, ``failed``, ``skipped``, ``up to date`` or ``stopped``."""
         started = time.monotonic()
         outcome = "stopped"
         try:
@@ -67,43 +87,87 @@ class SongRun:
         except StopRun:
             self._log.line("stopped by the user")
         except SkipSong:
-            self._skipped.append("the rest of the song, by the user")
-            outcome = "done"
+            outcome = self._skip_the_rest()
         except RestoreError as error:
-            outcome = self._fail(str(error))
+            outcome = self._fail(self._reason(error))
         except OSError as error:
             outcome = self._fail(explain_os_error(error, "the song"))
         except Exception as error:
             self._log.line(traceback.format_exc())
-            outcome = self._fail(_unexpected(error, self._log.path))
+            outcome = self._fail(unexpected(error, self._log.path))
         if outcome != "stopped":
             self._runner.estimate.finish(self._song.id)
             seconds = time.monotonic() - started
-            self._emit(SongDone(self._song.id, tuple(self._made), tuple(self._failed), tuple(self._skipped), seconds))
+            self._emit(
+                SongDone(
+                    self._song.id, tuple(self._made), tuple(self._failed), tuple(self._skipped), seconds, outcome
+                )
+            )  # fmt: skip
         self._log.close()
         return outcome
+
+    def _reason(self, error: RestoreError) -> str:
+        """What is wrong: decoders blame the song's bytes, also where it has gone from under them."""
+        if isinstance(error, DecodeError):
+            try:
+                self._song.path.stat()
+            except OSError as gone:
+                return explain_os_error(gone, "the song")
+        return str(error)
 
     def _fail(self, reason: str) -> str:
         self._log.line(f"failed: {reason}")
         self._failed.append(reason)
+        self._remember(None, "failed", reason)
         return "failed"
 
+    def _skip_the_rest(self) -> str:
+        """The user leaves the song: everything that was still to come is skipped."""
+        for task in self._runner.tasks:
+            done = task.impossible or task.id in self._made or task.id in self._told
+            if task.is_final and not done and self._wants(task.id) and self._is_todo(self._here(task)):
+                self._skip(task, _BY_THE_USER)
+        self._remember(None, "skipped", _BY_THE_USER)
+        self._log.line("skipped by the user")
+        return "skipped"
+
     def _work(self) -> str:
-        record = self._store.identify(self._song)
-        tasks = self._runner.tasks
-        todo = [t for t in tasks if self._is_todo(t, record.sha256)]
+        record = look(self._store, self._song)
+        # Of two files that sound the same, the second takes over the work of the first.
+        with self._store.alone[record.sound]:
+            self._hash = record.identity
+            if record != self._store.record_at(self._song.key) or self._todo():
+                record = settle(self._store, self._song, record, self._runner.tasks)
+                self._hash = record.identity
+            return self._work_on(record)
+
+    def _todo(self) -> list[Task]:
+        return [
+            t for t in self._runner.tasks
+            if not t.impossible and self._is_todo(self._here(t)) and self._needed_by(t)
+        ]  # fmt: skip
+
+    def _work_on(self, record: SongRecord) -> str:
+        tasks, todo = self._runner.tasks, self._todo()
         duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
-        self._emit(SongStarted(self._song.id, self._index, len(todo), duration))
+        retried = self._store.song_outcome(self._song) is not None or any(
+            self._store.outcome(self._song, t, self._hash) is not None for t in todo
+        )
+        self._emit(SongStarted(self._song.id, self._index, len(todo), duration, retried))
         if not todo:
+            if record.analysis is None:
+                self._store.remember(self._song.key, dataclasses.replace(record, analysis=analyze(self._song.path)))
+            self._store.forget_outcome(self._song, None)
             self._report_impossible()
             return "up to date"
-        self._control.checkpoint(self._song.id, "")
+        self._control.checkpoint(self._song.id)
         self._log.line(f"mp3restore {__version__}: {self._song.path}")
         if record.analysis is None:
             self._log.line("analysing")
             record = dataclasses.replace(record, analysis=analyze(self._song.path))
         assert record.analysis is not None
-        self._store.remember(self._song, record)
+        self._store.remember(self._song.key, record)
+        self._store.forget_outcome(self._song, None)
         for warning in record.analysis.warnings:
             self._log.line(f"warning: {warning}")
             self._emit(SongWarning(self._song.id, warning))
@@ -111,15 +175,35 @@ class SongRun:
         self._runner.estimate.plan(self._song.id, work)
         for task in tasks:
             self._visit(task, record)
-        self._store.drop_chunks(self._song, [t for t in tasks if t.id not in self._unusable])
+        self._store.drop_chunks(self._song, [t for t in (*tasks, *self._finished) if t.id not in self._open])
         self._report_impossible()
         return "failed" if self._failed else "done"
 
-    def _is_todo(self, task: Task, source_hash: str) -> bool:
-        state = self._store.state(self._song, task, source_hash)
-        if state is State.IMPOSSIBLE:
-            return False
-        return self._runner.force or state is not State.DONE
+    # --- what is wanted ----------------------------------------------------------------------------------
+
+    def _wants(self, variant: str) -> bool:
+        return self._control.wants(self._song.id, variant)
+
+    def _here(self, task: Task) -> Task:
+        """The task as it is for this song: behind the best source that is good enough, published where wanted."""
+        return self._as_wanted(self._store.chosen(self._song, task, self._hash))
+
+    def _as_wanted(self, task: Task) -> Task:
+        return task if not task.is_final or self._wants(task.id) else task.unpublished()
+
+    def _needed_by(self, task: Task) -> list[str]:
+        """The variants that are wanted, can still be made, and need the task for this song."""
+        return [
+            final.id for final in self._runner.tasks
+            if final.is_final and not final.impossible and final.id not in self._unusable and self._wants(final.id)
+            and self._is_todo(self._here(final))
+            and any(step.id == task.id for step in self._here(final).lineage())
+        ]  # fmt: skip
+
+    def _is_todo(self, task: Task) -> bool:
+        return self._runner.force or self._store.state(self._song, task, self._hash) is not State.DONE
+
+    # --- what is told and remembered ---------------------------------------------------------------------
 
     def _report_impossible(self) -> None:
         for task in self._runner.tasks:
@@ -128,146 +212,281 @@ class SongRun:
 
     def _skip(self, task: Task, reason: str) -> None:
         self._skipped.append(f"{task.variant}: {reason}")
-        self._emit(TaskSkipped(self._song.id, task.variant, task.stage.name, reason))
+        self._emit(TaskSkipped(self._song.id, task.id, task.variant, task.stage.name, reason))
+        if reason not in (task.impossible, _SWITCHED_OFF):
+            self._remember(task, "skipped", reason)
+
+    def _remember(self, task: Task | None, kind: Literal["failed", "skipped"], reason: str) -> None:
+        """Keep on disk what was not finished, so that it is known when the library is opened again."""
+        with suppress(OSError):
+            self._store.remember_outcome(
+                self._song, self._here(task) if task is not None else None, kind, reason, self._hash
+            )
+
+    def _task_failed(self, task: Task, needed_by: list[str], reason: str) -> None:
+        """A result that nobody would have seen is missed by all that need it."""
+        self._unusable[task.id] = reason
+        self._open.add(task.id)
+        self._log.line(f"{task.id}: failed: {reason}")
+        self._remember(task, "failed", reason)
+        for variant in [task.id] if task.is_final else needed_by:
+            self._told.add(variant)
+            self._failed.append(f"{variant}: {reason}")
+            self._emit(TaskFailed(self._song.id, task.id, variant, task.stage.name, reason))
+            final = next((t for t in self._runner.tasks if t.id == variant != task.id), None)
+            if final is not None:
+                self._remember(final, "failed", reason)
+
+    # --- the work ----------------------------------------------------------------------------------------
 
     def _visit(self, task: Task, record: SongRecord) -> None:
-        """Do the task unless it is done, cannot be done, or what it needs could not be done."""
+        """Do the task unless it is done, cannot be done, is not wanted, or what it needs could not be done."""
         if task.impossible:
-            self._unusable[task.id] = task.impossible
+            self._give_up(task, task.impossible)
             return
-        if task.parent is not None and task.parent.id in self._unusable:
-            self._unusable[task.id] = self._unusable[task.parent.id]
-            if task.is_final:
-                self._skip(task, f"{task.parent.variant} is missing")
+        here = self._here(task)
+        if not self._is_todo(here):
             return
-        if not self._is_todo(task, record.sha256):
-            return
-        if self._control.is_off(self._song.id, task.variant):
-            self._unusable[task.id] = "switched off"
-            self._skip(task, "switched off")
-            return
+        needed_by = self._needed_by(task)
+        if not needed_by:
+            self._open.add(task.id)
+        elif why := self._why_not_now(here):
+            self._give_up(task, why)
+            if here.is_final and task.id not in self._told:
+                self._skip(task, why)
+        else:
+            self._try(here, needed_by, record)
+        if task.is_final and not self._wants(task.id):
+            off = self._control.is_off(self._song.id, task.id)
+            self._skip(task, _SWITCHED_OFF if off else _BY_THE_USER)
+
+    def _give_up(self, task: Task, why: str) -> None:
+        self._unusable[task.id] = why
+        self._open.add(task.id)
+
+    def _why_not_now(self, task: Task) -> str:
+        """Empty, or one sentence about what the task needs and has not got."""
+        for parent in task.parents:
+            if parent.id in self._unusable:
+                return f"{parent.variant} is missing"
+        if self._store.ruin_of_source(self._song, task, self._hash):
+            return f"{task.source} lost too much of the song to start from, and there is no other."
+        return ""
+
+    def _try(self, task: Task, needed_by: list[str], record: SongRecord) -> None:
         try:
-            self._do(task, record)
+            self._do(task, needed_by, record)
         except SkipVariant:
-            self._unusable[task.id] = "skipped"
-            self._skip(task, "skipped by the user")
+            self._open.add(task.id)
         except (StopRun, SkipSong):
             raise
         except RestoreError as error:
-            self._task_failed(task, str(error))
+            self._task_failed(task, needed_by, self._reason(error))
         except OSError as error:
             self._log.line(traceback.format_exc())
-            self._task_failed(task, explain_os_error(error, "the result"))
+            self._task_failed(task, needed_by, explain_os_error(error, "the result"))
         except MemoryError:
-            self._task_failed(task, "There is not enough memory for it: close other programs, or use fewer --jobs.")
+            reason = "There is not enough memory for it: close other programs, or use fewer --jobs."
+            self._task_failed(task, needed_by, reason)
         except Exception as error:
             self._log.line(traceback.format_exc())
-            self._task_failed(task, _unexpected(error, self._log.path))
+            self._task_failed(task, needed_by, unexpected(error, self._log.path))
 
-    def _task_failed(self, task: Task, reason: str) -> None:
-        self._unusable[task.id] = reason
-        self._failed.append(f"{task.variant}: {reason}")
-        self._log.line(f"{task.id}: failed: {reason}")
-        self._emit(TaskFailed(self._song.id, task.variant, task.stage.name, reason))
-
-    def _do(self, task: Task, record: SongRecord) -> None:
-        """Run one task to its marker. The parent's result is made again first where it is gone."""
-        parent = task.parent
-        if parent is not None and not parent.is_final and not self._store.output_path(self._song, parent).exists():
-            self._do(parent, record)
+    def _do(self, task: Task, needed_by: list[str], record: SongRecord) -> None:
+        """Run one task to its marker. What it works on is made first where it is not there, or damaged."""
+        for parent in map(self._as_wanted, task.parents):
+            if not self._is_intact(parent):
+                self._log.line(f"{parent.id}: not there or damaged, so it is made first")
+                self._do(parent, [parent.id, *needed_by] if parent.is_final else needed_by, record)
         assert record.analysis is not None
-        fingerprint = task.fingerprint(record.sha256)
-        self._control.checkpoint(self._song.id, task.variant)
+        fingerprint = task.fingerprint(record.identity)
+        self._control.checkpoint(self._song.id, needed_by)
         self._log.line(f"{task.id}: {task.stage.name} {dataclasses.asdict(task.params)}")
-        self._emit(TaskStarted(self._song.id, task.variant, task.stage.name, self._runner.device_of(task)))
+        device = self._runner.device_of(task)
+        self._emit(
+            TaskStarted(self._song.id, task.id, beneficiary(task, needed_by), task.stage.name, device)
+        )  # fmt: skip
         started = time.monotonic()
-        context = TaskContext(self._runner, self._song, task, record, fingerprint, self._log)
+        context = TaskContext(self._runner, self._song, task, record, fingerprint, self._log, needed_by)
         if self._runner.force:
             context.cache.drop()
-        rendered = task.stage.run(context, task.params)
-        encoded = self._write(task, record, rendered, context)
+        made = task.stage.run(context, task.params)
+        rendered = made if isinstance(made, dict) else {MIX: made}
+        task = self._as_wanted(task)  # the user may have left it meanwhile
+        written = self._write(task, record, rendered, context)
         seconds = time.monotonic() - started
-        self._store.write_marker(self._song, task, self._marker(task, fingerprint, rendered, encoded, context, seconds))
+        marker = self._marker(task, fingerprint, rendered, written, context, seconds)
+        self._store.write_marker(self._song.key, marker)
+        self._store.forget_outcome(self._song, task)
+        self._intact.add(task.id)
         context.cache.drop()
         context.finished()
+        self._finished.append(task)
         if task.is_final:
             self._made.append(task.id)
         length = record.analysis.duration
         if not context.reused:
             costs.learn(task.stage, task.params, context.device, length, seconds)
-        self._log.line(f"{task.id}: done in {seconds:.1f} s ({length / max(seconds, 1e-3):.1f} x real time)")
         realtime = length / max(seconds, 1e-3)
-        outputs = (str(encoded.path),) if task.is_final else ()
-        warnings = tuple(context.warnings)
-        self._emit(TaskDone(self._song.id, task.variant, task.stage.name, seconds, realtime, outputs, warnings))
+        self._log.line(f"{task.id}: done in {seconds:.1f} s ({realtime:.1f} x real time)")
+        wanted_by = [variant for variant in needed_by if self._wants(variant)]
+        self._emit(
+            TaskDone(
+                self._song.id, task.id, beneficiary(task, wanted_by), task.stage.name, seconds, realtime,
+                tuple(str(e.path) for e in written.encoded.values()) if task.is_final else (),
+                tuple(context.warnings), written.ruined,
+            )
+        )  # fmt: skip
 
-    def _write(self, task: Task, record: SongRecord, rendered: Rendered, context: TaskContext) -> Encoded:
-        path = self._store.output_path(self._song, task)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        need_room(path.parent, rendered.frames * rendered.channels * 2)
-        gain = context.gain_before + rendered.gain
+    def _is_intact(self, task: Task) -> bool:
+        """Whether the task's result is there and what its marker says; read once a run."""
+        if task.id not in self._intact:
+            marker = self._store.marker(self._song, task)
+            current = marker is not None and marker.fingerprint == task.fingerprint(self._hash)
+            if current and is_intact(self._store, self._song, task):
+                self._intact.add(task.id)
+        return task.id in self._intact
+
+    def _write(self, task: Task, record: SongRecord, rendered: dict[str, Rendered], context: TaskContext) -> Written:
+        """Write what a task made. Several signals get one gain, so that they still add up."""
+        folder = self._store.output_path(self._song, task, next(iter(rendered))).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        need_room(folder, sum(one.frames * one.channels * 2 for one in rendered.values()))
         if self._tags is None:
             self._tags, problem = read_tags(self._song.path)
             if problem:
                 context.warn(problem)
+        if len(rendered) == 1:
+            return self._write_guarded(task, record, next(iter(rendered.items())), context)
+        encoded = {port: self._encode(task, record, port, one, context) for port, one in rendered.items()}
+        lowest = min(done.gain for done in encoded.values())
+        for port, one in rendered.items():
+            if encoded[port].gain != lowest:
+                encoded[port] = self._encode(task, record, port, one, context, gain=lowest)
+        return Written(encoded, "", [])
+
+    def _write_guarded(
+        self, task: Task, record: SongRecord, made: tuple[str, Rendered], context: TaskContext
+    ) -> Written:
+        """Write the one signal of a task, and look whether it lost what the song has."""
+        port, rendered = made
+        gain = context.gain_before + rendered.gain
+        meter = LossMeter(rendered.rate, rendered.channels) if not task.inputs or task.ends_variant else None
+        encoded = self._encode(task, record, port, rendered, context, meter)
+        ruined = self._ruin(task, record, meter, gain) if meter is not None and task.ends_variant else ""
+        if ruined:
+            context.warn(ruined)
+        return Written({port: encoded}, ruined, _at_source_level(meter.bands(), gain) if meter is not None else [])
+
+    def _encode(
+        self, task: Task, record: SongRecord, port: str, rendered: Rendered, context: TaskContext,
+        meter: LossMeter | None = None, gain: float = 0.0,
+    ) -> Encoded:  # fmt: skip
+        before = context.gain_before + rendered.gain
         tags = self._tags
-        provenance = _provenance(task, record, rendered, gain)
-        untouched = task.stage.name == "decode" and gain == 0.0
+        assert tags is not None
+        provenance = _provenance(task, record, port, rendered, before + gain)
+        untouched = task.stage.name == "decode" and before == 0.0
 
         def tag(file: Path) -> None:
-            write_tags(file, tags, provenance, keep_replaygain=untouched)
+            warning = self._ruin(task, record, meter, before) if meter is not None else ""
+            more = {"MP3RESTORE_WARNING": warning} if warning else {}
+            write_tags(file, tags, {**provenance, **more}, keep_replaygain=untouched)
 
         return write_flac(
-            path, rendered.blocks, rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
-            seed=seed_of(record.sha256, task.id), tag=tag if task.is_final else None,
+            self._store.output_path(self._song, task, port),
+            lambda: meter.watch(rendered.blocks()) if meter is not None else rendered.blocks(),
+            rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
+            seed=seed_of(record.identity, task.id if port == MIX else f"{task.id}/{port}"),
+            tag=tag if task.ends_variant else None, gain=gain, exact=rendered.exact,
         )  # fmt: skip
+
+    def _ruin(self, task: Task, record: SongRecord, meter: LossMeter, gain: float) -> str:
+        """Empty, or one sentence about what the measured result lost of the song."""
+        analysis = record.analysis
+        assert analysis is not None
+        if not task.inputs:
+            return ""
+        return what_was_lost(
+            self._bands_of_song(task.lineage()[0]), _at_source_level(meter.bands(), gain),
+            loudness=(analysis.loudness, meter.loudness() - gain),
+            whole_to=task.cutoff(analysis.cutoff.hz), any_loudness=task.sets_loudness,
+        )  # fmt: skip
+
+    def _bands_of_song(self, decode: Task) -> list[float]:
+        """The plain decode's levels; empty where an older version made it and nothing is left to measure."""
+        marker = self._store.marker(self._song, decode)
+        if marker is None:
+            return []
+        if not marker.bands and self._is_intact(decode):
+            meter = LossMeter(marker.rate, marker.channels)
+            signal = Signal(
+                self._store.out / marker.outputs[0].path, marker.rate, marker.channels, marker.frames, marker.gain
+            )
+            for _ in meter.watch(read_blocks(signal)):
+                self._control.checkpoint(self._song.id)
+            return _at_source_level(meter.bands(), marker.gain)
+        return marker.bands
 
     def _marker(
         self,
         task: Task,
         fingerprint: str,
-        rendered: Rendered,
-        encoded: Encoded,
+        rendered: dict[str, Rendered],
+        written: Written,
         context: TaskContext,
         seconds: float,
     ) -> Marker:
-        before = self._store.marker(self._song, task.parent) if task.parent is not None else None
-        if encoded.gain:
-            context.warn(f"The result was turned down by {-encoded.gain:.1f} dB so that it does not clip.")
+        first = next(iter(written.encoded.values()))
+        gain = next(iter(rendered.values())).gain + first.gain
+        if first.gain:
+            context.warn(f"The result was turned down by {-first.gain:.1f} dB so that it does not clip.")
         return Marker(
             format=FORMAT,
             program=__version__,
             task=task.id,
             recipe=task.recipe_of(),
             fingerprint=fingerprint,
-            inputs=[o.sha256 for o in before.outputs] if before is not None else [],
-            outputs=[self._store.output(encoded.path, encoded.size, encoded.sha256)],
-            rate=encoded.rate,
-            channels=encoded.channels,
-            frames=encoded.frames,
-            gain=context.gain_before + rendered.gain + encoded.gain,
-            note=rendered.note,
+            inputs=self._store.contents(self._song, task.published_before()),
+            outputs=[self._store.output(port, encoded) for port, encoded in written.encoded.items()],
+            rate=first.rate,
+            channels=first.channels,
+            frames=first.frames,
+            gain=context.gain_before + gain,
+            note=_note(rendered),
             device=self._runner.device_of(task),
             seconds=round(seconds, 3),
             warnings=context.warnings,
+            ruined=written.ruined,
+            bands=written.bands,
+            tags=tags_hash(self._tags) if self._tags is not None and task.ends_variant else "",
         )
 
 
-def _unexpected(error: Exception, log: Path) -> str:
+def unexpected(error: BaseException, log: Path) -> str:
+    """One sentence for what nobody expected; ``log`` is where more of it stands."""
     return f"Something unexpected went wrong ({type(error).__name__}: {error}); details are in {printable(str(log))}."
 
 
-def _provenance(task: Task, record: SongRecord, rendered: Rendered, gain: float) -> dict[str, str]:
+def _at_source_level(bands: list[float], gain: float) -> list[float]:
+    """Levels in dB without the ``gain`` that was needed so that nothing clips."""
+    return [round(level - gain, 2) for level in bands]
+
+
+def _note(rendered: dict[str, Rendered]) -> str:
+    """What is said of the result as a whole."""
+    return next(iter(rendered.values())).note if len(rendered) == 1 else f"{len(rendered)} stems"
+
+
+def _provenance(task: Task, record: SongRecord, port: str, rendered: Rendered, gain: float) -> dict[str, str]:
     """Comments that say how a file was made. No dates: the same work must give the same bytes."""
-    steps = []
-    for item in task.lineage():
-        values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(item.params).items())
-        steps.append(f"{item.stage.name}({values})")
+    own = next((before.task for name, before in task.inputs if name == port and task.stage.implied), task)
     return {
         "MP3RESTORE_VERSION": __version__,
         "MP3RESTORE_VARIANT": task.variant,
-        "MP3RESTORE_CHAIN": " > ".join(steps),
+        **({"MP3RESTORE_STEM": port} if port != MIX else {}),
+        "MP3RESTORE_CHAIN": own.described(parameters=True),
         "MP3RESTORE_NOTE": rendered.note or task.stage.title,
         "MP3RESTORE_GAIN": f"{gain:.2f} dB",
-        "MP3RESTORE_SOURCE_SHA256": record.sha256,
+        "MP3RESTORE_SOURCE_SHA256": record.identity,
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.analysis.song import SongAnalysis
 from engine.audio.readers import Audio
+from engine.errors import OutputError
 from engine.library.chunk_cache import ChunkCache
 from engine.library.records import Song, SongRecord
-from engine.planning.plan import Task
+from engine.planning.task import Port, Task
 from engine.run.events import (
     Progress,
     SongWarning,
@@ -29,29 +31,46 @@ def seed_of(source_hash: str, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{source_hash}/{purpose}".encode()).digest()[:8], "big")
 
 
+def beneficiary(task: Task, needed_by: Sequence[str]) -> str:
+    """The variant for whose sake the task is done: its own, where that is wanted."""
+    return task.variant if task.variant in needed_by or not needed_by else needed_by[0]
+
+
+def _signal(runner: Runner, song: Song, port: Port) -> Signal:
+    """A finished signal, as its marker tells of it."""
+    marker = runner.store.marker(song, port.task)
+    if marker is None:
+        raise OutputError(
+            f"{port.task.variant}, which it starts from, is not there any more: see whether the results' "
+            "drive is there, and run again."
+        )
+    output = next(o for o in marker.outputs if o.port == port.name)
+    return Signal(
+        runner.store.out / output.path, output.rate or marker.rate, output.channels or marker.channels,
+        output.frames or marker.frames, marker.gain,
+    )  # fmt: skip
+
+
 class TaskContext:
     """What a stage sees of its task (:class:`engine.stages.base.Context`)."""
 
     def __init__(
-        self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: SongLog
-    ) -> None:
+        self, runner: Runner, song: Song, task: Task, record: SongRecord, fingerprint: str, log: SongLog,
+        needed_by: Sequence[str],
+    ) -> None:  # fmt: skip
         assert record.analysis is not None
         self._runner, self._song, self._task, self._log = runner, song, task, log
+        self._needed_by = needed_by
         self.source = song.path
         self.analysis: SongAnalysis = record.analysis
-        self.seed = seed_of(record.sha256, "song")
+        self.seed = seed_of(record.identity, "song")
         self.device = runner.device_of(task)
-        self.cutoff = task.parent.cutoff(self.analysis.cutoff.hz) if task.parent is not None else None
+        heard = [port.task.cutoff(self.analysis.cutoff.hz) for _, port in task.inputs]
+        self.cutoff = min((hz for hz in heard if hz is not None), default=None)
         self.warnings: list[str] = []
         self.cache: ChunkCache = runner.store.chunks(song, task, fingerprint)
-        self._input: Signal | None = None
-        self.gain_before = 0.0
-        if task.parent is not None:
-            marker = runner.store.marker(song, task.parent)
-            assert marker is not None
-            path = runner.store.output_path(song, task.parent)
-            self._input = Signal(path, marker.rate, marker.channels, marker.frames, marker.gain)
-            self.gain_before = marker.gain
+        self.inputs = {name: _signal(runner, song, port) for name, port in task.inputs}
+        self.gain_before = min((signal.gain for signal in self.inputs.values()), default=0.0)
         self._work = self.analysis.duration * runner.cost(task)
         self._told = 0.0
         self.reused = False  # whether a part was done in an earlier run
@@ -59,11 +78,11 @@ class TaskContext:
 
     @property
     def input(self) -> Signal:
-        assert self._input is not None, "the first stage has no input"
-        return self._input
+        (signal,) = self.inputs.values()
+        return signal
 
     def checkpoint(self) -> None:
-        self._runner.control.checkpoint(self._song.id, self._task.variant)
+        self._runner.control.checkpoint(self._song.id, self._needed_by)
 
     def progress(self, done: int, of: int, *, reused: bool = False) -> None:
         self.reused |= reused
@@ -89,8 +108,11 @@ class TaskContext:
 
     def _event(self, chunk: int, chunks: int, fraction: float, reused: bool) -> None:
         self._runner.emit(
-            Progress(self._song.id, self._task.variant, self._task.stage.name, chunk, chunks, fraction, reused)
-        )
+            Progress(
+                self._song.id, self._task.id, beneficiary(self._task, self._needed_by), self._task.stage.name,
+                chunk, chunks, fraction, reused,
+            )
+        )  # fmt: skip
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -103,3 +125,6 @@ class TaskContext:
 
     def save_chunk(self, index: int, chunk: Audio) -> None:
         self.cache.save(index, chunk)
+
+    def together(self, wanted: int) -> int:
+        return self.cache.together(wanted)

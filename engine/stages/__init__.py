@@ -5,14 +5,29 @@ from __future__ import annotations
 from engine.stages.apollo import Apollo
 from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
+from engine.stages.collect import Collect
 from engine.stages.decode import Decode
 from engine.stages.denoise import Denoise
 from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
+from engine.stages.remix import Remix
 from engine.stages.restore import Restore
+from engine.stages.separate import Separate
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
-    for stage in (Decode(), Lowpass(), Denoise(), Restore(), HifiganBwe(), AudioSr(), Apollo(), Master())
+    for stage in (
+        Decode(),
+        Lowpass(),
+        Denoise(),
+        Restore(),
+        HifiganBwe(),
+        AudioSr(),
+        Apollo(),
+        Separate(),
+        Collect(),
+        Remix(),
+        Master(),
+    )
 }

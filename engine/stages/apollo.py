@@ -20,6 +20,7 @@ _TRANSITION = 500.0
 
 @dataclass(frozen=True)
 class ApolloParams(Params):
+    model: str = parameter("official", "which weights: 'official' (music as MP3), or others", later=True)
     keep_below_hz: float = parameter(
         0.0, "below this the song stays as it is; 0 restores the whole band, holes included",
         unit="Hz", low=0.0, high=20000.0,
@@ -28,6 +29,7 @@ class ApolloParams(Params):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("model", self.model, apollo.VARIANTS)
         one_of("precision", self.precision, ("auto", "fp32", "fp16", "bf16"))
 
 
@@ -40,19 +42,20 @@ class Apollo(ChunkedStage):
     neural = True
     Parameters = ApolloParams
 
-    def why_not_possible(self, params: ApolloParams) -> str:
-        return apollo.why_not_possible()
+    def unavailable_reason(self, params: ApolloParams) -> str:
+        return apollo.unavailable_reason(params.model)
 
     def fingerprint(self, params: ApolloParams) -> dict[str, str]:
-        return {"model": apollo.fingerprint()}
+        return {"model": apollo.fingerprint(params.model)}
 
     def cutoff_after(self, before: float | None, params: ApolloParams) -> None:
         return None
 
     def note(self, context: Context, params: ApolloParams) -> str:
+        learnt = apollo.VARIANTS[params.model].learnt
         if params.keep_below_hz:
-            return f"remade above {params.keep_below_hz / 1000:.1f} kHz by a model that learnt from MP3s"
-        return "the whole band remade by a model that learnt from MP3s at 24 to 128 kbit/s"
+            return f"remade above {params.keep_below_hz / 1000:.1f} kHz by a model that learnt from {learnt}"
+        return f"the whole band remade by a model that learnt from {learnt}"
 
     def rate(self, signal: Signal) -> int:
         return RATE
@@ -61,13 +64,13 @@ class Apollo(ChunkedStage):
         return ChunkGeometry(_SIZE, _OVERLAP, _CONTEXT)
 
     def batch(self, context: Context, params: ApolloParams) -> int:
-        return apollo.batch(context.device, (_SIZE + 2 * _CONTEXT) / RATE)
+        return apollo.batch(context.device, (_SIZE + 2 * _CONTEXT) / RATE, params.model)
 
     def prepare(self, context: Context, params: ApolloParams) -> _Processor:
         below = None
         if params.keep_below_hz:
             below = lowpass(max(params.keep_below_hz, 2 * _TRANSITION), _TRANSITION, RATE)
-        return _Processor(context, params.precision, below)
+        return _Processor(context, params.model, params.precision, below)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class _Processor:
     """See :class:`engine.stages.base.BatchProcessor`. ``below`` is the FIR of the crossover, where there is one."""
 
     context: Context
+    model: str
     precision: str
     below: Audio | None
 
@@ -83,7 +87,7 @@ class _Processor:
         heard = [activity(window, RATE) for window in windows]
         loud = [n for n, gain in enumerate(heard) if gain.any()]
         made = apollo.restore(
-            [windows[n] for n in loud], self.context.device, self.precision, self.context.warn
+            [windows[n] for n in loud], self.context.device, self.precision, self.context.warn, self.model
         ) if loud else []  # fmt: skip
         whole = list(windows)
         for n, audio in zip(loud, made, strict=True):

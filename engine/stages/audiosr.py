@@ -42,7 +42,7 @@ class AudioSrParams(Params):
         1.0, "new noise in every step of ddim: 0 none, 1 as the model was trained", low=0.0, high=1.0
     )
     guidance: float = parameter(
-        3.5, "how closely what is heard is followed; 1 is as the model would", low=1.0, high=10.0
+        3.5, "classifier-free guidance scale: more follows the song more closely; 1 is none", low=1.0, high=10.0
     )
     stereo: str = parameter("linked", "'linked': left and right from the same noise; 'mid-side': middle and sides")
     precision: str = parameter("auto", "'auto', 'fp32', 'fp16' or 'bf16': the arithmetic of the networks")
@@ -74,8 +74,8 @@ class AudioSr(ChunkedStage):
     adds = True
     Parameters = AudioSrParams
 
-    def why_not_possible(self, params: AudioSrParams) -> str:
-        return audiosr.why_not_possible(params.model)
+    def unavailable_reason(self, params: AudioSrParams) -> str:
+        return audiosr.unavailable_reason(params.model)
 
     def fingerprint(self, params: AudioSrParams) -> dict[str, str]:
         return {"model": audiosr.fingerprint(params.model)}
@@ -190,4 +190,4 @@ def _matched_level(context: Context, extender: Extender, below: Audio, gain: flo
         context.checkpoint()
         piece = read_at(signal, RATE, start * RATE, start * RATE + _PROBE)[:, :channels]
         pieces.append(np.float32(gain) * filtered(piece, below))
-    return matching_gain(pieces, extender.speak(pieces), RATE, top)
+    return matching_gain(pieces, extender.vocode(pieces), RATE, top)

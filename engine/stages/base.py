@@ -16,13 +16,20 @@ from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
 from engine.errors import UsageError
+from engine.signals import MIX
 
 GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
 
 
-def parameter(default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None) -> Any:
-    """A field of a stage's parameters: its default, meaning, unit and range."""
-    return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low, "high": high})
+def parameter(
+    default: Any, help: str, *, unit: str = "", low: float | None = None, high: float | None = None, later: bool = False
+) -> Any:
+    """A field of a stage's parameters: its default, meaning, unit and range.
+
+    ``later``: it was added to a stage that libraries were made with, and its default is what that did before.
+    """
+    told = {"help": help, "unit": unit, "low": low, "high": high, "later": later}
+    return dataclasses.field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,14 @@ class Params:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             self._check(item, getattr(self, item.name))
+
+    def decisive(self) -> dict[str, Any]:
+        """The parameters that go into fingerprints: without those added later, while they change nothing."""
+        return {
+            item.name: value
+            for item in dataclasses.fields(self)
+            if (value := getattr(self, item.name)) != item.default or not item.metadata["later"]
+        }
 
     def _check(self, item: dataclasses.Field[Any], value: Any) -> None:
         kind = type(item.default)
@@ -69,7 +84,8 @@ class Rendered:
     """What a stage makes: a stream that can be read more than once, and what is to be said of it.
 
     ``blocks`` yields float32 ``(n, channels)``, ``frames`` in all. ``gain`` in dB is what the stage itself
-    attenuated by, ``note`` one honest phrase for the listener.
+    attenuated by, ``note`` one honest phrase for the listener. Where it is ``exact``, the samples are whole 24-bit
+    numbers already and need no dither.
     """
 
     rate: int
@@ -78,6 +94,7 @@ class Rendered:
     blocks: Callable[[], Iterable[Audio]]
     gain: float = 0.0
     note: str = ""
+    exact: bool = False
 
 
 class Context(Protocol):
@@ -91,7 +108,12 @@ class Context(Protocol):
 
     @property
     def input(self) -> Signal:
-        """The signal to work on; every stage but the first has one."""
+        """The signal to work on, of a stage that has one input."""
+        ...
+
+    @property
+    def inputs(self) -> dict[str, Signal]:
+        """All inputs by their names; those of the first stage are none."""
         ...
 
     def checkpoint(self) -> None:
@@ -118,6 +140,10 @@ class Context(Protocol):
         """Keep a finished chunk, safely."""
         ...
 
+    def together(self, wanted: int) -> int:
+        """How many chunks to work on at once: as many as when the task was begun, else ``wanted``."""
+        ...
+
 
 class Stage:
     """One processing step. A subclass sets the class attributes and writes :meth:`run`.
@@ -130,10 +156,20 @@ class Stage:
     title: ClassVar[str]
     version: ClassVar[int] = 1
     cost: ClassVar[float] = 0.02
+    implied: ClassVar[bool] = False  # put where it is needed, never named in a recipe
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
+    sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
     Parameters: ClassVar[type[Params]] = Params
 
-    def why_not_possible(self, params: Any) -> str:
+    def inputs(self, params: Any) -> tuple[str, ...] | None:
+        """What the stage takes: one signal, none (it reads the source), or None: as many as come, and the mix."""
+        return (MIX,)
+
+    def outputs(self, params: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of what it makes of inputs of these names."""
+        return (MIX,)
+
+    def unavailable_reason(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 
@@ -149,8 +185,8 @@ class Stage:
         """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
 
-    def run(self, context: Context, params: Any) -> Rendered:
-        """Do the work, or set it up to be done while the result is read."""
+    def run(self, context: Context, params: Any) -> Rendered | dict[str, Rendered]:
+        """Do the work, or set it up to be done while the result is read. Several outputs are given by their names."""
         raise NotImplementedError
 
 
@@ -197,7 +233,7 @@ class ChunkedStage(Stage):
         raise NotImplementedError
 
     def batch(self, context: Context, params: Any) -> int:
-        """How many chunks to work on at once, where the processor can."""
+        """How many chunks to work on at once, where the processor can. Asked when a task is begun, not on resuming."""
         return 1
 
     def note(self, context: Context, params: Any) -> str:
@@ -218,7 +254,7 @@ class ChunkedStage(Stage):
             return Rendered(rate, signal.channels, frames, song, note=note)
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
-        work = _Chunks(context, signal, geometry, rate, frames, channels)
+        work = Chunks(context, signal, geometry, rate, frames, channels, channels)
         work.make(processor, self.batch(context, params))
 
         def load(index: int) -> Audio:
@@ -234,8 +270,8 @@ class ChunkedStage(Stage):
 
 
 @dataclass(frozen=True)
-class _Chunks:
-    """The chunks of one task: which there are, and how they come to be."""
+class Chunks:
+    """The chunks of one task, ``channels`` wide: which there are, and how they come to be."""
 
     context: Context
     signal: Signal
@@ -243,14 +279,17 @@ class _Chunks:
     rate: int
     frames: int
     channels: int
+    heard: int  # channels of the song that are read
 
     def load(self, index: int) -> Audio | None:
+        """A chunk that is there."""
         start, end = self.geometry.span(index, self.frames)
         return self.context.load_chunk(index, (end - start, self.channels))
 
-    def make(self, processor: Processor | BatchProcessor, together: int) -> None:
+    def make(self, processor: Processor | BatchProcessor, wanted: int) -> None:
         """Make all that are not there. Groups are the same in every run, so that resuming changes nothing."""
         count = self.geometry.count(self.frames)
+        together = self.context.together(wanted) if isinstance(processor, BatchProcessor) else 1
         for first in range(0, count, together):
             group = range(first, min(first + together, count))
             missing = [index for index in group if self.load(index) is None]
@@ -271,7 +310,7 @@ class _Chunks:
     def _window(self, index: int) -> Audio:
         start, end = self.geometry.span(index, self.frames)
         first, last = start - self.geometry.context, end + self.geometry.context
-        return read_at(self.signal, self.rate, first, last)[:, : self.channels]
+        return read_at(self.signal, self.rate, first, last)[:, : self.heard]
 
 
 def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
@@ -284,18 +323,26 @@ def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
     return resample(wide, signal.rate, rate)[start - first * rate : end - first * rate]
 
 
+def in_step(*streams: Iterable[Audio]) -> Iterator[tuple[Audio, ...]]:
+    """Streams of the same length, however each is cut, as blocks of the same size."""
+    sources = [iter(stream) for stream in streams]
+    held = [np.zeros((0, 1), np.float32)] * len(sources)
+    while True:
+        for n, source in enumerate(sources):
+            while not len(held[n]):
+                block = next(source, None)
+                if block is None:
+                    return
+                held[n] = block
+        count = min(map(len, held))
+        yield tuple(block[:count] for block in held)
+        held = [block[count:] for block in held]
+
+
 def _sum(first: Iterable[Audio], second: Iterable[Audio]) -> Iterator[Audio]:
     """Two streams of the same length, added."""
-    waiting, held = iter(first), np.zeros((0, 1), np.float32)
-    for block in second:
-        done = 0
-        while done < len(block):
-            if not len(held):
-                held = next(waiting)
-                continue
-            count = min(len(held), len(block) - done)
-            yield held[:count] + block[done : done + count]
-            held, done = held[count:], done + count
+    for one, other in in_step(first, second):
+        yield one + other
 
 
 def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:

@@ -34,6 +34,9 @@ class Decode(Stage):
     cost = 0.02
     Parameters = DecodeParams
 
+    def inputs(self, params: DecodeParams) -> tuple[str, ...]:
+        return ()
+
     def fingerprint(self, params: DecodeParams) -> dict[str, int]:
         return {"analysis": ANALYSIS_VERSION}
 

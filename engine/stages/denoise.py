@@ -36,8 +36,8 @@ class Denoise(ChunkedStage):
     cost = 0.22
     Parameters = DenoiseParams
 
-    def why_not_possible(self, params: DenoiseParams) -> str:
-        return deepfilternet.why_not_possible()
+    def unavailable_reason(self, params: DenoiseParams) -> str:
+        return deepfilternet.unavailable_reason()
 
     def fingerprint(self, params: DenoiseParams) -> dict[str, str]:
         return {"model": deepfilternet.fingerprint()}

@@ -47,8 +47,8 @@ class HifiganBwe(ChunkedStage):
     neural = True
     Parameters = BweParams
 
-    def why_not_possible(self, params: BweParams) -> str:
-        return hifigan_bwe.why_not_possible()
+    def unavailable_reason(self, params: BweParams) -> str:
+        return hifigan_bwe.unavailable_reason()
 
     def fingerprint(self, params: BweParams) -> dict[str, str]:
         return {"model": hifigan_bwe.fingerprint()}

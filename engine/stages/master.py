@@ -39,6 +39,7 @@ class Master(Stage):
     name = "master"
     title = "Master"
     cost = 0.08
+    sets_loudness = True
     Parameters = MasterParams
 
     def run(self, context: Context, params: MasterParams) -> Rendered:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
+import pytest
 import soundfile
 import soxr
 
 from engine.analysis.cutoff import LongTermSpectrum, find_cutoff
-from engine.analysis.song import analysis_from_json, analyze
-from tests.conftest import write_mp3
+from engine.analysis.headers import headers_of
+from engine.analysis.song import SongAnalysis, analyze
+from engine.run.events import SongDone
+from engine.run.session import Session
+from tests.conftest import execute, write_mp3
 
 
 def test_survives_being_written_down(demo_mp3):
     found = analyze(demo_mp3)
-    assert analysis_from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert msgspec.convert(json.loads(json.dumps(found.to_json())), SongAnalysis) == found
 
 
 def test_header_facts(demo_mp3):
@@ -77,3 +82,23 @@ def test_the_tag_is_near_lames_own_words_and_the_measurement_near_the_tag(music)
         if measured.source == "measured":
             errors.append(abs(measured.hz - found.cutoff.hz))
     assert len(errors) > 40 and np.median(errors) < 250
+
+
+def with_lowpass(path, to, hertz):
+    """A copy of an MP3 whose LAME tag tells another low-pass."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"LAME3.") + 10] = hertz // 100
+    to.write_bytes(data)
+    return to
+
+
+@pytest.mark.parametrize("said", [100, 500, 1900, 5000])
+def test_a_tag_that_tells_nonsense_is_not_believed_and_the_song_is_restored(songs, demo_mp3, tmp_path, said):
+    honest = analyze(demo_mp3)
+    path = with_lowpass(demo_mp3, songs / "absurd.mp3", said)
+    found = analyze(path)
+    assert found.cutoff.source != "lame tag" and any("not true" in w for w in found.warnings)
+    assert found.cutoff.hz is None or abs(found.cutoff.hz - honest.cutoff.hz) < 1500
+    assert headers_of(found).lowpass == (said if said >= 2000 else None)
+    done = execute(Session([path], tmp_path / "out", "offline", ["11_offline"]))
+    assert [e.failed for e in done if isinstance(e, SongDone)] == [()]

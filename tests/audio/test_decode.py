@@ -11,9 +11,10 @@ import soundfile
 import soxr
 
 from engine.analysis.song import analyze
-from engine.audio.decode import open_decoder
-from engine.audio.mpeg import read_facts
+from engine.audio import decode
+from engine.audio.decode import open_decoder, read_facts
 from engine.errors import DecodeError
+from engine.machine.warm_child import Pool
 from tests.conftest import write_mp3
 
 ENCODERS = {
@@ -102,6 +103,7 @@ def test_a_crash_of_the_decoder_is_an_error_and_not_the_end(demo_mp3, monkeypatc
     crash = tmp_path / "sitecustomize.py"
     crash.write_text("import os; os.abort()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(decode, "_children", Pool("engine.audio.decode_process"))
     with pytest.raises(DecodeError, match="crashed"), open_decoder(demo_mp3):
         pass
 

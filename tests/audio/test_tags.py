@@ -11,7 +11,7 @@ from mutagen.apev2 import APEv2
 from mutagen.flac import FLAC
 from mutagen.id3 import APIC, COMM, ID3, TALB, TCON, TDRC, TIT2, TPE1, TRCK, TXXX, USLT
 
-from engine.audio.tags import read_tags, write_tags
+from engine.audio.tags import Tags, read_tags, write_tags
 from tests.conftest import frame_bytes
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -112,3 +112,49 @@ def test_hostile_tags_never_stop_a_song(bare, flac):
     assert FLAC(flac)["title"]
     bare.write_bytes(b"ID3\4\0\0\0\0\x7f\x7f" + bytes(range(256)) * 70 + bare.read_bytes())
     read_tags(bare)  # does not raise, whatever it finds
+
+
+@pytest.mark.parametrize("data", [(1 << 24) - 4000, (1 << 24) - 1, 1 << 24, (1 << 24) - 33 - len("image/png") - 1])
+@pytest.mark.parametrize("description", ["", "d" * 5000, "é" * (1 << 17)])
+def test_pictures_that_no_flac_file_holds_are_left_out_and_told(bare, flac, data, description):
+    tags = ID3()
+    tags.add(TIT2(text="Title"))
+    tags.add(APIC(mime="image/png", type=3, desc=description, data=b"\x89PNG" + bytes(data - 4)))
+    tags.save(bare)
+    found, problem = read_tags(bare)
+    write_tags(flac, found, {"MP3RESTORE_VERSION": "0"}, keep_replaygain=True)
+    written = FLAC(flac)
+    assert written["TITLE"] == ["Title"] and soundfile.info(flac).frames == 1000
+    assert ("a picture (17 MB)" in problem) == (not written.pictures)
+    assert ("the description of a picture" in problem) == (len(description) > 1 << 16)
+
+
+def test_values_that_no_flac_file_holds_are_left_out_and_told(bare, flac):
+    tags = ID3()
+    tags.add(TIT2(text="Title"))
+    tags.add(USLT(encoding=3, lang="eng", text="la" * (1 << 20)))
+    for n in range(40):
+        tags.add(TXXX(encoding=3, desc=f"N{n}", text=str(n % 10) * 900_000))
+    tags.add(TXXX(encoding=3, desc="D" * 2_000_000, text="x"))
+    tags.save(bare)
+    found, problem = read_tags(bare)
+    write_tags(flac, found, {"MP3RESTORE_CHAIN": "c" * 500_000}, keep_replaygain=True)
+    written = FLAC(flac)
+    assert written["TITLE"] == ["Title"] and written["MP3RESTORE_CHAIN"] and soundfile.info(flac).frames == 1000
+    assert (
+        "LYRICS (2 MB)" in problem and "more" in problem and len(problem) < 500 and "N30" in written
+    ) or "N0" in written
+
+
+def test_a_disk_that_takes_no_tags_is_told_as_such(flac, monkeypatch):
+    import errno
+
+    import mutagen.flac
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mutagen.flac.FLAC, "_save", full)
+    with pytest.raises(OSError) as told:
+        write_tags(flac, Tags(), {"MP3RESTORE_VERSION": "0"}, keep_replaygain=True)
+    assert told.value.errno == errno.ENOSPC

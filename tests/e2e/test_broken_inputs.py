@@ -55,7 +55,7 @@ def test_each_broken_song_gets_a_sentence_and_the_good_one_is_done(library, tmp_
     assert any("cut off" in n for n in notes["truncated.mp3"])
     assert any("100000 bytes of garbage" in n for n in notes["garbage.mp3"])
     assert "Traceback" not in done.stdout + done.stderr
-    left = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix in (".tmp", ".npy")]
+    left = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix in (".tmp", ".chunk")]
     assert left == []
 
 
@@ -107,7 +107,7 @@ def test_a_wav_called_mp3_is_just_decoded(piece, tmp_path):
 
 
 def test_a_vbr_song_without_its_header_is_whole(piece, tmp_path):
-    from engine.audio.mpeg import read_facts
+    from engine.audio.decode import read_facts
     from tests.conftest import write_mp3
 
     path = write_mp3(tmp_path / "vbr.mp3", np.tile(piece, (3, 1)), mode="VARIABLE")
@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(songs, tmp_path):
     disk = _mount_small(tmp_path, "3m")
     try:
         done = mp3restore("--no-tui", "--variants", "01,11", "--out", disk / "out", songs)
-        left = [p for p in disk.rglob("*") if p.is_file() and p.suffix in (".tmp", ".npy", ".flac")]
+        left = [p for p in disk.rglob("*") if p.is_file() and p.suffix in (".tmp", ".chunk", ".flac")]
         whole = [p for p in left if p.suffix == ".flac" and soundfile.info(p).frames]
     finally:
         subprocess.run(["umount", disk], check=False)

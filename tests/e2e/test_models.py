@@ -114,7 +114,7 @@ def test_every_variant_is_made_and_being_killed_changes_nothing(environment, tmp
         return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in out.rglob("*.flac")}
 
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole") and len(digests(tmp_path / "whole")) == 6
-    leftovers = [p.name for p in (tmp_path / "killed").rglob("*") if p.suffix in (".tmp", ".npy")]
+    leftovers = [p.name for p in (tmp_path / "killed").rglob("*") if p.suffix in (".tmp", ".chunk")]
     assert leftovers == []
 
 
@@ -145,6 +145,6 @@ def test_a_model_that_vanishes_costs_its_variant_alone(environment, tmp_path):
         command, env={**environment, "MP3RESTORE_MODELS": str(broken)}, capture_output=True, text=True, check=False,
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
-    assert result.returncode == 1 and "apollo.bin is not a checkpoint of Apollo: get it again." in result.stdout
+    assert result.returncode == 1 and "apollo.bin is a text file: get the file of weights itself." in result.stdout
     assert (tmp_path / "out/01_baseline/Song.baseline.flac").is_file() and time.monotonic() - began < 120
     assert "Traceback" not in result.stdout + result.stderr

@@ -11,7 +11,7 @@ import soundfile
 torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
 
 from engine.audio.resample import resample  # noqa: E402
-from engine.errors import NotPossibleError  # noqa: E402
+from engine.errors import NotPossibleError, UsageError  # noqa: E402
 from engine.models import apollo  # noqa: E402
 from engine.models.apollo.network import Apollo, RMSNorm, load, restored, rotated  # noqa: E402
 from engine.models.runtime import device as devices  # noqa: E402
@@ -132,3 +132,27 @@ def test_when_memory_runs_out_halves_give_the_same(model, monkeypatch):
     assert len(told) == 2 and np.abs(halves[1] - whole[1])[:40_000].max() < 1e-4
     edge = slice(apollo.EDGE, -apollo.EDGE)
     assert np.linalg.norm((halves[0] - whole[0])[edge]) < 1e-3 * np.linalg.norm(whole[0][edge])
+
+
+def test_other_weights_are_a_parameter_and_the_first_ones_keep_their_fingerprints(tmp_path, model):
+    from engine.planning.plan import build
+    from engine.planning.recipes import load as load_recipe
+
+    def task(chain):
+        return next(t for t in build(load_recipe(recipe(tmp_path, chain))) if t.id == "12_apollo")
+
+    plain, named = task('"apollo"'), task('{ stage = "apollo", model = "official" }')
+    told = plain.recipe_of()["params"]
+    assert told == {"keep_below_hz": 0.0, "precision": "auto"}  # as before there were others: finished songs stay so
+    assert plain.fingerprint("x") == named.fingerprint("x")
+    other = task('{ stage = "apollo", model = "universal" }')
+    assert "models get apollo-universal" in other.impossible
+    tiny_apollo(model.with_name("apollo-universal.ckpt"), seed=5)
+    other = task('{ stage = "apollo", model = "universal" }')
+    assert not other.impossible and other.recipe_of()["params"]["model"] == "universal"
+    assert other.fingerprint("x") != plain.fingerprint("x")
+    audio = np.float32(0.1) * np.random.default_rng(0).standard_normal((44100, 2)).astype(np.float32)
+    one, two = (apollo.restore([audio], "cpu", "fp32", print, which)[0] for which in ("official", "universal"))
+    assert np.abs(one - two).max() > 1e-3
+    with pytest.raises(UsageError, match="model must be one of official, universal"):
+        task('{ stage = "apollo", model = "loud" }')

@@ -29,9 +29,9 @@ AUDIO = np.float32(0.1) * np.random.default_rng(0).standard_normal((4 * 44100, 2
 
 
 def test_a_song_is_taken_apart(folder):
-    assert "models get htdemucs" in demucs.why_not_possible("htdemucs")
+    assert "models get htdemucs" in demucs.unavailable_reason("htdemucs")
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename)
-    assert not demucs.why_not_possible("htdemucs") and len(demucs.fingerprint("htdemucs")) == 64
+    assert not demucs.unavailable_reason("htdemucs") and len(demucs.fingerprint("htdemucs")) == 64
     segments = []
     stems = demucs.separate(AUDIO, "htdemucs", "cpu", print, lambda: segments.append(1))
     assert list(stems) == ["drums", "bass", "other", "vocals"] and len(segments) >= 2
@@ -45,7 +45,7 @@ def test_six_stems_and_four_models(folder):
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs_6s"][0].filename, names)
     assert tuple(demucs.separate(AUDIO[:44100], "htdemucs_6s", "cpu", print)) == names
     for number, file in enumerate(demucs.WEIGHTS["htdemucs_ft"]):
-        assert ("models get" in demucs.why_not_possible("htdemucs_ft")) is True, number
+        assert ("models get" in demucs.unavailable_reason("htdemucs_ft")) is True, number
         tiny_demucs(folder / file.filename)
     assert list(demucs.separate(AUDIO[:44100], "htdemucs_ft", "cpu", print)) == ["drums", "bass", "other", "vocals"]
 
@@ -79,5 +79,50 @@ def test_a_file_that_names_another_class_is_refused(folder):
             demucs.check(path)
     assert not (folder / "was-here").exists()
     path.write_bytes(b"junk")
-    with pytest.raises(NotPossibleError):
+    with pytest.raises(NotPossibleError, match="a text file: get"):
         demucs.check(path)
+
+
+def test_segment_by_segment_is_what_the_package_makes(folder):
+    """The middle of a chunk is what the network makes of its segment, normalised as the song is."""
+    from engine.models.demucs import separation
+    from engine.models.separators import SEPARATORS
+
+    tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename, tenths=78)
+    separator = SEPARATORS["htdemucs"]
+    assert not separator.unavailable_reason()
+    geometry = separator.geometry
+    song = np.concatenate([AUDIO] * 5)[: separation.SEGMENT]
+    work = separator.prepare(lambda: [song[:50000], song[50000:]], "cpu", print)
+    made = work([song, song[: separation.SEGMENT // 2]])
+    assert made[0].shape == (geometry.size, 8) and made[0].dtype == np.float32
+    assert len(made[1]) == separation.SEGMENT // 2 - 2 * geometry.context
+
+    model = demucs.load(folder / demucs.WEIGHTS["htdemucs"][0].filename, "cpu")
+    mono = song.mean(axis=1)
+    mean, spread = mono.mean(), mono.std()
+    with torch.inference_mode():
+        expected = model(torch.from_numpy((song - mean) / spread).T[None])[0].numpy() * spread + mean
+    middle = slice(geometry.context, len(song) - geometry.context)
+    for n, stem in enumerate(separator.stems):
+        wanted = expected[model.sources.index(stem)][:, middle].T
+        assert np.abs(made[0][:, 2 * n : 2 * n + 2] - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_of_the_fine_tuned_each_gives_its_own_stem(folder):
+    from engine.models.separators import SEPARATORS
+
+    for file in demucs.WEIGHTS["htdemucs_ft"]:
+        tiny_demucs(folder / file.filename, tenths=78)
+    separator = SEPARATORS["htdemucs_ft"]
+    (made,) = separator.prepare(lambda: [AUDIO], "cpu", print)([AUDIO[:100000]])
+    assert made.shape == (100000 - 2 * separator.geometry.context, 8) and np.isfinite(made).all()
+
+
+def test_a_network_for_shorter_pieces_is_told(folder):
+    from engine.models.separators import SEPARATORS
+
+    tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename)
+    work = SEPARATORS["htdemucs"].prepare(lambda: [AUDIO], "cpu", print)
+    with pytest.raises(NotPossibleError, match="shorter pieces"):
+        work([np.concatenate([AUDIO, AUDIO])])

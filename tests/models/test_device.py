@@ -26,7 +26,7 @@ def ladder(monkeypatch):
                 raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
             return [item * 10 for item in some]
 
-        return tried, told, lambda: devices.down_the_ladder(work, items, device, told.append)
+        return tried, told, lambda: devices.with_oom_fallback(work, items, device, told.append)
 
     return run
 
@@ -68,7 +68,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(ladder):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        devices.down_the_ladder(work, [1], "cuda", print)
+        devices.with_oom_fallback(work, [1], "cuda", print)
     assert devices.is_out_of_memory(MemoryError())
     assert devices.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
     assert devices.is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
@@ -155,15 +155,13 @@ def test_devices_that_are_not_here_are_told():
 
 def test_the_recipe_that_fits_is_found_without_torch(monkeypatch):
     def fitting(memory, build, models=True):
-        monkeypatch.setattr(devices.importlib.metadata, "version", lambda name: f"2.13.0{build}")
+        monkeypatch.setattr(devices.gpu_probe, "build", lambda: build)
         monkeypatch.setattr(devices, "_gpu_memory", lambda: memory)
-        monkeypatch.setattr(devices.platform, "system", lambda: "Windows")
-        monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: object())
         for stage in recipes.STAGES.values():
-            monkeypatch.setattr(type(stage), "why_not_possible", lambda self, params: "" if models else "not here")
+            monkeypatch.setattr(type(stage), "unavailable_reason", lambda self, params: "" if models else "not here")
         return recipes.load("auto").name
 
-    assert fitting(16_000_000_000, "+cu130") == "gpu-best"
-    assert fitting(8_000_000_000, "+cu130") == "gpu-fast"
-    assert fitting(16_000_000_000, "+cpu") == fitting(None, "+cu130") == "cpu-overnight"
-    assert fitting(16_000_000_000, "+cu130", models=False) == "offline"
+    assert fitting(16_000_000_000, "cuda") == "gpu-best"
+    assert fitting(8_000_000_000, "cuda") == "gpu-fast"
+    assert fitting(16_000_000_000, "cpu") == fitting(None, "cuda") == "cpu-overnight"
+    assert fitting(16_000_000_000, "cuda", models=False) == "offline"

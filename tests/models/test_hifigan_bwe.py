@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
 
 from engine.errors import NotPossibleError  # noqa: E402
 from engine.models import hifigan_bwe  # noqa: E402
-from engine.models.hifigan_bwe.network import GatedLayer, build, run  # noqa: E402
-from engine.models.runtime.torchscript import read_weights  # noqa: E402
+from engine.models.hifigan_bwe.network import GatedLayer, load, run  # noqa: E402
+from engine.models.runtime.checkpoint import read  # noqa: E402
 from engine.run.events import BatchDone, Progress, TaskFailed  # noqa: E402
 from engine.run.session import Session  # noqa: E402
 from tests.conftest import execute  # noqa: E402
@@ -74,11 +74,11 @@ def recipe(tmp_path):
 
 
 def test_weights_are_read_with_and_without_weight_normalisation(tmp_path):
-    plain = read_weights(checkpoint(tmp_path / "plain.pt"))
-    normed = read_weights(checkpoint(tmp_path / "normed.pt", normed=True))
-    assert plain["sample_rate"] == 48000 and len(plain) == 2 + 16 * 6 + 2 + 1
+    plain, normed = checkpoint(tmp_path / "plain.pt"), checkpoint(tmp_path / "normed.pt", normed=True)
+    tensors = read(plain).tensors()
+    assert tensors["sample_rate"].array() == 48000 and len(tensors) == 2 + 16 * 6 + 2 + 1
     signal = np.random.default_rng(0).standard_normal((1, 4000)).astype(np.float32)
-    one, other = build(plain, "cpu"), build(normed, "cpu")
+    one, other = load(plain, "cpu"), load(normed, "cpu")
     assert torch.allclose(other.layers[0].dilated.weight, 1.5 * one.layers[0].dilated.weight, atol=1e-6)
     assert run(one, signal, "cpu").shape == signal.shape
 

@@ -11,7 +11,8 @@ import soundfile
 
 from engine.commands.export import export, favourites
 from engine.errors import UsageError
-from engine.player.listening_sets import LISTENING, of_files, of_paths, of_song
+from engine.library.layout import LISTENING
+from engine.player.listening_sets import of_files, of_paths, of_song
 from engine.player.verdicts import change_verdict, read_verdict
 from engine.run.session import Session
 from tests.conftest import execute, mp3restore

@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation, uniform_filter
 
 from engine.dsp.spectrum import FFT, HOP, power, stft
 from engine.errors import UsageError
+from engine.run.events import SongDone
 from engine.run.session import Session
 from tests.conftest import MUSIC, execute, write_mp3
 
@@ -206,3 +207,13 @@ def test_real_encodings_pass_the_null_test(music, tmp_path):
     for name, (cutoff, rate, audio) in restore(tmp_path, music / "apollo_48k_1", music / "real_vibeace").items():
         if name.endswith(".mp3"):
             passes_untouched(cutoff, rate, audio)
+
+
+@pytest.mark.parametrize(
+    ("rate", "frames"), [(1000, 3000), (2000, 100), (8000, 9000), (44100, 1), (44100, 1000), (44100, 2048)]
+)
+def test_songs_of_hardly_any_sound_are_restored(tmp_path, rate, frames):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, np.random.default_rng(1).standard_normal((frames, 2)) * 0.1, rate)
+    done = execute(Session([path], tmp_path / "out", "offline", ["11_offline"]))
+    assert [e.failed for e in done if isinstance(e, SongDone)] == [()]

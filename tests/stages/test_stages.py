@@ -71,7 +71,7 @@ def test_lowpass_cuts_below_the_songs_own_cutoff(demo_mp3, tmp_path):
     assert np.abs(low - base)[frequency < 15900].max() < 1e-3 * base.max()
 
 
-needs_model = pytest.mark.skipif(bool(deepfilternet.why_not_possible()), reason="DeepFilterNet is not installed here")
+needs_model = pytest.mark.skipif(bool(deepfilternet.unavailable_reason()), reason="DeepFilterNet is not installed here")
 DENOISED = '[variants.09_denoised]\nchain = ["decode", { stage = "denoise", attenuation_limit_db = 30 }]\n'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ def test_text_fits_its_cells():
     for text in ("plain", "日本語の歌", "e\u0301e\u0301e\u0301", "🎵🎵🎵🎵", ""):
         for width in (1, 2, 3, 7, 20):
             assert cell_len(fit(text, width)) == cell_len(fit(text, width, keep_end=True)) == width
-    assert fit("Artist/Album/Song.mp3", 9, keep_end=True) == "…Song.mp3"
+    assert fit("Artist/Album/Song.mp3", 16, keep_end=True) == "Artis…m/Song.mp3"
     assert [bar(f, 4) for f in (0, 0.5, 1, 7)] == ["    ", "██  ", "████", "████"]
     assert sparkline([0, 50, 100], 4) == "  ▄█"
 
@@ -42,6 +43,29 @@ def test_shipped_themes_are_good_and_bad_ones_are_told_and_skipped(home):
     assert len(problems) == 3 and any("no colour" in p for p in problems) and any("'shine'" in p for p in problems)
     app = RestoreApp([])
     assert "mine" in app.available_themes
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "primary = " + "[" * 5000 + "]" * 5000,
+        "luminosity_spread = " + "9" * 5000,
+        "luminosity_spread = 0x" + "f" * 9000,
+        "variables." + ".".join(["a"] * 5000) + " = 1",
+        "secondary = " + "[" * 400 + "]" * 400,
+        "text_alpha = " + "{ a = " * 3000 + "1" + "}" * 3000,
+    ],
+)
+def test_depth_and_size_of_a_theme_are_told_in_a_sentence(home, line):
+    folder = config_folder() / "themes"
+    folder.mkdir(parents=True)
+    (folder / "deep.toml").write_text(f'primary = "red"\n{line}\n' if "primary" not in line else line)
+    (folder / "huge.toml").write_bytes(b"#" * (2 << 20))
+    if os.name == "posix":
+        os.mkfifo(folder / "pipe.toml")
+    _, problems = load_themes()
+    assert len(problems) == 2 + (os.name == "posix")
+    assert all(p.endswith(".") and len(p) < 600 for p in problems)
 
 
 def test_a_theme_needs_a_primary_colour():

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from engine.files import file_hash
 from engine.player.blind import BlindTest, Kind, Outcome
@@ -22,6 +21,7 @@ from tui.screens import blind_pages
 from tui.screens.blind_pages import CHOICES, LABELS, QUESTIONS
 from tui.screens.blind_setup import Plan
 from tui.screens.dialogs import Choice
+from tui.widgets.key_line import KeyLine
 from tui.widgets.panel import Panel
 
 _FRAMES_PER_SECOND = 15
@@ -59,14 +59,14 @@ class BlindScreen(Screen[None]):
         self._hashes: dict[str, str] = {}
         self._saved = ""
         self._outcome: Outcome | None = None
-        self._matched_before = player.match
+        self._matched_before, self._heard_before = player.match, player.current
 
     def compose(self) -> ComposeResult:
         """One page of text, and the keys."""
         yield Panel(id="blind-title")
         with Vertical(id="blind-body"):
             yield Panel(id="blind-text")
-        yield Footer()
+        yield KeyLine("leave", "confirm", "answer", "play", "hear")
 
     def on_mount(self) -> None:
         """Match the levels, loop a region, compute what the log needs, begin with training."""
@@ -236,6 +236,7 @@ class BlindScreen(Screen[None]):
 
     def _close(self) -> None:
         self._player.set_match(self._matched_before)
+        self._player.select(self._heard_before)
         self.dismiss()
 
     # --- painting ----------------------------------------------------------------------------------------
@@ -251,13 +252,12 @@ class BlindScreen(Screen[None]):
 
     def _page(self) -> Text:
         """What the phase has to say."""
-        style = self.query_one("#blind-text", Panel).bar_style
-        sounding = blind_pages.sounding(self._plan.kind, self._label, self._player, style)
+        sounding = blind_pages.sounding(self._plan.kind, self._label, self._player)
         match self.phase:
             case "training":
                 return blind_pages.training(self._plan, len(self.test.trials), self._practice_told, sounding)
             case "trials":
-                return blind_pages.trial(self._plan.kind, self.test, sounding, style)
+                return blind_pages.trial(self._plan.kind, self.test, sounding)
             case "break":
                 return blind_pages.rest(self.test)
         assert self._outcome is not None

@@ -15,7 +15,7 @@ CHOICES = {Kind.ABX: ("A", "B"), Kind.PREFERENCE: ("1", "2")}
 LABELS = {Kind.ABX: ("A", "B", "X"), Kind.PREFERENCE: ("1", "2")}
 
 
-def sounding(kind: Kind, label: str, player: Player, bar_style: str) -> Text:
+def sounding(kind: Kind, label: str, player: Player) -> Text:
     """The letters, the one that is heard in reverse; and where in the loop the playhead is."""
     text = Text()
     for one in LABELS[kind]:
@@ -24,8 +24,8 @@ def sounding(kind: Kind, label: str, player: Player, bar_style: str) -> Text:
     start, stop = player.region or (0, player.frames)
     share = (player.position - start) / max(1, stop - start)
     text.append("\n\n▶  " if player.playing else "\n\n❚❚ ")
-    text.append(bar(share, 30), bar_style)
-    text.append(f"  {(stop - start) / player.rate:.1f} s loop", "dim")
+    text.append(bar(share, 30), "primary")
+    text.append(f"  {(stop - start) / player.rate:.1f} s loop", "faint")
     if player.problem and not player.device_name:
         text.append(f"\nNo sound: {printable(player.problem)}.", "italic")
     text.append("\n\n")
@@ -48,10 +48,10 @@ def training(plan: Plan, trials: int, told: str, sounding: Text) -> Text:
     return text
 
 
-def trial(kind: Kind, test: BlindTest, sounding: Text, bar_style: str) -> Text:
+def trial(kind: Kind, test: BlindTest, sounding: Text) -> Text:
     """A trial, with the answer that is chosen but not confirmed."""
     text = Text.assemble((f"Trial {test.place + 1} of {len(test.trials)}   ", "bold"))
-    text.append(bar(test.place / len(test.trials), 20), bar_style)
+    text.append(bar(test.place / len(test.trials), 20), "primary")
     text.append("\n\n")
     text.append(sounding)
     left, right = CHOICES[kind]
@@ -63,7 +63,7 @@ def trial(kind: Kind, test: BlindTest, sounding: Text, bar_style: str) -> Text:
         text.append(f"  {word}  ", "bold reverse" if test.current.answer == choice else "")
         text.append("    ")
     text.append("\n\n")
-    text.append("Enter confirms; until then you can choose otherwise. The score comes at the end.", "dim")
+    text.append("Enter confirms; until then you can choose otherwise. The score comes at the end.", "faint")
     return text
 
 
@@ -81,14 +81,14 @@ def result(plan: Plan, outcome: Outcome, saved: str) -> Text:
     text = Text.assemble((f"{outcome.words}\n\n", "bold"))
     if plan.kind is Kind.ABX:
         text.append(f"A was {plan.candidates[0].title}, B was {plan.candidates[1].title}.\n\n")
-        text.append("A guesser gets this far with the probability p (exact binomial, one-sided).\n", "dim")
+        text.append("A guesser gets this far with the probability p (exact binomial, one-sided).\n", "faint")
     else:
         for found in outcome.pairs:
             first, second = (names[key] for key in found.pair)
             text.append(f"  {first} {found.hits} : {found.trials - found.hits} {second}   {show_p(found.p)}\n")
-        text.append("\nA coin gives a split like this with the probability p (exact binomial, two-sided", "dim")
-        text.append("; adjusted for several pairs).\n" if len(outcome.pairs) > 1 else ").\n", "dim")
+        text.append("\nA coin gives a split like this with the probability p (exact binomial, two-sided", "faint")
+        text.append("; adjusted for several pairs).\n" if len(outcome.pairs) > 1 else ").\n", "faint")
     if saved:
-        text.append(f"\nThe log of all trials: {saved}\n", "dim")
+        text.append(f"\nThe log of all trials: {saved}\n", "faint")
     text.append("\nEnter goes back.", "bold")
     return text

@@ -9,13 +9,13 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.player.blind import DEFAULT_TRIALS, TRIALS, Kind
 from engine.player.tracks import Candidate
+from engine.text import printable
+from tui.screens.dialogs import Dialog
 
 _FEW_PER_PAIR = 6  # below this not even a clean sweep can be significant
 
@@ -29,7 +29,7 @@ class Plan:
     trials: int
 
 
-class BlindSetup(ModalScreen[Plan | None]):
+class BlindSetup(Dialog[Plan | None]):
     """Which question, about which variants, in how many trials."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,6 +37,7 @@ class BlindSetup(ModalScreen[Plan | None]):
         Binding("left", "trials(-1)", "Fewer trials", priority=True),
         Binding("right", "trials(1)", "More trials", priority=True),
         Binding("space", "switch", "Choose", priority=True),
+        Binding("enter", "begin", "Begin", priority=True),
     ]
 
     def __init__(self, offered: Sequence[Candidate], chosen: Sequence[str], trials: int | None = None) -> None:
@@ -46,12 +47,11 @@ class BlindSetup(ModalScreen[Plan | None]):
         self._trials = max(TRIALS[0], min(TRIALS[1], trials or DEFAULT_TRIALS))
         self._kind = Kind.ABX
 
-    def compose(self) -> ComposeResult:
+    def content(self) -> ComposeResult:
         """The question, the candidates, the number of trials, and the start."""
-        with Vertical(classes="dialog"):
-            yield Static(Text("Blind test"), classes="title")
-            yield OptionList(id="setup")
-            yield Static("", id="advice", classes="hint")
+        yield Static(Text("Blind test"), classes="title")
+        yield OptionList(id="setup")
+        yield Static("", id="advice", classes="hint")
 
     def on_mount(self) -> None:
         """Paint; the cursor begins at the start."""
@@ -63,11 +63,13 @@ class BlindSetup(ModalScreen[Plan | None]):
         question = {
             Kind.ABX: "Is there a difference?  (ABX)", Kind.PREFERENCE: "Which is better?  (preference)",
         }[self._kind]  # fmt: skip
-        lines = [(Text.assemble(("Question   ", "dim"), question), "question")]
+        lines = [(Text.assemble(("Question   ", "faint"), question), "question")]
         for candidate in self._offered:
             mark = "●" if candidate.key in self._chosen else "○"
-            lines.append((Text(f"  {mark} {candidate.title}", overflow="ellipsis", no_wrap=True), candidate.key))
-        lines.append((Text.assemble(("Trials     ", "dim"), f"◂ {self._trials} ▸"), "trials"))
+            line = Text(f"  {mark} {candidate.title}", overflow="ellipsis", no_wrap=True)
+            line.append(f"  {printable(candidate.folder)}", "faint")
+            lines.append((line, candidate.key))
+        lines.append((Text.assemble(("Trials     ", "faint"), f"◂ {self._trials} ▸"), "trials"))
         lines.append((Text("Begin", "bold"), "begin"))
         options.clear_options()
         options.add_options(Option(text, id=f"o{n}") for n, (text, _) in enumerate(lines))
@@ -111,10 +113,14 @@ class BlindSetup(ModalScreen[Plan | None]):
         self._paint()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Enter: begin, or choose."""
-        if event.option_index != len(self._offered) + 2:
+        """A click chooses; on the last line, it begins."""
+        if event.option_index == len(self._offered) + 2:
+            self.action_begin()
+        else:
             self.action_switch()
-            return
+
+    def action_begin(self) -> None:
+        """Begin, wherever the cursor is; where something is missing, say what."""
         count = len(self._chosen)
         if count < 2 or (self._kind is Kind.ABX and count != 2):
             self.notify(self._advice(), severity="warning", timeout=3)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,27 +13,28 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, Input, RichLog, Static
+from textual.widgets import Input, RichLog
 
 from engine.errors import RestoreError
 from engine.machine.monitor import Sample
+from engine.run.control import Control
 from engine.text import duration, short_path
+from tui.dropped import dropped_paths, looks_dropped
 from tui.host import Host
-from tui.model import DashboardModel, SongView
+from tui.model import DashboardModel, SongView, explain_filter
 from tui.screens.dialogs import Choice
 from tui.screens.pages import DetailPage
+from tui.widgets.key_line import KeyLine
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.panel import Panel
 from tui.widgets.run_panel import RunPanel
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
+from tui.widgets.welcome import Welcome
 
 _PANEL_INTERVAL = 0.25  # seconds between paints of the panels; the table follows every frame
-_WELCOME = (
-    "\n\nmp3restore\n\n"
-    "rebuilds plausible approximations of what MP3 threw away,\nand lets your ear decide\n\n\n"
-    "[ o ]  open a folder of music\n\n[ n ]  make a demo song and try it\n\n[ ? ]  help"
-)
+_NO_RUN = "Nothing is being made. To leave a variant out beforehand, switch it off: Tab to the stages, then space."
+_ROOM_FOR_LOG = (120, 30)  # columns and lines from which the log opens by itself when it has something to say
 
 
 class LibraryScreen(Screen[None]):
@@ -42,7 +43,9 @@ class LibraryScreen(Screen[None]):
     AUTO_FOCUS = "#table"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start"),
+        Binding("s", "resume", show=False),
         Binding("p", "pause", "Pause"),
+        Binding("p", "resume", "Resume"),
         Binding("t", "stop", "Stop"),
         Binding("x", "skip_song", "Skip song", show=False),
         Binding("r", "retry", "Retry failed", show=False),
@@ -50,18 +53,23 @@ class LibraryScreen(Screen[None]):
         Binding("slash", "search", "Find"),
         Binding("g", "toggle_log", "Log", show=False),
         Binding("escape", "clear", "Clear the search", show=False),
+        *(Binding(str(n), f"recent({n})", "", show=False) for n in range(1, 6)),
     ]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (170, "-huge")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide"), (170, "-huge")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
 
     def __init__(self, host: Host) -> None:
         super().__init__()
         self._host = host
+        self._stale: set[str] = set()
+        self._shown = 0.0
+        self._offered: object = None
+        self._log_chosen = False
 
     def compose(self) -> ComposeResult:
         """Status, table and panels, log, keys."""
         yield Panel(id="status")
-        yield Static(Text(_WELCOME, justify="center"), id="welcome")
+        yield Welcome(id="welcome")
         with Horizontal(id="main"):
             with Vertical(id="songs"):
                 yield Input(placeholder="Find: words of the name, is:failed, is:open …", id="search", compact=True)
@@ -71,12 +79,10 @@ class LibraryScreen(Screen[None]):
                 yield RunPanel(id="run")
                 yield MachinePanel(id="machine")
         yield RichLog(id="log", wrap=True, markup=False, highlight=False, max_lines=500)
-        yield Footer()
+        yield KeyLine("quit_app", "help", "listen", "open", "start", "resume", "pause", "stop", "demo")
 
     def on_mount(self) -> None:
         """Start empty."""
-        self._stale: set[str] = set()
-        self._shown = 0.0
         self.query_one("#search", Input).display = False
         self.query_one("#log", RichLog).border_title = "Log"
         self.query_one("#log", RichLog).can_focus = False
@@ -89,15 +95,50 @@ class LibraryScreen(Screen[None]):
         table = self.query_one(SongTable)
         table.show_library(library)
         self.query_one(RichLog).clear()
+        self.set_class(False, "-log")
+        self._log_chosen = False
         if library is not None:
             table.focus()
+        else:
+            self.query_one(Welcome).show(self._host.settings.recent)
+            self.query_one("#choices").focus()
         self.show_state()
 
     def show_state(self) -> None:
         """Paint what belongs to the run as a whole."""
         library = self._host.library
+        offered = library, *((c.paused, c.stopped) if (c := self._control) is not None else ())
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
         self.query_one(RunPanel).show(library)
         self.query_one("#status", Panel).show_text(self._status(library))
+
+    @property
+    def _control(self) -> Control | None:
+        """What steers the run that is under way; None where none is."""
+        session = self._host.session
+        return session.control if session is not None and session.running else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now: the line of keys shows no more than that."""
+        control = self._control
+        match action:
+            case "recent":
+                return self._host.library is None
+            case "start":
+                return self._host.library is not None and control is None
+            case "pause":
+                return control is not None and not control.paused and not control.stopped
+            case "resume":
+                return control is not None and control.paused and not control.stopped
+            case "stop":
+                return control is not None and not control.stopped
+            case "skip_song":
+                return control is not None
+            case "search" | "toggle_log" | "retry" | "force":
+                return self._host.library is not None
+        return True
 
     def _status(self, library: DashboardModel | None) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -109,13 +150,14 @@ class LibraryScreen(Screen[None]):
         out = short_path(session.store.out)
         text.append(f"  {session.recipe.title}  ", "bold")
         text.append(f"{counts['done']}/{len(library.songs)} done")
-        if counts["failed"]:
-            text.append(f"  {counts['failed']} failed", "bold")
+        for name in ("failed", "skipped"):
+            if counts[name]:
+                text.append(f"  {counts[name]} {name}", "bold")
         if session.running:
             state = "paused" if session.control.paused else "stopping" if session.control.stopped else "running"
             left = duration(session.estimate.time_left())
             text.append(f"  {state} {session.estimate.fraction():.0%}, {left} left", "bold")
-        text.append(f"  → {out}", "dim")
+        text.append(f"  → {out}", "faint")
         return text
 
     @property
@@ -134,13 +176,19 @@ class LibraryScreen(Screen[None]):
         if time.monotonic() - self._shown < _PANEL_INTERVAL and not library.new_lines:
             return
         self._shown = time.monotonic()
+        if library.learned:
+            library.learned = False
+            table.sort_again()
         current = table.current
         if current is not None and current.song.id in self._stale:
             self.query_one(StageChecklist).show(library, current)
         self._stale.clear()
         log = self.query_one(RichLog)
-        styles = {"info": "dim", "note": "", "error": "bold"}
+        styles = {"info": "faint", "note": "", "error": "bold"}
         marks = {"info": " ", "note": "◐", "error": "✗"}
+        if library.new_lines and not self._log_chosen:
+            columns, lines = _ROOM_FOR_LOG
+            self.set_class(self.size.width >= columns and self.size.height >= lines, "-log")
         for line in library.new_lines:
             log.write(Text(f"{marks[line.level]} {line.text}", styles[line.level]), expand=True)
             if line.level == "error":
@@ -177,11 +225,36 @@ class LibraryScreen(Screen[None]):
         self.query_one(StageChecklist).show(library, table.current)
 
     @on(StageChecklist.Skipped)
-    def _skip_variant(self, event: StageChecklist.Skipped) -> None:
-        library, table = self._host.library, self.query_one(SongTable)
-        if library is not None and table.current is not None and library.session.running:
-            library.session.control.skip_variant(table.current.song.id, event.variant)
-            self.notify(f"{event.variant} is left out for this song at the next chunk", timeout=3, markup=False)
+    def _skip_this(self, event: StageChecklist.Skipped) -> None:
+        table = self.query_one(SongTable)
+        if table.current is not None:
+            self._skip_variant(table.current, event.variant)
+
+    @on(SongTable.SkipWanted)
+    def _ask_which(self, event: SongTable.SkipWanted) -> None:
+        """Without a cursor on a variant, the listener is asked."""
+        library = self._host.library
+        if library is None or self._control is None:
+            self.notify(_NO_RUN, timeout=4)
+            return
+        pending = [t.id for t in library.final if event.view.tasks[t.id].state in ("working", "queued")]
+        if not pending:
+            self.notify(f"Nothing is left to be made of {event.view.name}.", timeout=4, markup=False)
+            return
+
+        def answered(variant: str | None) -> None:
+            if variant is not None:
+                self._skip_variant(event.view, variant)
+
+        question = f"Skip which variant of {event.view.name}?"
+        self.app.push_screen(Choice(question, {variant: variant for variant in pending}), answered)
+
+    def _skip_variant(self, view: SongView, variant: str) -> None:
+        library = self._host.library
+        if library is None or self._control is None:
+            self.notify(_NO_RUN, timeout=4)
+            return
+        self.notify(library.skip_variant(view, variant), timeout=3, markup=False)
 
     # --- running -----------------------------------------------------------------------------------------
 
@@ -192,6 +265,9 @@ class LibraryScreen(Screen[None]):
             return
         if session.running:
             self.notify("A run is under way already.")
+            return
+        if self._host.opening:
+            self.notify("Another folder is just being opened: start it in a moment.", severity="warning")
             return
         views = list(views)
         if not views:
@@ -209,22 +285,21 @@ class LibraryScreen(Screen[None]):
 
     def action_start(self) -> None:
         """Start with the marked songs, or with all."""
-        if self._host.session is not None and self._host.session.running and self._host.session.control.paused:
-            self.action_pause()
-            return
         table = self.query_one(SongTable)
         self._begin(table.marked or (self._host.library.songs if self._host.library is not None else []))
 
     def action_pause(self) -> None:
-        """Pause at the next chunk boundary, or go on."""
-        if self._host.session is None or not self._host.session.running:
-            return
-        if self._host.session.control.paused:
-            self._host.session.resume()
-        else:
+        """Pause at the next chunk boundary."""
+        if self._host.session is not None and self._control is not None:
             self._host.session.pause()
             self.notify("Pausing when the chunk in work is finished.", timeout=3)
-        self.show_state()
+            self.show_state()
+
+    def action_resume(self) -> None:
+        """Go on after a pause."""
+        if self._host.session is not None and self._control is not None:
+            self._host.session.resume()
+            self.show_state()
 
     def action_stop(self) -> None:
         """Stop after the chunk in work."""
@@ -236,13 +311,19 @@ class LibraryScreen(Screen[None]):
     def action_skip_song(self) -> None:
         """Leave the rest of the selected song out."""
         current = self.query_one(SongTable).current
-        if self._host.session is not None and self._host.session.running and current is not None:
-            self._host.session.control.skip_song(current.song.id)
-            self.notify(f"{current.name} is left out at the next chunk", timeout=3, markup=False)
+        library = self._host.library
+        if library is not None and library.session.running and current is not None:
+            self.notify(library.skip_song(current), timeout=3, markup=False)
+            self.show_changes({current.song.id})
 
     def action_retry(self) -> None:
-        """Start with the songs that failed."""
-        self._begin([v for v in self._host.library.songs if v.failed] if self._host.library is not None else [])
+        """Start with the songs that failed; during a run, have it try them once more."""
+        library = self._host.library
+        if library is not None and library.session.running:
+            self.notify(library.retry(), timeout=4, markup=False)
+            self.query_one(SongTable).refresh()
+            return
+        self._begin([v for v in library.songs if v.failed] if library is not None else [])
 
     def action_force(self) -> None:
         """Make the selected or marked songs anew, after asking."""
@@ -270,6 +351,7 @@ class LibraryScreen(Screen[None]):
     @on(Input.Changed, "#search")
     def _search(self, event: Input.Changed) -> None:
         self.query_one(SongTable).filter(event.value)
+        self.query_one("#songs").border_subtitle = explain_filter(event.value)
 
     @on(Input.Submitted, "#search")
     def _found(self) -> None:
@@ -283,11 +365,23 @@ class LibraryScreen(Screen[None]):
         self.query_one(SongTable).focus()
 
     def action_toggle_log(self) -> None:
-        """Show or hide the log."""
+        """Show or hide the log; from then on it stays as it was chosen."""
+        self._log_chosen = True
         self.toggle_class("-log")
+
+    def action_recent(self, number: int) -> None:
+        """Open a folder that was open before."""
+        self.query_one(Welcome).choose_recent(number)
+
+    @on(Welcome.Chosen)
+    async def _chosen(self, event: Welcome.Chosen) -> None:
+        if event.path:
+            self._host.open_paths([Path(event.path)])
+        else:
+            await self.app.run_action(f"app.{event.action}")
 
     def on_paste(self, event: object) -> None:
         """A path that is dropped onto the terminal arrives as a paste: open it."""
-        text = str(getattr(event, "text", "")).strip().strip("'\"")
-        if re.match(r"(/|~|[A-Za-z]:\\|file://)", text):
-            self._host.open_path(text.removeprefix("file://"))
+        text = str(getattr(event, "text", ""))
+        if looks_dropped(text):
+            self._host.open_paths([Path(path) for path in dropped_paths(text)])

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList
+from textual.widgets import OptionList
 
 from engine.player.player import Player
 from engine.player.tracks import Candidate, ListeningSet
@@ -21,6 +21,7 @@ from tui.screens.blind_setup import BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.stems import StemsDialog
 from tui.settings import Settings
+from tui.widgets.key_line import KeyLine
 from tui.widgets.meters import Meters, TransportLine
 from tui.widgets.panel import Panel
 from tui.widgets.pictures import Pictures
@@ -90,6 +91,7 @@ class ListenScreen(Screen[None]):
         self._dirty = True
         self._in_view = (0, 1)
         self._opening = False
+        self._left = False
 
     def compose(self) -> ComposeResult:
         """Title; variants and spectrograms; waveform; meters; keys."""
@@ -101,7 +103,7 @@ class ListenScreen(Screen[None]):
             yield Pictures(id="pictures")
         yield Waveform(id="waveform")
         yield TransportLine(id="transport")
-        yield Footer()
+        yield KeyLine("leave", "help", "play", "number", "other", "blind", "favourite")
 
     def on_mount(self) -> None:
         """Get a player and the first song."""
@@ -113,10 +115,16 @@ class ListenScreen(Screen[None]):
 
     def on_unmount(self) -> None:
         """Let go of the device and the samples."""
+        self._left = True
         if self._player is not None:
             self._settings.volume = self._player.volume
             self._settings.save()
-            self._player.close()
+            if not self._opening:  # what is being opened is closed by whoever opens it
+                self._player.close()
+
+    def on_screen_resume(self) -> None:
+        """Whatever was on top of it may have changed what is heard."""
+        self._dirty = True
 
     def _look_for_new_variants(self) -> None:
         """While the engine works, variants get finished: offer them."""
@@ -125,19 +133,33 @@ class ListenScreen(Screen[None]):
 
     # --- songs -------------------------------------------------------------------------------------------
 
-    @work(thread=True, exclusive=True, group="song")
     def _open(self) -> None:
-        self._opening = True
+        """Open the song that is wanted; where another is being opened, when that is done."""
+        self._set = None
+        if not self._opening:
+            self._opening = True
+            self._open_in_background(self._place)
+
+    @work(thread=True, group="song")
+    def _open_in_background(self, place: int) -> None:
+        listening_set = self._songs[place]()
+        if self._player is None:
+            self._player = Player(self._changed, self._settings.output_device or None)
+            self._player.volume = self._settings.volume
+        self._player.open(listening_set.candidates)
         try:
-            listening_set = self._songs[self._place]()
-            if self._player is None:
-                self._player = Player(self._changed, self._settings.output_device or None)
-                self._player.volume = self._settings.volume
-            self._player.open(listening_set.candidates)
-        finally:
-            self._opening = False
-        if not self.is_running:  # left while it was opening
+            self.app.call_from_thread(self._opened, place, listening_set)
+        except RuntimeError:  # the app has ended meanwhile
             self._player.close()
+
+    def _opened(self, place: int, listening_set: ListeningSet) -> None:
+        self._opening = False
+        if self._left:
+            assert self._player is not None
+            self._player.close()
+            return
+        if place != self._place:
+            self._open()
             return
         self._set = listening_set
         self.query_one(Pictures).forget()
@@ -147,7 +169,12 @@ class ListenScreen(Screen[None]):
     @work(thread=True, exclusive=True, group="look")
     def _look_again(self) -> None:
         listening_set = self._songs[self._place]()
-        player = self._player
+        if self.is_running:
+            self.app.call_from_thread(self._offer, listening_set)
+
+    def _offer(self, listening_set: ListeningSet) -> None:
+        """Take over what is new, where it is still about the same song."""
+        player = self.player
         if player is None or self._set is None or listening_set.folder != self._set.folder:
             return
         self._set = listening_set
@@ -162,9 +189,8 @@ class ListenScreen(Screen[None]):
     def action_song(self, step: int) -> None:
         """Go to another song."""
         place = self._place + step
-        if 0 <= place < len(self._songs) and not self._opening:
+        if 0 <= place < len(self._songs):
             self._place = place
-            self._set = None
             self._open()
 
     @property
@@ -228,7 +254,7 @@ class ListenScreen(Screen[None]):
         else:
             text.append(f"  {self._set.title}", "bold")
             if len(self._songs) > 1:
-                text.append(f"  {self._place + 1}/{len(self._songs)}", "dim")
+                text.append(f"  {self._place + 1}/{len(self._songs)}", "faint")
             note = read_verdict(self._set.folder).note
             if note:
                 text.append(f"  “{' '.join(note.split())}”", "italic")

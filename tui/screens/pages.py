@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -16,7 +17,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Label, Static
+from textual.widgets import Label, Static
 
 from engine.commands.analyze import describe
 from engine.errors import RestoreError
@@ -24,6 +25,7 @@ from engine.models.runtime.cards import ModelCard, cards, download
 from engine.text import duration, printable, short_path, size
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
 from tui.screens.dialogs import Choice
+from tui.widgets.key_line import KeyLine
 
 _LOG_LINES = 200
 _PROGRESS_INTERVAL = 0.25  # seconds
@@ -44,7 +46,7 @@ class Page(Screen[None]):
         yield Label(Text(self.heading()), classes="page-title")
         with VerticalScroll(classes="page"):
             yield Static("…", id="body")
-        yield Footer()
+        yield KeyLine("pop_screen", "get")
 
     def heading(self) -> str:
         """The page's title."""
@@ -76,7 +78,7 @@ class Page(Screen[None]):
 
 def _rows() -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="faint", no_wrap=True)
     table.add_column(overflow="fold")
     return table
 
@@ -100,7 +102,7 @@ class DetailPage(Page):
         """Tags, facts, variants, log."""
         parts: list[RenderableType] = []
         if self._view.problem:
-            parts.append(Text(self._view.problem, "bold red"))
+            parts.append(Text(self._view.problem, "error"))
         parts += [
             _section("Variants"),
             self._variants(),
@@ -123,6 +125,7 @@ class DetailPage(Page):
                 lines[0] += f" in {duration(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
                 lines += [marker.note, short_path(session.store.out / marker.outputs[0].path)]
             lines += [shown.text] if shown.text else []
+            lines.insert(0, task.stage.title)
             table.add_row(f"{GLYPHS[shown.state]} {task.id}", Text("\n".join(printable(line) for line in lines)))
         return table
 
@@ -130,12 +133,14 @@ class DetailPage(Page):
         table = _rows()
         table.add_row("file", Text(short_path(self._view.song.path)))
         if self._view.analysis is None:
-            table.add_row("", Text("not analysed yet: that happens when it is restored", "dim"))
+            for name, text in _header_rows(self._view):
+                table.add_row(name, Text(printable(text)))
+            table.add_row("", Text("Level and damage are measured when it is restored.", "faint"))
             return table
         for name, text in describe(self._view.analysis):
             table.add_row(name, Text(printable(text)))
         for warning in self._view.warnings:
-            table.add_row("note", Text(printable(warning), "yellow"))
+            table.add_row("note", Text(printable(warning), "warning"))
         return table
 
     def _tags(self) -> Table:
@@ -149,22 +154,41 @@ class DetailPage(Page):
         if tags.pictures:
             table.add_row("covers", ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures))
         if problem:
-            table.add_row("note", Text(problem, "yellow"))
+            table.add_row("note", Text(problem, "warning"))
         return table
 
     def _log(self) -> RenderableType:
         try:
             text = self._library.session.store.log_path(self._view.song).read_text("utf-8", "replace")
         except OSError:
-            return Text("no log yet", "dim")
-        return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "dim")
+            return Text("no log yet", "faint")
+        return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "faint")
+
+
+def _header_rows(view: SongView) -> Iterator[tuple[str, str]]:
+    """What the headers alone say of a song."""
+    facts = view.facts
+    if facts is None:
+        return
+    if facts.problem:
+        yield "note", facts.problem
+    if facts.duration is not None:
+        channels = {1: "mono", 2: "stereo"}.get(facts.channels or 0, f"{facts.channels} channels")
+        yield "format", f"{facts.kind}, {duration(facts.duration)}, {(facts.rate or 0) / 1000:g} kHz, {channels}"
+    if facts.bitrate is not None:
+        yield "encoded", f"{facts.bitrate / 1000:.0f} kbit/s {'VBR' if facts.vbr else 'CBR'} {facts.encoder}".rstrip()
+    if facts.lowpass is not None:
+        yield "low-pass", f"{facts.lowpass / 1000:.1f} kHz, by the encoder's own tag"
 
 
 class ModelsPage(Page):
     """The neural networks: what they are, whether they are here, and getting them."""
 
     TITLE = "Models"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("g", "get", "Download a model")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "get", "Download a model"),
+        Binding("i", "app.setup", "Set up PyTorch"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,12 +200,16 @@ class ModelsPage(Page):
         """A download under way stops; the next one goes on from there."""
         self._cancelled.set()
 
+    def on_screen_resume(self) -> None:
+        """What the models need may have been set up meanwhile."""
+        self.read()
+
     def action_get(self) -> None:
         """Ask which of the models that are not here shall be downloaded."""
         if self._getting:
             self.notify("A download is under way.", timeout=4)
             return
-        missing = {c.key: c for c in cards() if c.files and c.state(thoroughly=False) != "verified"}
+        missing = {c.key: c for c in cards() if c.can_be_fetched and c.state(thoroughly=False) != "verified"}
         if not missing:
             self.notify("Everything that can be downloaded is here.", timeout=4)
             return
@@ -231,7 +259,7 @@ class ModelsPage(Page):
                 "missing": "not installed",
             }
             table.add_row(
-                "state", Text(verified[state], {"verified": "green", "damaged": "bold red"}.get(state, "yellow"))
+                "state", Text(verified[state], {"verified": "success", "damaged": "error"}.get(state, "warning"))
             )
             facts = {
                 "does": card.task, "trained on": card.trained_on, "licence": card.licence, "size": size(card.size),
@@ -259,7 +287,7 @@ class DoctorPage(Page):
         from engine.commands.doctor import examine
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        marks = {"ok": Text("●", "green"), "note": Text("◐", "yellow"), "problem": Text("✗", "bold red")}
+        marks = {"ok": Text("●", "success"), "note": Text("◐", "warning"), "problem": Text("✗", "error")}
         for finding in examine(self._folder):
             text = Text(printable(finding.text))
             if finding.advice:
@@ -269,7 +297,7 @@ class DoctorPage(Page):
 
 
 class HelpPage(Page):
-    """The keys, from the bindings themselves, and what the glyphs mean."""
+    """The keys, from the bindings themselves, and what the signs mean."""
 
     TITLE = "Help"
 
@@ -278,17 +306,17 @@ class HelpPage(Page):
         self._groups = groups
 
     def body(self) -> RenderableType:
-        """A table per place, then the glyphs."""
+        """A table per place."""
         parts: list[RenderableType] = []
         for title, keys in self._groups:
             table = _rows()
             for key, text in keys:
                 table.add_row(key, text)
             parts += [_section(title), table]
-        glyphs = _rows()
-        for state, glyph in GLYPHS.items():
-            glyphs.add_row(glyph, MEANINGS[state])
-        glyphs.add_row("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top")
-        parts += [_section("Signs in the table"), glyphs]
-        parts.append(Text("\nFind: words of the name; is:failed, is:done, is:open for songs that stand so.", "dim"))
+        parts.append(
+            Text(
+                "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand.",
+                "faint",
+            )
+        )
         return Group(*parts)

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Label, OptionList, Static
+from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import UsageError
@@ -19,6 +19,7 @@ from engine.planning import recipes
 from engine.planning.recipes import Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params
+from tui.widgets.key_line import KeyLine
 
 
 class ParameterRow(Vertical):
@@ -81,10 +82,12 @@ class RecipeScreen(Screen[str | None]):
         Binding("ctrl+s", "save", "Save and use", priority=True),
     ]
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe
-        self._variants = dict(recipe.variants)
+        self._variants = dict(recipe.variants)  # in the recipe's own order: a variant starts from earlier ones
         self._wrong: set[tuple[str, int, str]] = set()
         self._changed = False
 
@@ -93,12 +96,12 @@ class RecipeScreen(Screen[str | None]):
         yield Label(Text(f"Recipe: {self._recipe.title}"), classes="page-title")
         with Horizontal(id="recipe-body"):
             yield OptionList(id="variants")
-            yield VerticalScroll(id="parameters")
+            yield VerticalScroll(id="parameters", can_focus=False)  # Tab goes to the first field
         with Horizontal(id="recipe-name"):
             yield Label("Save as ")
             name = self._recipe.name if self._recipe.name not in recipes.shipped() else f"my {self._recipe.name}"
             yield Input(name, compact=True, id="name")
-        yield Footer()
+        yield KeyLine("save", "leave")
 
     def on_mount(self) -> None:
         """Show the first variant."""
@@ -112,10 +115,10 @@ class RecipeScreen(Screen[str | None]):
         listing = self.query_one("#variants", OptionList)
         at = listing.highlighted
         listing.clear_options()
-        for variant in self._variants.values():
-            chain = " > ".join(step.stage for step in variant.chain)
+        for variant in sorted(self._variants.values(), key=lambda v: recipes.by_number(v.name)):
+            chain = variant.described()
             line = Text.assemble(
-                ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "dim"),
+                ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "faint"),
                 no_wrap=True, overflow="ellipsis",
             )  # fmt: skip
             listing.add_option(Option(line, id=variant.name))
@@ -136,9 +139,10 @@ class RecipeScreen(Screen[str | None]):
             return
         box.shown = variant.name  # type: ignore[attr-defined]
         await box.remove_children()
-        for position, step in enumerate(variant.chain):
+        for position, (stem, step) in enumerate(variant.steps()):
             rows = [ParameterRow(position, step, item) for item in dataclasses.fields(step.params)]
-            await box.mount(Label(Text(STAGES[step.stage].title), classes="stage-title"), *rows)
+            title = f"{stem}: {STAGES[step.stage].title}" if stem else STAGES[step.stage].title
+            await box.mount(Label(Text(title), classes="stage-title"), *rows)
 
     def on_key(self, event: Any) -> None:
         """Space switches the variant under the cursor."""
@@ -165,15 +169,13 @@ class RecipeScreen(Screen[str | None]):
             return
         self._wrong.discard(key)
         row.tell("")
-        step = variant.chain[row.position]
+        _, step = variant.steps()[row.position]
         if getattr(step.params, row.item.name) != value:
             self._changed = True
             self._set(variant, row.position, dataclasses.replace(step.params, **{row.item.name: value}))
 
     def _set(self, variant: Variant, position: int, params: Params) -> None:
-        chain = list(variant.chain)
-        chain[position] = Step(chain[position].stage, params)
-        self._variants[variant.name] = dataclasses.replace(variant, chain=tuple(chain))
+        self._variants[variant.name] = variant.with_params(position, params)
 
     def action_save(self) -> None:
         """Save under the name and use it."""

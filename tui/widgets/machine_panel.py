@@ -49,14 +49,14 @@ class MachinePanel(Panel):
         for gpu in sample.gpus[:2]:
             lines += self._gpu_lines(gpu, width)
         if not sample.gpus:
-            lines.append(Text("no NVIDIA GPU", "dim"))
+            lines.append(Text("no NVIDIA GPU", "faint"))
         spark = max(6, width - 11)
         lines.append(
-            Text.assemble(("CPU ", "dim"), f"{sample.cpu:4.0f} % ", (sparkline(list(self._cpu), spark), self.bar_style))
+            Text.assemble(("CPU ", "faint"), f"{sample.cpu:4.0f} % ", (sparkline(list(self._cpu), spark), "primary"))
         )
         used = f"{size(sample.memory_used)} / {size(sample.memory_total)}"
         lines.append(self._bar_line("RAM ", sample.memory_used / max(1, sample.memory_total), used, width))
-        lines.append(Text.assemble(("Disk ", "dim"), f"{size(sample.disk_free)} free"))
+        lines.append(Text.assemble(("Disk ", "faint"), f"{size(sample.disk_free)} free"))
         return Text("\n").join(lines)
 
     def _gpu_lines(self, gpu: Gpu, width: int) -> list[Text]:
@@ -65,18 +65,18 @@ class MachinePanel(Panel):
             parts.append(f"{gpu.temperature} °C")
         if gpu.power is not None:
             parts.append(f"{gpu.power:.0f} W")
-        heat = Text("  ".join(parts), "bold red" if (gpu.temperature or 0) >= _HOT else "")
+        heat = Text("  ".join(parts), "error" if (gpu.temperature or 0) >= _HOT else "")
         if gpu.throttled:
-            heat.append(f"  slowed: {gpu.throttled}", "bold red")
+            heat.append(f"  slowed: {gpu.throttled}", "error")
         lines = [Text(fit(gpu.name, width).rstrip(), "bold"), heat]
         if gpu.memory_used is not None and gpu.memory_total:
             used = f"{size(gpu.memory_used)} / {size(gpu.memory_total)}"
             lines.append(self._bar_line("VRAM", gpu.memory_used / gpu.memory_total, used, width))
         if gpu.load is not None:
             spark = sparkline(list(self._gpu), max(6, width - 11))
-            lines.append(Text.assemble(("GPU ", "dim"), f"{gpu.load:4.0f} % ", (spark, self.bar_style)))
+            lines.append(Text.assemble(("GPU ", "faint"), f"{gpu.load:4.0f} % ", (spark, "primary")))
         return lines
 
     def _bar_line(self, name: str, fraction: float, text: str, width: int) -> Text:
         room = max(4, width - len(name) - len(text) - 3)
-        return Text.assemble((f"{name} ", "dim"), (bar(fraction, room), self.bar_style), f" {text}")
+        return Text.assemble((f"{name} ", "faint"), (bar(fraction, room), "primary"), f" {text}")

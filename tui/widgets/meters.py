@@ -19,9 +19,10 @@ def level(decibels: float, unit: str = "") -> str:
     return f"{decibels:6.1f}{unit}" if decibels > SILENCE_DB / 2 else f"{'–':>6}{unit}"
 
 
-def clock(seconds: float) -> str:
-    """``0:12.3``."""
-    return f"{int(seconds) // 60}:{seconds % 60:04.1f}"
+def clock(seconds: float, digits: int = 1) -> str:
+    """``0:12.3``, or with more ``digits``."""
+    whole = round(seconds, digits)  # 59.96 is 1:00.0
+    return f"{int(whole) // 60}:{whole % 60:0{3 + digits}.{digits}f}"
 
 
 class Meters(Panel):
@@ -40,15 +41,15 @@ class Meters(Panel):
             for name, value in rows:
                 heard = value + gain
                 share = (heard - _QUIET) / (_LOUD - _QUIET)
-                text.append(f"{name:<5}", "dim")
-                text.append(bar(share, width), self.bar_style)
+                text.append(f"{name:<5}", "faint")
+                text.append(bar(share, width), "primary")
                 text.append(f" {level(heard)} {'dBFS' if name == 'peak' else 'LUFS'}\n")
             correlation, wide = levels.stereo(frame)
             place = round((correlation + 1) / 2 * (width - 1))
-            text.append("corr ", "dim")
-            text.append("─" * place, "dim")
-            text.append("█", self.bar_style)
-            text.append("─" * (width - 1 - place), "dim")
+            text.append("corr ", "faint")
+            text.append("─" * place, "faint")
+            text.append("█", "primary")
+            text.append("─" * (width - 1 - place), "faint")
             text.append(f" {correlation:+6.2f} {wide:4.0%} wide")
         self.show_text(text)
 
@@ -63,19 +64,19 @@ class TransportLine(Panel):
         text.append(" ▶ " if player.playing else " ❚❚ ", "bold")
         text.append(f"{clock(player.position / rate)} / {duration(player.frames / rate)}", "bold")
         if current:
-            text.append(f"  {number} {fit(current, min(24, len(current)))}", f"bold {self.bar_style}")
+            text.append(f"  {number} {fit(current, min(24, len(current)))}", "primary")
         if player.region is not None:
             start, stop = player.region
             sign = "↻" if player.looping else "·"
-            text.append(f"  {sign} {clock(start / rate)}–{clock(stop / rate)}")
+            text.append(f"  {sign} {clock(start / rate, 2)}–{clock(stop / rate, 2)}")
         text.append(f"  vol {player.volume:+.0f} dB")
         text.append("  levels matched" if player.match else "  levels as they are", "" if player.match else "italic")
         if player.loading:
             text.append("  loading…", "italic")
         elif player.device_name:
-            text.append(f"  {printable(player.device_name)} {rate / 1000:g} kHz", "dim")
+            text.append(f"  {printable(player.device_name)} {rate / 1000:g} kHz", "faint")
         elif player.problem:
             text.append(f"  no sound: {printable(player.problem)}", "italic")
         if player.underruns:
-            text.append(f"  {player.underruns} dropouts", "dim")
+            text.append(f"  {player.underruns} dropouts", "faint")
         self.show_text(text)

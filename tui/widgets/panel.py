@@ -15,10 +15,9 @@ class Panel(Static):
         super().__init__("", **options)  # type: ignore[arg-type]
         self._text = Text()
 
-    @property
-    def bar_style(self) -> str:
-        """The style of bars and curves: the theme's first colour (the terminal's own where it has only those)."""
-        return "" if self.app.current_theme.ansi else self.app.theme_variables.get("primary", "")
+    def on_mount(self) -> None:
+        """Follow the theme."""
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.update(self._text, layout=False))
 
     def show_text(self, text: Text) -> None:
         """Show ``text`` where it differs from what is shown."""

@@ -124,16 +124,11 @@ class Pictures(Horizontal):
         if wanted.view == "difference" and len(pictures) == 2:
             quiet = np.maximum(pictures[0], pictures[1]) < _INAUDIBLE
             difference = np.where(quiet, np.float32(0), pictures[0] - pictures[1])
-            first.show_picture(difference, rate, kind="difference", log=wanted.log, cutoff=wanted.cutoff)
-            first.border_title = Text.assemble(
-                f"{wanted.titles[0]} against {wanted.titles[1]}: ",
-                ("more ", self._color("success")), ("less", self._color("error")),
-            ).markup  # fmt: skip
+            first.show_picture(difference, rate, wanted.part, kind="difference", log=wanted.log, cutoff=wanted.cutoff)
+            names = Text(f"{wanted.titles[0]} against {wanted.titles[1]}: ").markup
+            first.border_title = f"{names}[$success]more [/][$error]less[/]"
             return
         loudest = max(float(p.max()) for p in pictures)
         for widget, picture, title in zip((first, second), pictures, wanted.titles, strict=False):
-            widget.show_picture(picture, rate, log=wanted.log, cutoff=wanted.cutoff, loudest=loudest)
+            widget.show_picture(picture, rate, wanted.part, log=wanted.log, cutoff=wanted.cutoff, loudest=loudest)
             widget.border_title = Text(title).markup
-
-    def _color(self, name: str) -> str:
-        return "" if self.app.current_theme.ansi else self.app.theme_variables.get(name, "")

@@ -43,10 +43,6 @@ class PixelSpectrogram(Spectrogram):
         """Pixels across."""
         return max(1, min(_MOST_COLUMNS, (self.size.width - AXIS) * self._cell()[0]))
 
-    @property
-    def _rows_of_cells(self) -> int:
-        return max(1, self.size.height - 1)
-
     def show_playhead(self, share: float) -> None:
         """Put the mark at a share of the time shown."""
         cells = self.size.width - AXIS
@@ -83,8 +79,12 @@ class PixelSpectrogram(Spectrogram):
         """The axis beside the image, the mark of the playhead below it."""
         width = self.size.width
         if y == self.size.height - 1:
-            mark = " " * (AXIS + self._playhead) + "▲" if self._playhead >= 0 else ""
-            return Strip([Segment(mark, self.rich_style + Style(bold=True))]).adjust_cell_length(width, self.rich_style)
+            axis = self._time_axis()
+            if self._playhead < 0:
+                return axis
+            at = AXIS + self._playhead
+            mark = Strip([Segment("▲", self.rich_style + Style(bold=True))])
+            return Strip.join([axis.crop(0, at), mark, axis.crop(at + 1, width)])
         label = self._label(y) if self._picture is not None else ""
-        segment = Segment(label.rjust(AXIS - 1), self.rich_style + Style(dim=True))
+        segment = Segment(label.rjust(AXIS - 1), self._axis_style())
         return Strip([segment]).adjust_cell_length(width, self.rich_style)

@@ -23,23 +23,23 @@ class RunPanel(Panel):
 
     def _describe(self, library: DashboardModel | None, width: int) -> Text:
         if library is None:
-            return Text("nothing is open", "dim")
+            return Text("nothing is open", "faint")
         session = library.session
         if not session.running:
             counts = library.counts()
             text = f"{counts['done']} of {len(library.songs)} songs done"
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
             hint = "\npress s to start" if counts["open"] else ""
-            return Text.assemble(text, failed, (hint, "dim"))
+            return Text.assemble(text, failed, (hint, "faint"))
         fraction, left = session.estimate.fraction(), session.estimate.time_left()
         state = "paused" if session.control.paused else "stopping…" if session.control.stopped else "all"
-        whole = (bar(fraction, max(6, width - 24)), self.bar_style)
+        whole = (bar(fraction, max(6, width - 24)), "primary")
         lines = [Text.assemble((fit(state, 9), "bold"), whole, f" {fraction:4.0%} {duration(left):>8}")]
         for current in list(library.current.values())[:4]:
             chunk = f"chunk {current.chunk}/{current.chunks}" if current.chunks else ""
             speed = f"{current.realtime:.1f}x" if current.realtime else ""
             lines.append(Text(fit(printable(current.song), width).rstrip(), no_wrap=True))
-            own = (bar(current.fraction, max(4, width - 30)), self.bar_style)
+            own = (bar(current.fraction, max(4, width - 30)), "primary")
             told = f" {current.fraction:4.0%} {chunk} {speed}".rstrip()
-            lines.append(Text.assemble((f"  {fit(current.stage, 8)} ", "dim"), own, (told, "dim"), no_wrap=True))
+            lines.append(Text.assemble((f"  {fit(current.stage, 8)} ", "faint"), own, (told, "faint"), no_wrap=True))
         return Text("\n").join(lines)

@@ -15,16 +15,23 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.text import duration
-from tui.model import GLYPHS, DashboardModel, SongView
+from engine.text import duration, printable
+from tui.model import GLYPHS, DashboardModel, SongView, matches
 from tui.widgets.cells import fit
 
 _DAMAGE = ("▁", "▂", "▄", "▆", "█")
 _SORTS: dict[str, Callable[[SongView], object]] = {
     "name": lambda v: v.name.casefold(),
-    "progress": lambda v: -v.progress,
-    "damage": lambda v: -(v.analysis.damage if v.analysis else -1),
-    "length": lambda v: -(v.analysis.duration if v.analysis else -1.0),
+    "progress": lambda v: v.progress,
+    "damage": lambda v: (-1 if v.damage is None else v.damage, -_bitrate(v)),
+    "length": lambda v: v.duration or -1.0,
+}
+#: The column that each criterion sorts by, and whether the most comes first.
+_SORTED_COLUMNS = {
+    "name": ("song", False),
+    "progress": ("done", True),
+    "damage": ("lost", True),
+    "length": ("length", True),
 }
 _HEADER_LINES = 1
 _NAME = 14  # cells that a song's name has at least, where other columns can make room
@@ -42,12 +49,13 @@ class SongTable(ScrollView, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home,g", "jump(0)", "First song", show=False),
-        Binding("end,G", "jump(-1)", "Last song", show=False),
+        Binding("home", "jump(0)", "First song", show=False),
+        Binding("end", "jump(-1)", "Last song", show=False),
         Binding("space,m", "mark", "Mark"),
         Binding("asterisk", "mark_all", "Mark all", show=False),
         Binding("enter", "open", "Details"),
         Binding("c", "next_sort", "Sort", show=False),
+        Binding("v", "skip_variant", "Skip a variant", show=False),
     ]
 
     cursor: reactive[int] = reactive(0)
@@ -61,6 +69,13 @@ class SongTable(ScrollView, can_focus=True):
 
     class Opened(Message):
         """The user wants the details of a song."""
+
+        def __init__(self, view: SongView) -> None:
+            super().__init__()
+            self.view = view
+
+    class SkipWanted(Message):
+        """The user wants one of the variants of a song left out in this run, but has not said which."""
 
         def __init__(self, view: SongView) -> None:
             super().__init__()
@@ -89,8 +104,8 @@ class SongTable(ScrollView, can_focus=True):
         current = self.current
         songs = self._library.songs if self._library is not None else []
         words = self._filter.casefold().split()
-        self._rows = [v for v in songs if all(self._matches(v, word) for word in words)]
-        self._rows.sort(key=_SORTS[self.sort_name])  # type: ignore[arg-type]
+        self._rows = [v for v in songs if all(matches(v, word) for word in words)]
+        self._rows.sort(key=_SORTS[self.sort_name], reverse=_SORTED_COLUMNS[self.sort_name][1])  # type: ignore[arg-type]
         self._place = {view.song.id: row for row, view in enumerate(self._rows)}
         self._resize()
         row = self._place.get(current.song.id, 0) if current is not None else 0
@@ -98,14 +113,15 @@ class SongTable(ScrollView, can_focus=True):
         self.refresh()
         self.post_message(self.Highlighted(self.current))
 
-    @staticmethod
-    def _matches(view: SongView, word: str) -> bool:
-        if word.startswith("is:"):
-            return {"failed": view.failed, "done": view.progress >= 1, "open": view.progress < 1}.get(word[3:], False)
-        return word in view.name.casefold()
+    def sort_again(self) -> None:
+        """More is known of the songs: put them in order where that depends on it, else only paint them."""
+        if self.sort_name in ("damage", "length"):
+            self.rebuild()
+        else:
+            self.refresh()
 
     def filter(self, text: str) -> None:
-        """Show only songs whose name holds all words of ``text``; ``is:failed``, ``is:done``, ``is:open`` too."""
+        """Show only songs whose name holds all words of ``text``, or that stand as an ``is:`` in it asks for."""
         self._filter = text
         self.rebuild()
 
@@ -197,6 +213,11 @@ class SongTable(ScrollView, can_focus=True):
         if self.current is not None:
             self.post_message(self.Opened(self.current))
 
+    def action_skip_variant(self) -> None:
+        """Ask which variant to leave out."""
+        if self.current is not None:
+            self.post_message(self.SkipWanted(self.current))
+
     def action_next_sort(self) -> None:
         """Sort by the next criterion."""
         names = list(_SORTS)
@@ -219,7 +240,7 @@ class SongTable(ScrollView, can_focus=True):
         variants = self._library.final if self._library is not None else []
         facts: list[tuple[str, int]] = []
         if width >= 56:
-            facts = [("length", 7), ("cutoff", 7), ("lost", 5)]
+            facts = [("length", 7), ("cutoff", 7), ("lost", 6)]
         if width >= 74:
             facts.insert(1, ("source", 9 if width < 100 else 18 if width < 130 else 26))
         after = [("done", 7)] if width >= 130 else []
@@ -245,8 +266,14 @@ class SongTable(ScrollView, can_focus=True):
     def _header(self, width: int) -> Strip:
         style = self.get_component_rich_style("song-table--header")
         segments = []
-        for name, cells in self._columns(width):
+        sorted_column, falling = _SORTED_COLUMNS[self.sort_name]
+        columns = self._columns(width)
+        if sorted_column not in (name for name, _ in columns):  # there is no room for it: the sign stands by the name
+            sorted_column = "song"
+        for name, cells in columns:
             text = {"mark": "", "song": "Song"}.get(name, name.split("_")[0])
+            if name == sorted_column:
+                text += "▾" if falling else "▴"
             right = name in ("length", "cutoff", "done")
             segments.append(Segment(fit(text, cells - 1, right=right) + " ", style))
         return Strip(segments).adjust_cell_length(width, style)
@@ -277,7 +304,6 @@ class SongTable(ScrollView, can_focus=True):
             kinds = {"done": "done", "failed": "failed", "stale": "stale", "queued": "working"}
             glyph = "★" if view.favourite == name and task.state == "done" else GLYPHS[task.state]
             return f" {glyph}", kinds.get(task.state, "dim")
-        analysis = view.analysis
         match name:
             case "mark":
                 return ("▌" if view.marked else " "), "working"
@@ -285,22 +311,29 @@ class SongTable(ScrollView, can_focus=True):
                 return view.name, "failed" if view.failed else ""
             case "done":
                 return f"{view.progress:.0%}", "dim"
-        if analysis is None:
-            return "", ""
-        match name:
             case "length":
-                return duration(analysis.duration), "dim"
+                return "" if view.duration is None else duration(view.duration), "dim"
             case "source":
                 return _source(view, with_encoder=self.size.width >= 100), "dim"
             case "cutoff":
-                return f"{analysis.cutoff.hz / 1000:.1f}k" if analysis.cutoff.hz else "full", "dim"
+                return "" if view.cutoff is None else f"{view.cutoff / 1000:.1f}k" if view.cutoff else "full", "dim"
             case _:
-                return f" {_DAMAGE[analysis.damage]}", "damage"
+                return "" if view.damage is None else f" {_DAMAGE[view.damage]}", "damage"
+
+
+def _bitrate(view: SongView) -> int:
+    return (view.facts.bitrate or 0) if view.facts is not None else 0
 
 
 def _source(view: SongView, *, with_encoder: bool) -> str:
-    mpeg = view.analysis.mpeg if view.analysis is not None else None
-    if mpeg is None:
-        return view.analysis.container.split()[0] if view.analysis is not None else ""
-    encoder = f" {mpeg.lame.encoder}" if mpeg.lame is not None and with_encoder else ""
-    return f"{mpeg.bitrate / 1000:.0f} {mpeg.bitrate_mode}{encoder}"
+    facts = view.facts
+    if facts is None:
+        return ""
+    if facts.problem:
+        return "unreadable"
+    kind = "VBR" if facts.vbr else "CBR"
+    if view.analysis is not None and view.analysis.mpeg is not None:
+        kind = view.analysis.mpeg.bitrate_mode  # tells ABR from VBR, too
+    mode = "" if facts.bitrate is None else f"{facts.bitrate / 1000:.0f} {kind}"
+    encoder = facts.encoder if with_encoder else ""
+    return printable(" ".join(filter(None, (mode or facts.kind, encoder))))

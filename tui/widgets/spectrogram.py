@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -18,12 +19,17 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.analysis.spectrogram import band_edges, to_rows
+from engine.text import duration
 
 AXIS = 6  # cells left of the picture
 _SPAN = 95.0  # dB that the colours span, down from the loudest
 _MOST_DIFFERENCE = 24.0
 _STEPS = 64
 _SHADES = " ░▒▓█"
+_TICKS = (5000, 10000, 15000, 20000)  # Hz
+_LOG_TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+_TIMES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between marks
+_TIME_CELLS = 12  # between marks, at least
 
 Picture = npt.NDArray[np.float32]
 
@@ -45,6 +51,7 @@ class Spectrogram(Widget):
         super().__init__(**options)  # type: ignore[arg-type]
         self._picture: Picture | None = None
         self._rate = 48000
+        self._part = (0, 1)
         self._kind: Literal["level", "difference"] = "level"
         self._log = False
         self._cutoff: float | None = None
@@ -59,10 +66,15 @@ class Spectrogram(Widget):
         return max(1, self.size.width - AXIS)
 
     def show_picture(
-        self, picture: Picture | None, rate: int, *, kind: Literal["level", "difference"] = "level", log: bool = False,
-        cutoff: float | None = None, loudest: float = 0.0,
+        self, picture: Picture | None, rate: int, part: tuple[int, int] = (0, 1), *,
+        kind: Literal["level", "difference"] = "level", log: bool = False, cutoff: float | None = None,
+        loudest: float = 0.0,
     ) -> None:  # fmt: skip
-        """Show ``picture`` (dB, ``(bins, columns)``; None: nothing yet); ``loudest`` dB gets the brightest colour."""
+        """Show ``picture`` (dB, ``(bins, columns)``; None: nothing yet) of the frames ``part`` at ``rate`` Hz.
+
+        ``loudest`` dB gets the brightest colour; ``cutoff`` is in Hz.
+        """
+        self._part = part
         self._picture, self._rate, self._kind, self._log, self._cutoff = picture, rate, kind, log, cutoff
         self._loudest = loudest
         self._forget()
@@ -74,7 +86,7 @@ class Spectrogram(Widget):
             return
         for column in (self._playhead, place):
             if column >= 0:
-                self.refresh(Region(AXIS + column, 0, 1, self.size.height))
+                self.refresh(Region(AXIS + column, 0, 1, self._rows_of_cells))
         self._playhead = place
 
     def _forget(self) -> None:
@@ -98,10 +110,12 @@ class Spectrogram(Widget):
     # --- painting ----------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        """One line: an axis label, then two rows of pixels."""
+        """One line: an axis label, then two rows of pixels; at the bottom the time."""
         width = self.size.width
         if self._picture is None or width <= AXIS or not self._picture.size:
             return Strip.blank(width, self.rich_style)
+        if y >= self._rows_of_cells:
+            return self._time_axis()
         strip = self._strips.get(y)
         if strip is None:
             strip = self._strips[y] = self._paint(y)
@@ -112,13 +126,13 @@ class Spectrogram(Widget):
         return Strip.join([strip.crop(0, at), head, strip.crop(at + 1, width)])
 
     def _paint(self, y: int) -> Strip:
-        height = self.size.height
+        height = self._rows_of_cells
         if self._rows is None:
             columns = np.linspace(0, self._picture.shape[1] - 1, self.columns).round().astype(int)  # type: ignore[union-attr]
             top = self._rate / 2
             self._rows = to_rows(self._picture[:, columns], self._rate, height * 2, top, log=self._log)  # type: ignore[index]
         upper, lower = self._rows[height * 2 - 1 - 2 * y], self._rows[height * 2 - 2 - 2 * y]
-        label = Segment(self._label(y).rjust(AXIS - 1) + " ", self.rich_style + Style(dim=True))
+        label = Segment(self._label(y).rjust(AXIS - 1) + " ", self._axis_style())
         if self.app.current_theme.ansi:
             shades = self._scaled((upper + lower) / 2) * (len(_SHADES) - 1) // (_STEPS - 1)
             return Strip([label, Segment("".join(_SHADES[int(s)] for s in shades), self.rich_style)])
@@ -148,24 +162,39 @@ class Spectrogram(Widget):
 
     @property
     def _rows_of_cells(self) -> int:
-        return self.size.height
+        return max(1, self.size.height - 1)
 
     def _label(self, y: int) -> str:
-        """The frequency at the lower edge of a line, where there is room for one."""
-        height = self._rows_of_cells
-        if y % 3 != height % 3 and y != 0:
-            return ""
-        if y == 0 and height % 3 == 1:
-            return ""
-        hz = self._edges()[(height - 1 - y) * 2]
-        return f"{hz / 1000:.1f}k" if hz >= 1000 else f"{hz:.0f}"
+        """The round frequency that lies in a line; where several do, the lowest."""
+        edges = self._edges()
+        low = (self._rows_of_cells - 1 - y) * 2
+        for hz in _LOG_TICKS if self._log else _TICKS:
+            if edges[low] <= hz < edges[low + 2]:
+                return f"{hz / 1000:g}k" if hz >= 1000 else f"{hz}"
+        return ""
+
+    def _time_axis(self) -> Strip:
+        """The time in steps of a round number of seconds."""
+        start, stop = (frame / self._rate for frame in self._part)
+        step = next((s for s in _TIMES if (stop - start) / s * _TIME_CELLS <= self.columns), _TIMES[-1])
+        line = [" "] * self.size.width
+        for number in range(math.ceil(start / step), math.floor(stop / step) + 1):
+            at = AXIS + round((number * step - start) / max(1e-9, stop - start) * (self.columns - 1))
+            label = f"╵{duration(number * step)}" if step >= 1 else f"╵{number * step:.1f} s"
+            if at + len(label) <= len(line) and all(c == " " for c in line[max(0, at - 1) : at + len(label)]):
+                line[at : at + len(label)] = label
+        return Strip([Segment("".join(line), self._axis_style())]).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _axis_style(self) -> Style:
+        """Labels are less than the picture, and legible in every theme."""
+        return self.rich_style + self.app.console.get_style("faint")
 
     def _marks(self, y: int) -> npt.NDArray[np.int64]:
         """1 where the dashes of the cutoff go in this line."""
         marks = np.zeros(self.columns, np.int64)
         if self._cutoff is not None:
             edges = self._edges()
-            low = (self.size.height - 1 - y) * 2
+            low = (self._rows_of_cells - 1 - y) * 2
             if edges[low] <= self._cutoff < edges[low + 2]:
                 marks[np.arange(self.columns) % 4 < 2] = 1
         return marks

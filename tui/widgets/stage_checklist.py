@@ -10,12 +10,12 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from engine.planning.plan import Task
+from engine.planning.task import Task
 from engine.text import duration
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView, TaskView
 from tui.widgets.cells import bar
 
-_COLORS = {"done": "$success", "working": "$primary", "queued": "$primary", "failed": "$error", "stale": "$warning"}
+_STYLES = {"done": "success", "working": "primary", "queued": "primary", "failed": "error", "stale": "warning"}
 
 
 class StageChecklist(OptionList):
@@ -45,6 +45,11 @@ class StageChecklist(OptionList):
         """Name the panel."""
         self.border_title = "Stages"
         self._painted: list[tuple[str | None, Text]] = []
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._recolour())
+
+    def _recolour(self) -> None:
+        for place, (_, line) in enumerate(self._painted):
+            self.replace_option_prompt_at_index(place, line)
 
     def show(self, library: DashboardModel | None, view: SongView | None) -> None:
         """Show the tasks of a song; the cursor stays where it was."""
@@ -65,21 +70,17 @@ class StageChecklist(OptionList):
                 self.highlighted = at if at is not None and at < len(lines) else 0
         self._painted = lines
 
-    def _style(self, state: str) -> str:
-        variable = _COLORS.get(state, "")
-        return self.app.theme_variables.get(variable[1:], "") if variable and not self.app.current_theme.ansi else ""
-
     def _variant_line(self, task: Task, shown: TaskView) -> Text:
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{GLYPHS[shown.state]} ", self._style(shown.state))
-        line.append(task.id, "bold" if shown.state not in ("off", "impossible", "skipped") else "dim")
+        line.append(f"{GLYPHS[shown.state]} ", _STYLES.get(shown.state, ""))
+        line.append(task.id, "bold" if shown.state not in ("off", "impossible", "skipped") else "faint")
         if shown.state == "working":
-            line.append(f"  {bar(shown.fraction, 8)} {shown.fraction:.0%}", self._style("working"))
+            line.append(f"  {bar(shown.fraction, 8)} {shown.fraction:.0%}", _STYLES.get("working", ""))
         elif shown.seconds is not None and shown.state == "done":
-            line.append(f"  {duration(shown.seconds)} {shown.device}", "dim")
+            line.append(f"  {duration(shown.seconds)} {shown.device}", "faint")
         else:
             slow = task.too_slow and shown.state == "impossible"
-            line.append(f"  {'takes too long' if slow else MEANINGS[shown.state]}", "dim")
+            line.append(f"  {'takes too long' if slow else MEANINGS[shown.state]}", "faint")
         return line
 
     def _stage_lines(self, task: Task, view: SongView) -> list[Text]:
@@ -89,9 +90,9 @@ class StageChecklist(OptionList):
             state = view.tasks[step.id].state
             tree = "└" if step is own[-1] else "├"
             line = Text(no_wrap=True, overflow="ellipsis")
-            line.append(f"  {tree} ", "dim")
-            line.append(f"{GLYPHS[state]} ", self._style(state))
-            line.append(step.stage.title, "dim")
+            line.append(f"  {tree} ", "faint")
+            line.append(f"{GLYPHS[state]} ", _STYLES.get(state, ""))
+            line.append(step.stage.title, "faint")
             lines.append(line)
         text = view.tasks[task.id].text
         if text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -12,6 +13,7 @@ from textual.widgets.option_list import Option
 from engine.audio.loudness import SILENCE_DB
 from engine.player.player import Player
 from engine.player.tracks import Candidate
+from engine.text import printable
 from tui.widgets.cells import fit
 from tui.widgets.meters import level
 
@@ -58,22 +60,28 @@ class VariantList(OptionList):
         star = " ★" if is_favourite else ""
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{'▸' if candidate.key == player.current else ' '}{number if number < 10 else ' '} ", "bold")
-        title = fit(candidate.title, width - 4 - len(star) - len(right))
-        text.append(title if short else title.rstrip(), "bold" if not candidate.missing else "dim")
+        room = width - 4 - len(star) - len(right)
+        title = fit(candidate.title, min(room, cell_len(candidate.title)))
+        text.append(title, "bold" if not candidate.missing else "faint")
+        room -= cell_len(title)
+        folder = f"  {printable(candidate.folder)}" if candidate.folder else ""
+        if cell_len(folder) <= room:
+            text.append(folder, "faint")
+            room -= cell_len(folder)
         text.append(star, "bold")
         if short:
-            text.append(right, "dim")
+            text.append(" " * room + right, "faint")
             return text
         problem = candidate.missing or player.error_of(candidate.key)
         if problem:
-            text.append(_indented(problem, width), "dim italic")
+            text.append(_indented(problem, width), "faint")
             return text
         gains = player.gains()
         heard = f", heard at {round(gains[candidate.key], 1) + 0.0:+.1f} dB" if candidate.key in gains else ""
-        text.append(f"\n   {loudness}{heard}", "dim")
+        text.append(f"\n   {loudness}{heard}", "faint")
         for said in (candidate.chain, candidate.note):
             if said and said != candidate.title:
-                text.append(_indented(said, width), "dim")
+                text.append(_indented(said, width), "faint")
         return text
 
 

@@ -7,7 +7,6 @@ time; every band is then made anew. Attribute names are those of the published c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.errors import NotPossibleError
+from engine.models.apollo import own, sizes
+from engine.models.runtime.checkpoint import MISFITS, for_torch, read
 from engine.models.runtime.device import Precision, autocast
-from engine.models.runtime.torch_file import read_state
 
 _EPS = 1e-5
 _HEADS = 8
@@ -116,7 +116,7 @@ class Apollo(nn.Module):
 
     def __init__(self, window: int, bands: tuple[int, ...], width: int, layers: int) -> None:
         super().__init__()
-        self.window, self.bands = window, bands
+        self.window, self.bands, self.width = window, bands, width
         self.BN = nn.ModuleList(nn.Sequential(RMSNorm(2 * b + 1), nn.Conv1d(2 * b + 1, width, 1)) for b in bands)
         self.net = nn.Sequential(*(BandSequence(width) for _ in range(layers)))
         self.output = nn.ModuleList(
@@ -141,32 +141,21 @@ def _features(band: Tensor) -> Tensor:
     return torch.cat([band.real / level, band.imag / level, level.log()], dim=1)
 
 
-def network_for(state: Mapping[str, Tensor]) -> Apollo:
-    """The network that weights of these shapes fit. Raises KeyError where they are of something else."""
-    bands: list[int] = []
-    while (key := f"BN.{len(bands)}.0.weight") in state:
-        bands.append((state[key].shape[0] - 1) // 2)
-    layers = 0
-    while f"net.{layers}.band_net.weight.weight" in state:
-        layers += 1
-    return Apollo(2 * (sum(bands) - 1), tuple(bands), state["BN.0.1.weight"].shape[0], layers)
-
-
 def load(path: Path, device: str) -> Apollo:
     """The network with a published checkpoint's weights. Nothing that is pickled in it is run.
 
     Raises:
         NotPossibleError: it is the checkpoint of something else.
     """
+    found = read(path)
     try:
-        state = {
-            name.removeprefix("audio_model."): value.float()
-            for name, value in read_state(path).items()
-            if not name.endswith(("cos_freq", "sin_freq"))  # computed, not learnt
-        }
-        model = network_for(state)
-        model.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        tensors = own(found.tensors())
+        bands, width, layers = sizes(tensors)
+        with torch.device("meta"):  # without memory, whatever the file says of its sizes
+            model = Apollo(2 * (sum(bands) - 1), bands, width, layers)
+        state = {name: value.float() for name, value in for_torch(tensors).items()}
+        model.load_state_dict(state, assign=True)
+    except MISFITS as error:
         raise NotPossibleError(f"{path.name} is not a checkpoint of Apollo: get it again.") from error
     return model.eval().requires_grad_(False).to(device)
 

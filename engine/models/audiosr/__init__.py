@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engine.audio.readers import Audio
 from engine.models.runtime import device as devices
 from engine.models.runtime import loading
+from engine.models.runtime.checkpoint import Checkpoint
 from engine.models.runtime.weights import Weights
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ WEIGHTS = {
 _ACTIVATIONS = 2_500_000_000  # bytes that one piece of one channel takes at its worst, in the vocoder
 
 
-def why_not_possible(model: str) -> str:
+def unavailable_reason(model: str) -> str:
     """Empty where the model can be used, else one sentence."""
-    return loading.why_not_possible("AudioSR", WEIGHTS[model], "safetensors", hint=" (6 GB)")
+    return loading.unavailable_reason("AudioSR", WEIGHTS[model], "safetensors", hint=" (6 GB)")
 
 
 def fingerprint(model: str) -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    return loading.fingerprint((WEIGHTS[model],), why_not_possible(model))
+    return loading.fingerprint((WEIGHTS[model],), unavailable_reason(model))
 
 
 def convert(checkpoint: Path, path: Path, half: bool = False) -> None:
@@ -65,6 +66,13 @@ def check(path: Path) -> None:
     from engine.models.audiosr.checkpoint import check_compact
 
     check_compact(path)
+
+
+def recognised(found: Checkpoint) -> str:
+    """What this is, for the user; empty where it is not AudioSR."""
+    names = found.tensors()
+    parts = ("model.diffusion_model.", "first_stage_model.vocoder.")
+    return "AudioSR (basic or speech)" if all(any(n.startswith(p) for n in names) for p in parts) else ""
 
 
 def batch(device: str) -> int:
@@ -105,8 +113,8 @@ class Piece:
 class Extender:
     """AudioSR set up for one song.
 
-    ``top`` is the frequency in Hz up to which the audio is what it should be. ``tell`` hears of every step down the
-    ladder of memory, ``after_step`` (share of the sampler's work done) may raise to leave.
+    ``top`` is the frequency in Hz up to which the audio is what it should be. ``tell`` hears of every step that
+    is taken to use less memory, ``after_step`` (share of the sampler's work done) may raise to leave.
     """
 
     model: str
@@ -124,18 +132,18 @@ class Extender:
             with self._model(how.device) as network, devices.measured(how.device, "audiosr", len(some)):
                 return self._run(network, some, how, after_step)
 
-        return devices.down_the_ladder(work, pieces, self.device, self.tell)
+        return devices.with_oom_fallback(work, pieces, self.device, self.tell)
 
-    def speak(self, pieces: list[Audio]) -> list[Audio]:
+    def vocode(self, pieces: list[Audio]) -> list[Audio]:
         """What the vocoder makes of the audio itself, piece by piece: tells how loud the model's output is."""
 
         def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
-            from engine.models.audiosr.network import spoken
+            from engine.models.audiosr.network import vocoded
 
             with self._model(how.device) as network:
-                return [spoken(network, audio, how.device, how.short) for audio in some]
+                return [vocoded(network, audio, how.device, how.short) for audio in some]
 
-        return [devices.down_the_ladder(work, [piece], self.device, self.tell)[0] for piece in pieces]
+        return [devices.with_oom_fallback(work, [piece], self.device, self.tell)[0] for piece in pieces]
 
     def _run(
         self, network: Any, some: list[Piece], how: devices.Attempt, after_step: Callable[[float], None]
@@ -161,5 +169,5 @@ class Extender:
 
         file = WEIGHTS[self.model]
         return loading.borrowed(
-            file, lambda: why_not_possible(self.model), device, lambda path: load(path, device), room=2
+            file, lambda: unavailable_reason(self.model), device, lambda path: load(path, device), room=2
         )

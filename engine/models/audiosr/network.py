@@ -105,7 +105,7 @@ class AudioSR(nn.Module):
         made = torch.cat([self.decoder(item).float() for item in (latent / self.scale).split(1)])
         bands = mels.bands_below(top)
         made[..., :bands] = heard[..., :bands]
-        return self.speak(made, frugal, audio.shape[1])
+        return self.vocode(made, frugal, audio.shape[1])
 
     def _sample(
         self, condition: Tensor, noise: sampler.Noise, sampling: Sampling, frugal: Frugal,
@@ -133,12 +133,12 @@ class AudioSR(nn.Module):
             predict, noise, sampling.steps, method=sampling.method, eta=sampling.eta, after_step=after_step
         )
 
-    def speak(self, mel: Tensor, frugal: Frugal, samples: int) -> Tensor:
+    def vocode(self, mel: Tensor, frugal: Frugal, samples: int) -> Tensor:
         """``(batch, samples)`` for a log mel ``(batch, 1, samples / 480, 256)``; one item at a time."""
         pieces = []
         for item in mel[:, 0].transpose(1, 2).split(1):
-            spoken = self.vocoder.in_tiles(item, TILE) if frugal.tiles else self.vocoder(item)
-            pieces.append(spoken.float()[:, :samples])
+            vocoded = self.vocoder.in_tiles(item, TILE) if frugal.tiles else self.vocoder(item)
+            pieces.append(vocoded.float()[:, :samples])
         return torch.cat(pieces)
 
 
@@ -174,8 +174,8 @@ def extended(
         return made.float().cpu().numpy()
 
 
-def spoken(network: AudioSR, audio: npt.NDArray[np.float32], device: str, tiles: bool) -> npt.NDArray[np.float32]:
+def vocoded(network: AudioSR, audio: npt.NDArray[np.float32], device: str, tiles: bool) -> npt.NDArray[np.float32]:
     """The vocoder alone: ``(samples, channels)`` in and out, samples a multiple of 480."""
     with torch.inference_mode():
         rows = torch.from_numpy(np.ascontiguousarray(audio.T)).to(device)
-        return network.speak(log_mel(rows), Frugal(tiles=tiles), rows.shape[1]).T.cpu().numpy()
+        return network.vocode(log_mel(rows), Frugal(tiles=tiles), rows.shape[1]).T.cpu().numpy()

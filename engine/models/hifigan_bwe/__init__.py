@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.audio.readers import Audio
-from engine.errors import NotPossibleError
 from engine.models.runtime import device as devices
 from engine.models.runtime import loading
+from engine.models.runtime.checkpoint import Checkpoint
 from engine.models.runtime.weights import Weights
 
 RATE = 48000
@@ -25,47 +24,46 @@ WEIGHTS = Weights(
 )
 
 
-def why_not_possible() -> str:
+def unavailable_reason() -> str:
     """Empty where the model can be used, else one sentence."""
-    return loading.why_not_possible("HiFi-GAN BWE", WEIGHTS)
+    return loading.unavailable_reason("HiFi-GAN BWE", WEIGHTS)
 
 
 def fingerprint() -> str:
     """What decides the weights. Raises NotPossibleError where they are not here."""
-    return loading.fingerprint((WEIGHTS,), why_not_possible())
+    return loading.fingerprint((WEIGHTS,), unavailable_reason())
 
 
 def check(path: Path) -> None:
     """Raises NotPossibleError where ``path`` is not such a model."""
-    from engine.models.runtime.torchscript import read_weights
+    from engine.models.hifigan_bwe.network import load
 
-    names = read_weights(path)
-    if not any(name.startswith("_wavenet._layers.") for name in names):
-        raise NotPossibleError(f"{path.name} is not a HiFi-GAN BWE model: get it again.")
+    load(path, "cpu")
+
+
+def recognised(found: Checkpoint) -> str:
+    """What this is, for the user; empty where it is no such model."""
+    return "HiFi-GAN BWE" if any(name.startswith("_wavenet._layers.") for name in found.tensors()) else ""
 
 
 def extend(audio: Audio, device: str, tell: Callable[[str], None] = lambda _: None) -> Audio:
     """``(frames, channels)`` at 48 kHz with a band above what is there; same shape, in step with the input.
 
     The first and last :data:`REACH` frames do not know their surroundings: give context and throw it away. ``tell``
-    hears of every step down the ladder of memory.
+    hears of every step that is taken to use less memory.
 
     Raises:
         NotPossibleError: the model is not here, is not what it should be, or there is too little memory.
     """
 
     def work(some: list[Audio], how: devices.Attempt) -> list[Audio]:
-        from engine.models.hifigan_bwe.network import build, run
-        from engine.models.runtime.torchscript import read_weights
+        from engine.models.hifigan_bwe.network import load, run
 
-        def load(path: Path) -> Any:
-            return build(read_weights(path), how.device)
-
-        with loading.borrowed(WEIGHTS, why_not_possible, how.device, load) as model:
+        with loading.borrowed(WEIGHTS, unavailable_reason, how.device, lambda path: load(path, how.device)) as model:
 
             def one(rows: Audio) -> Audio:
                 return np.ascontiguousarray(run(model, np.ascontiguousarray(rows.T), how.device).T)
 
             return [devices.in_halves(one, item, REACH) if how.short else one(item) for item in some]
 
-    return devices.down_the_ladder(work, [audio], device, tell)[0]
+    return devices.with_oom_fallback(work, [audio], device, tell)[0]

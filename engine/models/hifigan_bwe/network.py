@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
 from engine.errors import NotPossibleError
+from engine.models.runtime.checkpoint import MISFITS, read
 
 _LAYERS_PER_STACK = 8
 _KERNEL = 3
@@ -61,27 +64,26 @@ class Generator(nn.Module):
 _NAMES = {"_conv": "dilated", "_conv_skip": "skip", "_conv_out": "residual"}
 
 
-def build(weights: dict[str, npt.NDArray[Any]], device: str) -> Generator:
+def load(path: Path, device: str) -> Generator:
     """The generator with the weights of a published checkpoint (names of the package hifi-gan-bwe).
 
-    Raises:
-        NotPossibleError: they are the weights of something else.
+    Nothing that the file holds is run. Raises NotPossibleError where it is the checkpoint of something else.
     """
+    found = read(path)
     try:
-        state = {_own_name(name): torch.from_numpy(value).float() for name, value in _folded(weights).items()}
-        channels = state["into.weight"].shape[0]
-        layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))
-        model = Generator(channels, layers)
-        model.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise NotPossibleError("The file is not a HiFi-GAN BWE model: get it again.") from error
-    return model.to(device).eval()
+        arrays = {name: tensor.array() for name, tensor in found.tensors().items()}
+        state = {_own_name(name): torch.from_numpy(value).float() for name, value in _folded(arrays).items()}
+        layers = len({name.split(".")[1] for name in state if name.startswith("layers.")})
+        with torch.device("meta"):  # without memory, whatever the file says of its sizes
+            model = Generator(state["into.weight"].shape[0], layers)
+        model.load_state_dict(state, assign=True)
+    except MISFITS as error:
+        raise NotPossibleError(f"{path.name} is not a HiFi-GAN BWE model: get it again.") from error
+    return model.eval().requires_grad_(False).to(device)
 
 
 def _folded(weights: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """Weight normalisation (magnitude ``_g`` times direction ``_v``) multiplied out."""
-    import numpy as np
-
     found = {}
     for name, value in weights.items():
         if name == "sample_rate" or name.endswith("_g"):

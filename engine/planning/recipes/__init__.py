@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,15 +16,23 @@ from typing import Any
 from platformdirs import user_config_path
 
 from engine.errors import UsageError, explain_os_error
+from engine.files import read_text, writing
+from engine.library.layout import FORBIDDEN, is_device
 from engine.models.runtime import device
+from engine.signals import STEMS
 from engine.stages import STAGES
 from engine.stages.base import Params
+from engine.text import printable
 
 FORMAT = 1
 AUTO = "auto"  # whichever of the shipped ones fits the machine
 DEFAULT = AUTO
 _ROOMY = 10_000_000_000  # bytes of a GPU's memory from which on it has room for everything
 _TOP_KEYS = ("format", "title", "description", "defaults", "variants")
+_MAX_BYTES = 1 << 20  # of a recipe's file
+_SUFFIX_BYTES = 24
+_SENTENCE = 300  # characters
+_TOO_MUCH = "it is nested too deeply, or a number in it is too large."
 _VARIANT_KEYS = ("chain", "from", "suffix", "enabled")
 
 
@@ -36,14 +45,61 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Each:
+    """A place in a chain where every stem goes its own way; those that are not named pass as they are."""
+
+    stems: tuple[tuple[str, tuple[Step, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Variant:
     """A named result. ``sources`` are the variants it may start from, best first; empty: from the song."""
 
     name: str
-    chain: tuple[Step, ...]
+    chain: tuple[Step | Each, ...]
     sources: tuple[str, ...]
     suffix: str
     enabled: bool
+
+    def steps(self) -> list[tuple[str, Step]]:
+        """All steps in order, each with the stem that it is for (empty: for what comes before it)."""
+        found: list[tuple[str, Step]] = []
+        for item in self.chain:
+            if isinstance(item, Step):
+                found.append(("", item))
+            else:
+                found += [(stem, step) for stem, steps in item.stems for step in steps]
+        return found
+
+    def with_params(self, place: int, params: Params) -> Variant:
+        """The same with other parameters at a place of :meth:`steps`."""
+        numbers = iter(range(place + 1))
+
+        def changed(step: Step) -> Step:
+            return Step(step.stage, params) if next(numbers, -1) == place else step
+
+        chain = tuple(
+            changed(item) if isinstance(item, Step)
+            else Each(tuple((stem, tuple(map(changed, steps))) for stem, steps in item.stems))
+            for item in self.chain
+        )  # fmt: skip
+        return dataclasses.replace(self, chain=chain)
+
+    def described(self) -> str:
+        """The chain in words."""
+        return " > ".join(_described(item) for item in self.chain)
+
+
+def _described(item: Step | Each) -> str:
+    if isinstance(item, Step):
+        return item.stage
+    return "[" + "; ".join(f"{stem}: {' > '.join(s.stage for s in steps)}" for stem, steps in item.stems) + "]"
+
+
+def by_number(variant: str) -> tuple[int, str]:
+    """What variants are sorted by wherever they are shown: the number that their names begin with."""
+    number = variant.partition("_")[0]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else 10**9, variant
 
 
 @dataclass(frozen=True)
@@ -95,7 +151,7 @@ def load(name: str) -> Recipe:
 
 def _fitting() -> str:
     """The recipe that fits this machine and the models that are here."""
-    neural = [s for s in STAGES.values() if s.neural and not s.why_not_possible(s.Parameters())]
+    neural = [s for s in STAGES.values() if s.neural and not s.unavailable_reason(s.Parameters())]
     if not neural:
         return "offline"
     memory = device.total_memory()
@@ -106,11 +162,11 @@ def _fitting() -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_text(path, _MAX_BYTES)
     except OSError as error:
-        raise UsageError(explain_os_error(error, f"the recipe {path}")) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a text file in UTF-8: save it as UTF-8.") from error
+        raise UsageError(explain_os_error(error, f"the recipe {printable(str(path))}")) from error
+    except ValueError as error:
+        raise UsageError(f"{printable(str(path))} is not a recipe: {error}") from error
 
 
 def parse(text: str, name: str, where: str) -> Recipe:
@@ -119,10 +175,19 @@ def parse(text: str, name: str, where: str) -> Recipe:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not valid TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: {_TOO_MUCH}") from error
     try:
         return _recipe(data, name)
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
+        raise UsageError(f"{where}: {_brief(str(error))}") from error
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise UsageError(f"{where}: {_TOO_MUCH}") from error
+
+
+def _brief(text: str) -> str:
+    """A sentence that quotes something endless, without its middle."""
+    return text if len(text) <= _SENTENCE else f"{text[: _SENTENCE // 2]} … {text[-_SENTENCE // 2 :]}"
 
 
 def _recipe(data: dict[str, Any], name: str) -> Recipe:
@@ -136,34 +201,70 @@ def _recipe(data: dict[str, Any], name: str) -> Recipe:
     if not tables:
         raise UsageError("it has no [variants.NAME] table, so there is nothing to make.")
     variants = {key: _variant(key, _table(value, f"variants.{key}"), defaults) for key, value in tables.items()}
+    if len({key.casefold() for key in variants}) < len(variants):
+        raise UsageError("the names of two variants differ only in capitals; on many disks they are one folder.")
     _check_sources(variants)
     return Recipe(name, str(data.get("title", name)), str(data.get("description", "")), variants)
 
 
 def _variant(name: str, table: dict[str, Any], defaults: dict[str, Any]) -> Variant:
     where = f"variants.{name}"
-    if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
-        raise UsageError(f"{where}: a variant's name is a folder: use only letters, digits, - and _.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) or is_device(name):
+        raise UsageError(
+            f"{where}: a variant's name is a folder: use only letters, digits, - and _ (not first), 64 at most, and "
+            "no name that Windows keeps for devices, such as CON."
+        )
     _known_keys(table, _VARIANT_KEYS, where)
     chain = table.get("chain")
     if not isinstance(chain, list) or not chain:
         raise UsageError(f'{where}.chain must be a list of stages, such as ["decode", "restore"].')
-    steps = tuple(_step(item, f"{where}.chain[{i}]", defaults) for i, item in enumerate(chain))
+    steps = tuple(_item(item, f"{where}.chain[{i}]", defaults) for i, item in enumerate(chain))
     sources = table.get("from", [])
     sources = [sources] if isinstance(sources, str) else sources
     if not isinstance(sources, list) or not all(isinstance(s, str) for s in sources):
         raise UsageError(f"{where}.from must be the name of a variant, or a list of them, best first.")
-    if bool(sources) == (steps[0].stage == "decode"):
+    if bool(sources) == _is_decode(steps[0]):
         raise UsageError(f"{where}: a chain starts with decode, or else needs 'from' to say what it starts with.")
-    if any(step.stage == "decode" for step in steps[1:]):
+    if any(map(_is_decode, steps[1:])):
         raise UsageError(f"{where}: decode can only come first.")
     suffix = table.get("suffix", "." + name.split("_", 1)[-1])
-    if not isinstance(suffix, str) or any(c in suffix for c in '/\\:*?"<>|\0') or len(suffix) > 24:
+    if not isinstance(suffix, str) or not _can_be_in_a_name(suffix):
         raise UsageError(f"{where}.suffix must be a short text that can be part of a file name.")
     enabled = table.get("enabled", True)
     if not isinstance(enabled, bool):
         raise UsageError(f"{where}.enabled must be true or false.")
     return Variant(name, steps, tuple(sources), suffix, enabled)
+
+
+def _is_decode(item: Step | Each) -> bool:
+    return isinstance(item, Step) and item.stage == "decode"
+
+
+def _item(item: object, where: str, defaults: dict[str, Any]) -> Step | Each:
+    """A step, or a table ``{ each = { vocals = [...], drums = [...] } }``."""
+    if not isinstance(item, dict) or "each" not in item:
+        return _step(item, where, defaults)
+    _known_keys(item, ("each",), where)
+    stems = _table(item["each"], f"{where}.each")
+    if not stems:
+        raise UsageError(f'{where}.each must name at least one stem, such as {{ vocals = ["denoise"] }}.')
+    made = []
+    for stem, chain in stems.items():
+        place = f"{where}.each.{stem}"
+        if stem not in STEMS:
+            raise UsageError(f"{place}: there is no stem '{stem}'{_hint(stem, STEMS)}; there are: {', '.join(STEMS)}.")
+        if not isinstance(chain, list) or not chain:
+            raise UsageError(f'{place} must be a list of stages, such as ["denoise"]; leave a stem out to let it pass.')
+        steps = tuple(_step(step, f"{place}[{i}]", defaults) for i, step in enumerate(chain))
+        if any(map(_is_decode, steps)):
+            raise UsageError(f"{place}: decode can only come first in a chain.")
+        made.append((stem, steps))
+    return Each(tuple(made))
+
+
+def _can_be_in_a_name(suffix: str) -> bool:
+    is_plain = printable(suffix) == suffix and not any(c in suffix for c in FORBIDDEN)
+    return is_plain and len(suffix.encode()) <= _SUFFIX_BYTES
 
 
 def _step(item: object, where: str, defaults: dict[str, Any]) -> Step:
@@ -187,8 +288,9 @@ def _step(item: object, where: str, defaults: dict[str, Any]) -> Step:
 
 
 def _stage(name: str, where: str) -> str:
-    if name not in STAGES:
-        raise UsageError(f"{where}: there is no stage '{name}'{_hint(name, STAGES)}; there are: {', '.join(STAGES)}.")
+    known = [stage.name for stage in STAGES.values() if not stage.implied]
+    if name not in known:
+        raise UsageError(f"{where}: there is no stage '{name}'{_hint(name, known)}; there are: {', '.join(known)}.")
     return name
 
 
@@ -231,11 +333,18 @@ def dump(recipe: Recipe) -> str:
         lines += ["", f"[variants.{variant.name}]"]
         if variant.sources:
             lines.append(f"from = [{', '.join(_quoted(s) for s in variant.sources)}]")
-        lines.append(f"chain = [{', '.join(_dump_step(step) for step in variant.chain)}]")
+        lines.append(f"chain = [{', '.join(map(_dump_item, variant.chain))}]")
         lines.append(f"suffix = {_quoted(variant.suffix)}")
         if not variant.enabled:
             lines.append("enabled = false")
     return "\n".join(lines) + "\n"
+
+
+def _dump_item(item: Step | Each) -> str:
+    if isinstance(item, Step):
+        return _dump_step(item)
+    stems = ", ".join(f"{stem} = [{', '.join(map(_dump_step, steps))}]" for stem, steps in item.stems)
+    return f"{{ each = {{ {stems} }} }}"
 
 
 def _dump_step(step: Step) -> str:
@@ -270,10 +379,8 @@ def save(recipe: Recipe, name: str) -> Path:
     parse(text, name, f"the recipe '{name}'")
     path = user_folder() / f"{name}.toml"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        with writing(path) as temporary:
+            temporary.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the recipe {path}")) from error
     return path

@@ -1,0 +1,91 @@
+"""The gains with which signals add up to another one again, band by band: how stems are brought back to their mix.
+
+Least squares per third of an octave over the whole song: the gains ``g`` minimise the energy of
+``target - sum(g_i * part_i)``. A part that says little of a band (silence, or two that are alike) keeps its level
+there: the problem is regularised towards ``g = 1``, which leaves parts that add up already exactly as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio.readers import Audio
+
+Gains = npt.NDArray[np.float64]  # (parts, bands)
+
+_FFT = 4096
+_LOWEST = 100.0  # Hz, the end of the first band
+_TOWARDS_ONE = 0.02  # of a part's own energy
+_MOST = 2.0  # gains lie between 1/2 and 2 (6 dB)
+_SAME = 0.002  # what differs less from 1 is not worth a filter
+_WINDOW = np.hanning(_FFT + 1)[:-1].astype(np.float32)
+
+
+def band_edges(rate: int, top: float | None) -> npt.NDArray[np.float64]:
+    """Edges in Hz of thirds of octaves from 0 to ``top`` (None: half the rate): one more than there are bands."""
+    highest = min(top or rate / 2, rate / 2)
+    edges = [0.0, _LOWEST]
+    while edges[-1] * 2 ** (1 / 3) < highest:
+        edges.append(edges[-1] * 2 ** (1 / 3))
+    edges[-1] = highest  # the last band is as wide as what is left
+    return np.array(edges)
+
+
+class LevelFit:
+    """Gathers the sums over a song, block by block, and solves for the gains at the end."""
+
+    def __init__(self, parts: int, rate: int, top: float | None = None) -> None:
+        """For so many parts at ``rate`` Hz, compared up to ``top`` Hz."""
+        self.edges = band_edges(rate, top)
+        self._rate = rate
+        bins = np.round(self.edges * _FFT / rate).astype(int)
+        self._bins = np.clip(bins, 0, _FFT // 2)
+        bands = len(self.edges) - 1
+        self._products = np.zeros((bands, parts, parts))
+        self._with_target = np.zeros((bands, parts))
+
+    def process(self, target: Audio, parts: Sequence[Audio]) -> None:
+        """Take one block ``(frames, channels)`` of each; what fills no window at its end is left out."""
+        for start in range(0, len(target) - _FFT + 1, _FFT // 2):
+            wanted = self._spectrum(target[start : start + _FFT])
+            some = np.stack([self._spectrum(part[start : start + _FFT]) for part in parts])
+            for band, (low, high) in enumerate(zip(self._bins[:-1], self._bins[1:], strict=True)):
+                cut = some[:, low:high].reshape(len(parts), -1)
+                self._products[band] += (cut @ cut.conj().T).real
+                self._with_target[band] += (cut @ wanted[low:high].reshape(-1).conj()).real
+
+    def _spectrum(self, audio: Audio) -> npt.NDArray[np.complex64]:
+        from scipy import fft
+
+        return np.asarray(fft.rfft(audio * _WINDOW[:, None], axis=0))
+
+    def gains(self) -> Gains:
+        """The gain of each part in each band, 1/2 to 2."""
+        bands, parts = self._with_target.shape
+        found = np.ones((parts, bands))
+        for band in range(bands):
+            products = self._products[band]
+            energy = np.diag(products)
+            if not energy.max() > 0:
+                continue
+            pull = _TOWARDS_ONE * energy + 1e-6 * energy.max()
+            solved = np.linalg.solve(products + np.diag(pull), self._with_target[band] + pull)
+            found[:, band] = np.clip(solved, 1 / _MOST, _MOST)
+        return found
+
+
+def equaliser(gains: Iterable[float], edges: npt.NDArray[np.float64], rate: int) -> Audio | None:
+    """A linear-phase FIR with the gain of every band at its middle, in between interpolated; None where it is flat.
+
+    The gain of the last band goes on to half the rate: what was generated above the cutoff follows its stem.
+    """
+    gains = np.asarray(list(gains))
+    if np.abs(gains - 1).max() < _SAME:
+        return None
+    middles = (edges[:-1] + edges[1:]) / 2
+    curve = np.interp(np.fft.rfftfreq(_FFT, 1 / rate), middles, gains)
+    response = np.roll(np.fft.irfft(curve, _FFT), _FFT // 2)[1:]
+    return np.asarray(response * np.hanning(_FFT + 1)[1:-1], np.float32)

@@ -1,0 +1,82 @@
+"""Where in the output tree each sound lies: a cache of what the records say, in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePath
+
+Entry = tuple[str, PurePath]  # a hash, and the key of a song that has it
+
+
+class SoundIndex:
+    """From a hash to the places of the songs that have it, as far as is known: the records there have the last word.
+
+    ``records`` gives all of them, and is asked where the file is missing. One line an entry; lines are only added.
+    """
+
+    def __init__(self, path: Path, records: Callable[[], Iterable[Entry]]) -> None:
+        self._path, self._records = path, records
+        self._lock = threading.RLock()
+        self._found: dict[str, list[PurePath]] | None = None
+
+    def places(self, digest: str) -> list[PurePath]:
+        """The keys of the songs that have, or had, that hash."""
+        with self._lock:
+            return list(self._entries().get(digest, ()))
+
+    def knows(self, prefix: str) -> bool:
+        """Whether any hash begins like that."""
+        with self._lock:
+            return any(digest.startswith(prefix) for digest in self._entries())
+
+    def add(self, digest: str, key: PurePath) -> None:
+        """Tell of a song. Raises OSError."""
+        with self._lock:
+            keys = self._entries().setdefault(digest, [])
+            if key not in keys:
+                keys.append(key)
+                self._write([(digest, key)])
+
+    def _entries(self) -> dict[str, list[PurePath]]:
+        if self._found is None:
+            self._found = {}
+            try:
+                text = self._path.read_text("utf-8", "replace")
+            except OSError:
+                text = None
+            entries = (
+                list(self._records()) if text is None else [e for line in text.splitlines() if (e := _entry(line))]
+            )
+            for digest, key in entries:
+                self._found.setdefault(digest, []).append(key)
+            if text is None and entries:
+                self._write(entries)
+        return self._found
+
+    def _read(self) -> list[Entry] | None:
+        try:
+            lines = self._path.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return None
+        return [entry for line in lines if (entry := _entry(line)) is not None]
+
+    def _write(self, entries: Iterable[Entry]) -> None:
+        lines = [f"\n{digest} {json.dumps(key.as_posix())}" for digest, key in entries]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _entry(line: str) -> Entry | None:
+    """None for a line that is not whole."""
+    digest, _, name = line.partition(" ")
+    try:
+        key = PurePath(json.loads(name))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return (digest, key) if key.parts and not key.is_absolute() and ".." not in key.parts else None

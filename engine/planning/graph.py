@@ -1,0 +1,134 @@
+"""From the chains of a recipe to a graph: what is done to which signals, each thing once.
+
+Chains stay what a musician writes. Underneath, a signal is one of the outputs of a node, and a node is a stage with
+its parameters and its inputs. Two chains that do the same to the same signals meet in the same node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from engine.errors import UsageError
+from engine.planning.recipes import Each, Step, Variant
+from engine.signals import MIX
+from engine.stages import STAGES
+from engine.stages.base import Params, Stage
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage with its parameters and what it works on, by the names that it knows its inputs by."""
+
+    step: Step
+    inputs: tuple[tuple[str, Out], ...]
+
+    @property
+    def stage(self) -> Stage:
+        return STAGES[self.step.stage]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it makes."""
+        return self.stage.outputs(self.step.params, tuple(name for name, _ in self.inputs))
+
+    @property
+    def key(self) -> str:
+        """What it is, in a few letters; the same in every run."""
+        chain = _chain(self)
+        return hashlib.sha256(repr(chain if chain else self).encode()).hexdigest()[:12]
+
+    def lineage(self) -> list[Node]:
+        """The nodes from the source to this one, each once, what is needed first."""
+        found: dict[Node, None] = {}
+
+        def visit(node: Node) -> None:
+            for _, out in node.inputs:
+                if out.node not in found:
+                    visit(out.node)
+            found[node] = None
+
+        visit(self)
+        return list(found)
+
+
+@dataclass(frozen=True)
+class Out:
+    """One of the signals that a node makes."""
+
+    node: Node
+    name: str
+
+
+Flow = dict[str, Out]  # the signals at a place in a chain, by name
+
+
+def _chain(node: Node) -> tuple[Step, ...]:
+    """The steps from the source on, where there is but one signal all the way; else nothing."""
+    if not node.inputs:
+        return (node.step,)
+    if len(node.inputs) > 1 or node.inputs[0] != (MIX, Out(node.inputs[0][1].node, MIX)):
+        return ()
+    before = _chain(node.inputs[0][1].node)
+    return (*before, node.step) if before else ()
+
+
+def end_of(variant: Variant, start: Flow) -> Node:
+    """The node that a variant's chain ends with, behind the signals that it starts from.
+
+    Several signals of different nodes are collected; those that were treated one by one always, as it may be that
+    none of the stems that are treated is there.
+
+    Raises:
+        UsageError: something in it does not fit; the message names the place.
+    """
+    flow = start
+    for place, item in enumerate(variant.chain):
+        where = f"variants.{variant.name}.chain[{place}]"
+        flow = _treated(item, flow, where) if isinstance(item, Each) else _behind(item, flow, where)
+    if isinstance(variant.chain[-1], Step):
+        return next(iter(flow.values())).node
+    return Node(Step("collect", Params()), tuple(flow.items()))
+
+
+def _behind(step: Step, flow: Flow, where: str) -> Flow:
+    """The signals that a stage makes of these."""
+    wanted = STAGES[step.stage].inputs(step.params)
+    if wanted == ():
+        node = Node(step, ())
+    elif wanted is None:
+        node = Node(step, (*flow.items(), (MIX, _mix_of(flow, step.stage, where))))
+    else:
+        if len(flow) != 1:
+            raise UsageError(
+                f"{where}: {step.stage} takes one signal, and there are {len(flow)} stems ({', '.join(flow)}): "
+                'put "remix" before it, or treat the stems with "each".'
+            )
+        node = Node(step, ((MIX, next(iter(flow.values()))),))
+    return {name: Out(node, name) for name in node.outputs}
+
+
+def _treated(each: Each, flow: Flow, where: str) -> Flow:
+    """The stems after their own chains. Those of which nothing is said pass; for those that are not there, nothing."""
+    if len(flow) < 2:
+        raise UsageError(f'{where}: "each" treats stems, and there is one signal: put "separate" before it.')
+    made = dict(flow)
+    for stem, steps in each.stems:
+        if stem not in flow:
+            continue
+        signal = {MIX: flow[stem]}
+        for place, step in enumerate(steps):
+            signal = _behind(step, signal, f"{where}.each.{stem}[{place}]")
+        if len(signal) != 1:
+            raise UsageError(f"{where}.each.{stem} must end with one signal, and ends with {len(signal)}.")
+        made[stem] = next(iter(signal.values()))
+    return made
+
+
+def _mix_of(flow: Flow, stage: str, where: str) -> Out:
+    """What the stems were made of."""
+    for out in flow.values():
+        for node in reversed(out.node.lineage()):
+            if len(node.outputs) > 1 and len(node.inputs) == 1:
+                return node.inputs[0][1]
+    raise UsageError(f'{where}: {stage} takes stems, and there are none: put "separate" before it.')

@@ -1,0 +1,159 @@
+"""A task: one stage applied to one song, and how it hangs together with others."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from engine.signals import MIX, RESIDUAL
+from engine.stages.base import Params, Stage
+
+
+class State(Enum):
+    """How a task stands for a song."""
+
+    DONE = "done"
+    STALE = "stale"
+    TODO = "to do"
+    IMPOSSIBLE = "not possible here"
+
+
+@dataclass(frozen=True)
+class Port:
+    """One of the signals that a task makes."""
+
+    task: Task
+    name: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage in the graph. ``id`` is its variant's name, or a hash where it only leads to one.
+
+    ``inputs`` are the signals that it works on, by the names that the stage knows them by; the first task has none.
+    ``outputs`` are the names of what it makes. ``serves`` are the variants that need it, itself included; ``variant``
+    is the one that it ends or, for a step on the way, the first that it serves. ``is_final`` says that its result is
+    published as that variant. ``impossible`` is empty, or one sentence about why it is not done on this machine;
+    ``too_slow`` where it could be. ``source`` is the variant that it starts from; ``instead`` is the same variant
+    from the next best source, for the songs of which the first lost too much.
+    """
+
+    id: str
+    stage: Stage
+    params: Params
+    inputs: tuple[tuple[str, Port], ...]
+    outputs: tuple[str, ...]
+    variant: str
+    suffix: str
+    is_final: bool
+    impossible: str
+    too_slow: bool = False
+    serves: frozenset[str] = frozenset()
+    source: str = ""
+    instead: Task | None = None
+
+    @property
+    def parents(self) -> list[Task]:
+        """The tasks whose results it works on, each once, in order."""
+        return list({port.task.id: port.task for _, port in self.inputs}.values())
+
+    def recipe_of(self) -> dict[str, Any]:
+        """What decides the task's result, but for the song and what comes before."""
+        return {
+            "stage": self.stage.name,
+            "version": self.stage.version,
+            "params": self.params.decisive(),
+            **self.stage.fingerprint(self.params),
+        }
+
+    def fingerprint(self, source_hash: str) -> str:
+        """Hash of all that decides the result for the song with that hash, from the source on."""
+        known: dict[str, str] = {}
+        for task in self.lineage():
+            before: Any = {name: [known[port.task.id], port.name] for name, port in task.inputs}
+            if not before:
+                before = source_hash
+            elif list(before) == [MIX] and before[MIX][1] == MIX:
+                before = before[MIX][0]  # a chain of one signal: as it was before there were several
+            text = json.dumps([task.recipe_of(), before], sort_keys=True)
+            known[task.id] = hashlib.sha256(text.encode()).hexdigest()
+        return known[self.id]
+
+    def cutoff(self, song: float | None) -> float | None:
+        """Hz up to which the task's result is whole, for a song that was cut off at ``song`` Hz."""
+        known: dict[str, float | None] = {}
+        for task in self.lineage():
+            works_on = [port for name, port in task.inputs if len(task.inputs) == 1 or name not in (MIX, RESIDUAL)]
+            found = [known[port.task.id] for port in works_on] if works_on else [song]
+            before = min((hz for hz in found if hz is not None), default=None)
+            known[task.id] = task.stage.cutoff_after(before, task.params)
+        return known[self.id]
+
+    @property
+    def ends_variant(self) -> bool:
+        """Whether its result is a variant, published or not."""
+        return self.id == self.variant
+
+    @property
+    def sets_loudness(self) -> bool:
+        """Whether this stage, or one before it, brings the song to another loudness on purpose."""
+        return any(task.stage.sets_loudness for task in self.lineage())
+
+    def unpublished(self) -> Task:
+        """The same work for the sake of what builds on it alone: its own variant is not wanted."""
+        return dataclasses.replace(self, is_final=False)
+
+    def published_before(self) -> list[Port]:
+        """The nearest published signals that it builds on, through steps on the way; each once, in order."""
+        found: dict[tuple[str, str], Port] = {}
+        for _, port in self.inputs:
+            for near in [port] if port.task.is_final else port.task.published_before():
+                found[near.task.id, near.name] = near
+        return list(found.values())
+
+    def lineage(self) -> list[Task]:
+        """The tasks from the source to this one, each once, what is needed before what needs it."""
+        found: dict[str, Task] = {}
+
+        def visit(task: Task) -> None:
+            for parent in task.parents:
+                if parent.id not in found:
+                    visit(parent)
+            found[task.id] = task
+
+        visit(self)
+        return list(found.values())
+
+    def described(self, *, parameters: bool = False) -> str:
+        """The way from the source in words: ``decode > separate > [vocals: denoise] > remix``."""
+        return " > ".join(_path(self, frozenset(), parameters))
+
+
+def _path(task: Task, told: frozenset[str], parameters: bool) -> list[str]:
+    """The way to the task, from behind the tasks that are ``told`` already."""
+    if task.id in told:
+        return []
+    name = task.stage.title
+    if parameters:
+        values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(task.params).items())
+        name = f"{task.stage.name}({values})"
+    signals = [(label, port.task) for label, port in task.inputs if len(task.inputs) == 1 or label != MIX]
+    shared = _shared([one for _, one in signals])
+    before = _path(shared[-1], told, parameters) if shared else []
+    known = told | {one.id for one in shared}
+    branches = [(label, _path(one, known, parameters)) for label, one in signals]
+    treated = [f"{label}: {' > '.join(path)}" for label, path in branches if path]
+    return [*before, *([f"[{'; '.join(treated)}]"] if treated else []), name]
+
+
+def _shared(tasks: list[Task]) -> list[Task]:
+    """The tasks that all of these have behind them, themselves included; what is needed first, first."""
+    lineages = [task.lineage() for task in tasks]
+    if not lineages:
+        return []
+    ids = set.intersection(*({task.id for task in lineage} for lineage in lineages))
+    return [task for task in lineages[0] if task.id in ids]

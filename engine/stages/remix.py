@@ -1,0 +1,160 @@
+"""Remix: brings stems together again, as loud as they were in the mix, or as the listener wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, make_dataclass
+
+import numpy as np
+
+from engine.audio.readers import Audio
+from engine.audio.resample import resample_stream
+from engine.dsp.filters import apply_fir
+from engine.dsp.level_fit import LevelFit, equaliser
+from engine.dsp.mix import placed
+from engine.errors import UsageError
+from engine.signals import MIX, RESIDUAL, STEMS
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, in_step, parameter, read_blocks
+
+_BLOCK = 1 << 17  # frames at a time where levels are compared
+
+
+@dataclass(frozen=True)
+class _Common(Params):
+    fit: bool = parameter(True, "bring every stem's bands back to what they were in the mix, below the song's cutoff")
+    residual: bool = parameter(True, "add what no stem took")
+    mute: str = parameter("", "stems that are left out, such as 'vocals, other'")
+    solo: str = parameter("", "only these stems, such as 'drums'")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (*_names(self.mute), *_names(self.solo)):
+            if name not in (*STEMS, RESIDUAL):
+                raise UsageError(f"there is no stem {name!r}; there are {', '.join((*STEMS, RESIDUAL))}.")
+
+    def level(self, stem: str) -> float:
+        """Gain of a stem in dB."""
+        return float(getattr(self, f"{stem}_db", 0.0))
+
+    def pan(self, stem: str) -> float:
+        """-1 (left) to 1 (right)."""
+        return float(getattr(self, f"{stem}_pan", 0.0))
+
+    def heard(self, stem: str) -> bool:
+        """Whether the stem is in the mix at all."""
+        if stem == RESIDUAL and not self.residual:
+            return False
+        solo = _names(self.solo)
+        return stem not in _names(self.mute) and (not solo or stem in solo)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+_Levels = [
+    entry
+    for stem in STEMS
+    for entry in (
+        (f"{stem}_db", float, parameter(0.0, f"level of the {stem}", unit="dB", low=-60.0, high=12.0)),
+        (f"{stem}_pan", float, parameter(0.0, f"place of the {stem}: -1 left, 1 right", low=-1.0, high=1.0)),
+    )
+]
+RemixParams = make_dataclass("RemixParams", _Levels, bases=(_Common,), frozen=True)
+
+
+class Remix(Stage):
+    """Takes whatever stems come, and the mix that they were made of."""
+
+    name = "remix"
+    title = "Remix of the stems"
+    cost = 0.15
+    Parameters = RemixParams
+
+    def inputs(self, params: _Common) -> None:
+        return None
+
+    def run(self, context: Context, params: _Common) -> Rendered:
+        inputs = dict(context.inputs)
+        mix = inputs.pop(MIX)
+        rate = max(signal.rate for signal in inputs.values())  # a stem that was extended may have a higher one
+        frames = max(signal.frames for signal in inputs.values() if signal.rate == rate)
+        reader = _Reader(rate, frames)
+        filters = self._filters(context, params, reader, mix, inputs)
+        heard = {name: signal for name, signal in inputs.items() if params.heard(name)}
+        gain = min((signal.gain for signal in inputs.values()), default=0.0)
+
+        def stem(name: str) -> Callable[[], Iterator[Audio]]:
+            def blocks() -> Iterator[Audio]:
+                stream = reader.blocks(heard[name], gain)
+                taps = filters.get(name)
+                for block in stream if taps is None else apply_fir(stream, taps):
+                    yield placed(block, params.level(name), params.pan(name))
+
+            return blocks
+
+        def mixed() -> Iterator[Audio]:
+            if not heard:
+                yield from (np.zeros_like(block) for block in reader.blocks(mix, 0.0))
+                return
+            done = 0
+            for blocks in in_step(*(stem(name)() for name in heard)):
+                context.checkpoint()
+                total = np.add.reduce(blocks)
+                done += len(total)
+                context.fraction(0.5 + done / frames / 2)
+                yield total
+
+        channels = max(signal.channels for signal in inputs.values())
+        return Rendered(rate, channels, frames, mixed, note=_note(params, list(heard)))
+
+    def _filters(
+        self, context: Context, params: _Common, reader: _Reader, mix: Signal, inputs: dict[str, Signal]
+    ) -> dict[str, Audio]:
+        """The equaliser of each stem that does not add up as it is."""
+        stems = [name for name in inputs if name != RESIDUAL]
+        if not params.fit or not stems:
+            return {}
+        fit = LevelFit(len(stems), reader.rate, context.cutoff)
+        gain = min(signal.gain for signal in inputs.values())
+        rest = [reader.blocks(inputs[RESIDUAL], gain)] if RESIDUAL in inputs else []
+        streams = [reader.blocks(mix, gain), *(reader.blocks(inputs[name], gain) for name in stems), *rest]
+        done = 0
+        for blocks in _gathered(in_step(*streams), _BLOCK):
+            context.checkpoint()
+            target = blocks[0] - blocks[-1] if rest else blocks[0]
+            fit.process(target, blocks[1 : len(stems) + 1])
+            done += len(target)
+            context.fraction(done / reader.frames / 2)
+        found = {name: equaliser(g, fit.edges, reader.rate) for name, g in zip(stems, fit.gains(), strict=True)}
+        return {name: taps for name, taps in found.items() if taps is not None}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Streams of signals at one rate, and all of them ``gain`` dB below the source, however each was attenuated."""
+
+    rate: int
+    frames: int
+
+    def blocks(self, signal: Signal, gain: float) -> Iterator[Audio]:
+        factor = np.float32(10 ** ((gain - signal.gain) / 20))
+        for block in resample_stream(read_blocks(signal), signal.rate, self.rate, self.frames):
+            yield block if factor == 1 else block * factor
+
+
+def _gathered(blocks: Iterator[tuple[Audio, ...]], size: int) -> Iterator[tuple[Audio, ...]]:
+    """The same in larger blocks."""
+    held: list[tuple[Audio, ...]] = []
+    for some in blocks:
+        held.append(some)
+        if sum(len(item[0]) for item in held) >= size:
+            yield tuple(np.concatenate(parts) for parts in zip(*held, strict=True))
+            held = []
+    if held:
+        yield tuple(np.concatenate(parts) for parts in zip(*held, strict=True))
+
+
+def _note(params: _Common, heard: list[str]) -> str:
+    moved = any(params.level(s) or params.pan(s) for s in STEMS) or params.mute or params.solo
+    return f"remixed from {', '.join(heard) or 'nothing'}" + ("" if moved else ", levels as in the original")
