@@ -88,7 +88,8 @@ def believed_up_to(audio: Audio, lossless: bool) -> float:
 def make_pair(audio: Audio, made: Path, known: bool) -> tuple[Pair, dict[str, npt.NDArray[np.generic]]] | None:
     """The pair of an original and its MP3 at ``made``; None where nothing was cut off. Not ``known``: no header."""
     decoded, own = soundfile.read(made, dtype="float32", always_2d=True)
-    facts = read_facts(made)
+    with made.open("rb") as file:
+        facts = read_facts(file)
     assert facts is not None
     rate = output_rate(own) if known else RATE
     heard = resample(decoded, own, rate)
