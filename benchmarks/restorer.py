@@ -31,7 +31,8 @@ from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.readers import Audio
 from engine.audio.resample import output_rate, resample
 from engine.dsp.spectrum import FFT, HANN, HOP
-from engine.stages.base import Signal
+from engine.signals import MIX
+from engine.stages.base import Rendered, Signal
 from engine.stages.restore import Restore, RestoreParams
 
 _CODINGS = "64.mp3,96.mp3,128.mp3,192.mp3,V5.mp3,codec.flac"
@@ -51,6 +52,7 @@ class Alone:
 
     def __post_init__(self) -> None:
         self.cutoff = self.analysis.cutoff.hz
+        self.inputs = {MIX: self.input}
         self.warnings: list[str] = []
         self._chunks: dict[int, Audio] = {}
 
@@ -66,6 +68,10 @@ class Alone:
     def warn(self, text: str) -> None:
         """Keep it."""
         self.warnings.append(text)
+
+    def together(self, wanted: int) -> int:
+        """As many as are wanted."""
+        return wanted
 
     def load_chunk(self, index: int, shape: tuple[int, int]) -> Audio | None:
         """From memory."""
@@ -167,6 +173,7 @@ def restore(source: Path, folder: Path, engine: str) -> tuple[Audio, float]:
         return heard, 0.0
     started = time.process_time()
     made = Restore().run(Alone(source, analysis, signal), RestoreParams(engine=engine))
+    assert isinstance(made, Rendered)
     audio = np.concatenate(list(made.blocks()))
     return audio, time.process_time() - started
 

@@ -45,7 +45,7 @@ def istft(spectrum: Spectrum, frames: int, window: Window = _WINDOW) -> Audio:
     """The signal of ``frames`` whose :func:`stft` is nearest to ``spectrum`` (Griffin and Lim 1984)."""
     from scipy import fft
 
-    overlap_sum = float((window.astype(np.float64) ** 2).sum()) / HOP
+    overlap_sum = round(float((window.astype(np.float64) ** 2).sum()) / HOP, 5)  # 2 or 1.5
     pieces = fft.irfft(spectrum, FFT, axis=-1).astype(np.float32) * (window / overlap_sum)
     times, channels, _ = pieces.shape
     out = np.zeros((times + FFT // HOP - 1, HOP, channels), np.float32)

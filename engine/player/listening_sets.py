@@ -46,15 +46,16 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
     final = {task.id: store.chosen(song, task, source_hash) for task in tasks if task.is_final}
     endings = Counter(task.stage.name for task in final.values())
     found: dict[str, Candidate] = {}
-    for marker in store.markers(song):
+    markers = store.markers(song)
+    for marker in markers:
         candidate = _of_marker(store, marker, final.get(marker.task), endings)
         if candidate is not None:
             found[candidate.key] = candidate
-    _join_stems(found)
+    joined = _join_stems(found, markers)
     if PLAIN not in found:
         found[PLAIN] = _source(song, analysis)
     for key, task in final.items():
-        if key not in found:
+        if key not in found and key not in joined:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
             found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why, folder=key)
     cutoff = analysis.cutoff.hz if analysis is not None else None
@@ -71,7 +72,10 @@ def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter
     return Candidate(
         key=marker.task,
         title=_title(marker.task, task, endings),
-        parts=tuple(Part(p.stem, p, rate=marker.rate) for p in paths),
+        parts=tuple(
+            Part(o.port if len(paths) > 1 else p.stem, p, rate=o.rate or marker.rate)
+            for o, p in zip(marker.outputs, paths, strict=True)
+        ),
         chain=chain,
         note=printable(marker.note),
         sha256=marker.outputs[0].sha256 if len(paths) == 1 else "",
@@ -85,16 +89,24 @@ def _known(marker: Marker) -> bool:
     return marker.recipe.get("stage") in STAGES
 
 
-def _join_stems(found: dict[str, Candidate]) -> None:
-    """Enhanced stems are the other side of the plain ones, not candidates of their own."""
-    stems = next((c for c in found.values() if c.has_stems and not c.parts[0].name.endswith(_ENHANCED)), None)
-    enhanced = next((c for c in found.values() if c.has_stems and c.parts[0].name.endswith(_ENHANCED)), None)
-    if stems is None or enhanced is None:
-        return
-    other = {p.name.removesuffix(_ENHANCED): p.path for p in enhanced.parts}
-    parts = tuple(Part(p.name, p.path, other.get(p.name), p.rate) for p in stems.parts)
-    found[stems.key] = replace(stems, parts=parts)
-    del found[enhanced.key]
+def _join_stems(found: dict[str, Candidate], markers: Sequence[Marker]) -> set[str]:
+    """Stems that were treated are the other side of those that they were made from, not candidates of their own.
+
+    Gives the keys of the treated ones.
+    """
+    joined: set[str] = set()
+    several = [marker for marker in markers if marker.task in found and found[marker.task].has_stems]
+    for treated in several:
+        plain = next((m for m in several if {o.content for o in m.outputs} & set(treated.inputs)), None)
+        if plain is None or plain is treated or plain.task not in found:
+            continue
+        other = {part.name: part.path for part in found[treated.task].parts}
+        stems = found[plain.task]
+        parts = tuple(replace(part, enhanced=other.get(part.name)) for part in stems.parts)
+        found[stems.key] = replace(stems, parts=parts)
+        del found[treated.task]
+        joined.add(treated.task)
+    return joined
 
 
 def _source(song: Song, analysis: SongAnalysis | None) -> Candidate:
@@ -109,7 +121,7 @@ def _source(song: Song, analysis: SongAnalysis | None) -> Candidate:
 
 
 def _chain(task: Task) -> str:
-    return " → ".join(step.stage.title for step in task.lineage())
+    return task.described().replace(" > ", " → ")
 
 
 def _title(key: str, task: Task | None, endings: Counter[str]) -> str:

@@ -75,6 +75,11 @@ class Restore(ChunkedStage):
     cost = 0.05
     Parameters = RestoreParams
 
+    def unavailable_reason(self, params: RestoreParams) -> str:
+        if params.engine == "learned" and not network.is_here():
+            return "The learned restorer has no weights in this version yet: use the engine 'plain'."
+        return ""
+
     def fingerprint(self, params: RestoreParams) -> dict[str, Any]:
         if params.engine == "learned":
             return {"model": network.fingerprint()}
@@ -89,7 +94,7 @@ class Restore(ChunkedStage):
         return None if params.extend else before
 
     def note(self, context: Context, params: RestoreParams) -> str:
-        cutoff = context.analysis.cutoff.hz
+        cutoff = context.cutoff
         if cutoff is None:
             return "nothing was cut off, so nothing was made"
         made = []
@@ -97,11 +102,12 @@ class Restore(ChunkedStage):
             made.append(f"generated above {cutoff / 1000:.1f} kHz")
         if params.fill_holes:
             generous = (context.analysis.mpeg.bitrate if context.analysis.mpeg else 0) >= _GENEROUS
-            made.append("next to nothing was missing" if generous else "holes below filled with noise")
+            quiet = generous and params.engine == "learned"
+            made.append("next to nothing was missing" if quiet else "holes below filled with noise")
         return ", ".join(made) or "nothing was made"
 
     def prepare(self, context: Context, params: RestoreParams) -> Processor | None:
-        cutoff = context.analysis.cutoff.hz
+        cutoff = context.cutoff  # of what comes along the chain, which may end lower than the song
         extend = params.extend and _extends(context)
         if cutoff is None or not (extend or params.fill_holes):
             context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
@@ -118,8 +124,8 @@ class Restore(ChunkedStage):
 
 
 def _extends(context: Context) -> bool:
-    cutoff = context.analysis.cutoff
-    return cutoff.hz is not None and cutoff.hz < _HIGHEST_CUTOFF and cutoff.confidence >= _BELIEVED
+    is_known = context.analysis.cutoff.confidence >= _BELIEVED or context.cutoff != context.analysis.cutoff.hz
+    return context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF and is_known
 
 
 def _stretches(context: Context, signal: Signal) -> Iterator[Audio]:

@@ -16,6 +16,7 @@ from engine.models.restorer import features, network, synthesis
 from engine.models.restorer.bands import CENTRES, COUNT, EDGES, band_grid
 
 RATE = 44100
+needs_weights = pytest.mark.skipif(not network.is_here(), reason="needs the weights that python -m training.make makes")
 
 
 def restorer(audio, cutoff, **changes):
@@ -66,6 +67,7 @@ def test_features_do_not_depend_on_where_a_window_begins():
     assert np.allclose(part.loudness[inner], whole.loudness[150:600][inner], atol=1e-2)
 
 
+@needs_weights
 def test_what_is_made_does_not_depend_on_where_a_window_begins(song):
     made = restorer(song, 12000)
     start = 90 * HOP
@@ -77,11 +79,13 @@ def test_what_is_made_does_not_depend_on_where_a_window_begins(song):
     assert np.abs(difference).max() < 1e-3 * np.abs(whole).max()
 
 
+@needs_weights
 def test_silence_stays_silence_and_one_channel_one_channel(song):
     assert np.abs(restorer(song, 12000)(np.zeros_like(song), 0)).max() == 0
     assert restorer(song[:, :1], 12000)(song[:, :1], 0).shape == (len(song), 1)
 
 
+@needs_weights
 def test_the_new_band_lies_above_the_cutoff_and_ends_at_the_top(song):
     added = power(stft(restorer(song, 12000, holes=False, top=18000.0)(song, 0)[: 600 * HOP], HANN))
     inside = added[:, :, bin_of(12200, RATE) : bin_of(17800, RATE)].mean()
@@ -90,11 +94,13 @@ def test_the_new_band_lies_above_the_cutoff_and_ends_at_the_top(song):
     assert added[:, :, bin_of(18300, RATE) :].mean() < 1e-6 * inside
 
 
+@needs_weights
 def test_caution_makes_less(song):
     bold, careful = (np.square(restorer(song, 12000, caution=c)(song, 0)).mean() for c in (0.0, 1.0))
     assert careful < 0.7 * bold
 
 
+@needs_weights
 def test_what_is_loud_passes_untouched(song):
     """Bins that stand out of their band are not what is filled."""
     frames = len(song) // HOP * HOP
@@ -105,6 +111,7 @@ def test_what_is_loud_passes_untouched(song):
     assert change[..., : grid.top][loud].sum() < 1e-3 * before[..., : grid.top][loud].sum()
 
 
+@needs_weights
 def test_the_weights_are_small_and_hold_no_code():
     path = Path(network.__file__).with_name("weights.npz")
     assert path.stat().st_size <= 3_000_000
@@ -113,12 +120,14 @@ def test_the_weights_are_small_and_hold_no_code():
         assert all(np.isfinite(stored[name]).all() for name in stored.files)
 
 
+@needs_weights
 def test_it_needs_no_pytorch():
     code = "import sys; from engine.models.restorer import network; network.load(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.slow
+@needs_weights
 def test_it_is_quick(song):
     made = restorer(song, 12000)
     made(song, 0)

@@ -76,6 +76,23 @@ DENOISED = '[variants.09_denoised]\nchain = ["decode", { stage = "denoise", atte
 
 
 @needs_model
+def test_the_restorer_begins_where_what_comes_along_the_chain_ends(demo_mp3, tmp_path):
+    """After a low-pass its input ends lower than the song: the band in between is rebuilt too."""
+    text = (
+        '[variants.20_low]\nchain = ["decode", { stage = "lowpass", cutoff_hz = 9000 }]\n'
+        '[variants.21_rebuilt]\nfrom = "20_low"\nchain = ["restore"]\n'
+    )
+    audio, rate, _ = run(tmp_path, demo_mp3, text)
+
+    def level(name):
+        power = np.abs(np.fft.rfft(audio[name].mean(axis=1))) ** 2
+        return 10 * np.log10(power[int(10500 * len(audio[name]) / rate) : int(13500 * len(audio[name]) / rate)].mean())
+
+    assert level("21_rebuilt") > level("20_low") + 20
+    note = FLAC(tmp_path / "out/21_rebuilt" / f"{demo_mp3.stem}.rebuilt.flac")["mp3restore_note"][0]
+    assert "above 8.5 kHz" in note
+
+
 def test_denoise_takes_noise_out_and_stays_in_step(tmp_path):
     rng = np.random.default_rng(0)
     time = np.arange(44100 * 4) / 44100

@@ -257,3 +257,18 @@ def test_without_a_separator_the_master_starts_from_the_song(tmp_path, models):
     assert "models get spleeter-2stems" in tasks["04_stems"].impossible
     assert tasks["07_mastered"].parents == [tasks["01_baseline"]]
     assert _run(session).done == 1
+
+
+def test_stems_are_listened_to_by_their_names_with_the_treated_ones_behind_them(tmp_path, models):
+    from engine.player.listening_sets import of_song
+
+    _song(tmp_path / "lib" / "a.wav", seconds=3)
+    session = _session(tmp_path)
+    _run(session)
+    listening_set = of_song(session.store, session.songs[0], session.tasks)
+    by_key = {candidate.key: candidate for candidate in listening_set.candidates}
+    assert set(by_key) == {"01_baseline", "04_stems", "06_remixed", "07_mastered"}  # 05 is the other side of 04
+    parts = by_key["04_stems"].parts
+    assert [part.name for part in parts] == ["vocals", "accompaniment", "residual"]
+    assert all("05_stems_enhanced" in str(part.enhanced) for part in parts)
+    assert "[vocals: Low-pass below the damaged band]" in by_key["06_remixed"].chain

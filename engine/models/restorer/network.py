@@ -79,6 +79,11 @@ def _stored() -> bytes:
     return resources.files("engine.models.restorer").joinpath("weights.npz").read_bytes()
 
 
+def is_here() -> bool:
+    """Whether this version carries weights (``python -m training.make`` makes them)."""
+    return resources.files("engine.models.restorer").joinpath("weights.npz").is_file()
+
+
 @lru_cache(maxsize=1)
 def fingerprint() -> str:
     """What tells these weights from others."""
