@@ -35,10 +35,10 @@ class Cutoff:
 
 
 class LongTermSpectrum:
-    """Mean power per frequency of a stream, summed over channels."""
+    """Mean power per frequency of a stream, summed over channels; a window every ``hop`` frames, at most 4096."""
 
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
+    def __init__(self, rate: int, hop: int = _FFT // 2) -> None:
+        self.rate, self._hop = rate, hop
         self._window = np.hanning(_FFT + 1)[:-1].astype(np.float32)
         self._power = np.zeros(_FFT // 2 + 1)
         self._rest: Audio | None = None
@@ -47,7 +47,7 @@ class LongTermSpectrum:
     def process(self, block: Audio) -> None:
         """Take the next ``(frames, channels)``."""
         data = block if self._rest is None else np.concatenate([self._rest, block])
-        hop = _FFT // 2
+        hop = self._hop
         if len(data) >= _FFT:
             frames = np.lib.stride_tricks.sliding_window_view(data, _FFT, axis=0)[::hop]
             for part in np.array_split(frames, max(1, len(frames) // 64)):

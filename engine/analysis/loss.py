@@ -12,6 +12,7 @@ from engine.audio.readers import Audio
 
 _CENTRES = 1000.0 * 2.0 ** (np.arange(-12, 14) / 3)  # Hz of third octaves, 63 Hz to 20 kHz
 _EDGE = 2.0 ** (1 / 6)
+_HOP = 4096  # frames between spectra: nothing is lost of a mean over a song, and half of the time is saved
 _QUIETER = 3.0  # dB of loudness that may go
 _GONE = 12.0  # dB that a band may lose
 _MUSIC_RANGE = 50.0  # dB below the loudest band down to which a band holds music
@@ -27,7 +28,7 @@ class LossMeter:
         self._begin()
 
     def _begin(self) -> None:
-        self._spectrum = LongTermSpectrum(self._rate)
+        self._spectrum = LongTermSpectrum(self._rate, _HOP)
         self._loudness = LoudnessMeter(self._rate, self._channels)
 
     def watch(self, blocks: Iterable[Audio]) -> Iterator[Audio]:

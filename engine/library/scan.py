@@ -131,9 +131,18 @@ def _is_all_results(folder: Path) -> bool:
 def _folders_of_results(folder: Path, out: Path) -> set[str]:
     """Where ``folder`` is an output folder, by its shape or as it is this run's: the names in it that are ours."""
     done = folder / DONE
-    if not done.is_dir() or not (_is_same(folder, out) or any((folder / own).is_dir() for own in OWN_FOLDERS[1:])):
+    if not done.is_dir() or not (_is_same(folder, out) or (_has_another(folder) and _keeps_records(done))):
         return set()
     return {*OWN_FOLDERS, *_variants_in(done)}
+
+
+def _has_another(folder: Path) -> bool:
+    return any((folder / own).is_dir() for own in OWN_FOLDERS[1:])
+
+
+def _keeps_records(done: Path) -> bool:
+    """Whether it is ours: music may well lie in a folder of that name."""
+    return (done / ".lock").is_file() or any("song.json" in files for _folder, _folders, files in os.walk(done))
 
 
 def _is_same(folder: Path, out: Path) -> bool:

@@ -235,3 +235,28 @@ def test_skipping_a_variant_that_another_needs_says_that_it_goes_on(songs):
     model = loaded(Session([songs], songs.parent / "out", variants=("01", "11", "07")))
     told = model.skip_variant(model.by_id["Two.mp3"], "11_offline")
     assert told == "11_offline will be skipped for this song after this chunk; what 07_mastered needs of it goes on."
+
+
+def test_what_can_be_downloaded_is_not_looked_for_on_the_screens_thread(drive, monkeypatch):
+    from engine.models.runtime.cards import ModelCard
+    from tui.screens.dialogs import Choice
+    from tui.screens.pages import ModelsPage
+
+    threads = set()
+
+    def state(self, *, thoroughly=True):
+        threads.add(threading.current_thread())
+        return "missing"
+
+    monkeypatch.setattr(ModelCard, "state", state)
+    app = RestoreApp([])
+
+    async def script(pilot):
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(app.screen, ModelsPage))
+        await pilot.press("g")
+        await until(pilot, lambda: isinstance(app.screen, Choice))
+        assert threads and threading.main_thread() not in threads
+        await pilot.press("escape", "escape")
+
+    drive(app, script)

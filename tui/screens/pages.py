@@ -209,7 +209,16 @@ class ModelsPage(Page):
         if self._getting:
             self.notify("A download is under way.", timeout=4)
             return
+        self._find_missing()
+
+    @work(thread=True, exclusive=True, group="find")
+    def _find_missing(self) -> None:
+        """Gigabytes may have to be read for it: not on the screen's thread."""
         missing = {c.key: c for c in cards() if c.can_be_fetched and c.state(thoroughly=False) != "verified"}
+        if self.is_running:
+            self.app.call_from_thread(self._ask_which, missing)
+
+    def _ask_which(self, missing: dict[str, ModelCard]) -> None:
         if not missing:
             self.notify("Everything that can be downloaded is here.", timeout=4)
             return
