@@ -15,6 +15,7 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 _TOOLS = ("apt-get", "dpkg-deb", "lame", "fluidsynth", "openmpt123")
 _TARGET = Path(__file__).resolve().parents[1] / "engine" / "models" / "restorer"
@@ -64,6 +65,21 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def write_card(
+    folder: Path, settings: dict[str, Any], figures: dict[str, Any], told: list[dict[str, str]], made: str
+) -> None:
+    """What is to be known of the weights in ``folder``, beside them."""
+    card = {
+        "fingerprint": _hash(folder / "weights.npz")[:16],
+        "made": made,
+        "licence": "MIT, as the program; learnt from the tracks below under their licences",
+        "settings": settings,
+        "held out": figures,
+        "tracks": told,
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
 def main() -> None:
     """Make them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,14 +107,7 @@ def main() -> None:
     network = learn([pair for pair in pairs if not pair.held_out], held_out, settings, options.work / "learning.jsonl")
     write_weights(options.into / "weights.npz", network.weights())
     figures = {name: dataclasses.asdict(value) for name, value in evaluate(network, held_out, settings).items()}
-    card = {
-        "weights": _hash(options.into / "weights.npz"),
-        "licence": "MIT, as the program; learnt from the tracks below under their licences",
-        "settings": dataclasses.asdict(settings),
-        "held out": figures,
-        "tracks": told,
-    }
-    (options.into / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_card(options.into, dataclasses.asdict(settings), figures, told, "one run of training.make")
     for name, row in figures.items():
         print(f"{name:<8}" + "  ".join(f"{key} {value}" for key, value in row.items()))
 

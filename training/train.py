@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 from torch.nn import functional
 
 from engine.dsp.spectrum import BINS, FFT
-from engine.models.restorer.bands import COUNT, band_grid
+from engine.models.restorer.bands import CENTRES, COUNT, band_grid
 from engine.models.restorer.features import EDGE_BANDS, FLOOR_DB, PERCENTILES
 from engine.models.restorer.network import FLATNESS_UNIT, LEVEL_UNIT
 from training.network import RestorerNetwork
@@ -22,6 +23,8 @@ from training.pairs import BIN_STEP, BIN_ZERO, EVERY
 
 NOISE_BIAS, NOISE_SPREAD = -2.51, 5.57  # dB: mean and deviation of the level of a bin of Gaussian noise
 _HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
+_SILENT = 8.0  # dB above 16-bit rounding noise from which on there is something to equalise
+_BRIGHT = 0.5  # share of stretches that are given the top of a finished record
 _SOFTNESS = 1.5  # dB over which a bin counts as filled, so that there is something to learn from
 
 
@@ -140,29 +143,45 @@ def _fill(values: npt.NDArray[np.generic], length: int) -> npt.NDArray[np.generi
 
 
 def vary(batch: Batch, dice: np.random.Generator) -> Batch:
-    """The same music at another level and through another equaliser: both sides of each pair are changed alike."""
+    """The same music at another level and through another equaliser: both sides of each pair are changed alike.
+
+    What is silent stays silent, in the spectra and in what is told of them.
+    """
     count = len(batch.songs)
     position = np.linspace(-1, 1, COUNT)
-    curve = dice.normal(0, 3.0, (count, 1)) * position
-    curve = curve + dice.normal(0, 2.0, (count, 1)) * np.cos(
-        np.pi * (position * dice.uniform(1, 4, (count, 1)) + dice.uniform(-1, 1, (count, 1)))
-    )
+    wave = np.cos(np.pi * (position * dice.uniform(1, 4, (count, 1)) + dice.uniform(-1, 1, (count, 1))))
+    curve = dice.normal(0, 3.0, (count, 1)) * position + dice.normal(0, 2.0, (count, 1)) * wave
+    curve = curve + _brightness(batch, dice)
     bands = torch.from_numpy(curve.astype(np.float32))
     level = torch.from_numpy(dice.normal(0, 4.0, (count, 1)).astype(np.float32))
     per_bin = torch.matmul((bands + level)[:, None], batch.spread)[:, :, None]  # (count, 1, 1, BINS)
     moments, songs = batch.moments.clone(), batch.songs.clone()
-    moments[..., :COUNT] += bands[:, None] / LEVEL_UNIT
+    heard = moments[..., :COUNT] * LEVEL_UNIT + batch.loudness[..., None] > FLOOR_DB + _SILENT
+    moments[..., :COUNT] += torch.where(heard, bands[:, None] / LEVEL_UNIT, 0.0)
     moments[..., -1] += level / LEVEL_UNIT
     at_cutoff = bands.gather(1, (batch.below.sum(1, keepdim=True).long() - 1).clamp(0, COUNT - 1))
+    shift = torch.cat([bands, at_cutoff.expand(count, EDGE_BANDS)], dim=1) / LEVEL_UNIT
     for index in range(len(PERCENTILES)):
-        at = index * (COUNT + EDGE_BANDS)
-        songs[:, at : at + COUNT] += bands / LEVEL_UNIT
-        songs[:, at + COUNT : at + COUNT + EDGE_BANDS] += at_cutoff / LEVEL_UNIT
+        part = songs[:, index * shift.shape[1] : (index + 1) * shift.shape[1]]
+        part += torch.where(part > part.min(dim=1, keepdim=True).values + 0.15, shift, 0.0)
     moments = moments + 0.03 * torch.randn_like(moments)
     songs = songs + 0.05 * torch.randn_like(songs) * (songs.abs() > 0)
-    bins = torch.where(batch.bins > BIN_ZERO + 1, batch.bins + per_bin, batch.bins)
+    bins = torch.where(batch.bins > FLOOR_DB + _SILENT, batch.bins + per_bin, batch.bins)
     error = batch.error * 10 ** ((level + bands.mean(-1, keepdim=True)) / 10)
     return replace(batch, moments=moments, songs=songs, loudness=batch.loudness + level, bins=bins, error=error)
+
+
+def _brightness(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float64]:
+    """dB per band that give some of the pieces the top of a finished record: most free music is darker than that."""
+    count = len(batch.songs)
+    power = torch.matmul(10 ** (batch.bins[:, :, 1].mean(1) / 10)[:, None], batch.gather.transpose(1, 2))[:, 0]
+    now = 10 * np.log10(power.numpy() + 1e-10) - batch.loudness.mean(1, keepdim=True).numpy()
+    kilohertz = CENTRES / 1000
+    slope = np.minimum(dice.normal(-1.6, 0.8, (count, 1)), -0.2)
+    wanted = dice.normal(-20, 6.0, (count, 1)) + slope * (kilohertz - 8)
+    change = np.clip(uniform_filter1d(wanted - now, 9, axis=1), -15, 25)
+    change *= np.clip((kilohertz - 4) / 4, 0, 1)
+    return change * (dice.random((count, 1)) < _BRIGHT)
 
 
 def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance: float = 0.0) -> dict[str, Tensor]:

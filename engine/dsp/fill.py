@@ -11,14 +11,19 @@ import numpy as np
 from engine.dsp.replicate import copy_up
 from engine.dsp.spectrum import HANN, Power, Spectrum, noise_power
 
+_FLOOR_DB = float(10 * np.log10(noise_power(HANN) / 12 * (2 / 65536) ** 2))
 _NOISE_FLATNESS = -2.5  # dB, that of white noise
 _LINES = 8.0  # dB below it at which the band is all lines
 _LEAST_COPY, _MOST_COPY = 0.25, 0.75  # share of the copied band in the power of the new one
 
 
 def missing(powers: Power, level: Power) -> Power:
-    """Power to add per bin so that none lies below ``level`` dB; both ``(time, channels, bins)``."""
-    return np.maximum(np.exp(level * np.float32(np.log(10) / 10)) - powers, 0)
+    """Power to add per bin so that none lies below ``level`` dB; both ``(time, channels, bins)``.
+
+    Levels below 16-bit rounding noise are nothing.
+    """
+    wanted = np.where(level > _FLOOR_DB, np.exp(level * np.float32(np.log(10) / 10)), np.float32(0))
+    return np.maximum(wanted - powers, 0)
 
 
 def carrier(

@@ -1,8 +1,8 @@
 """The offline restorer: fills the holes below the cutoff and rebuilds the band above it, on any machine.
 
 It only adds: what the MP3 kept passes untouched. Everything it makes depends on the song as a whole and on the
-moment, never on where a chunk begins. Two engines say how much is missing: ``plain``, which continues
-the song's own slope, and ``learned``, a small network (whose weights this version does not carry yet).
+moment, never on where a chunk begins. Two engines say how much is missing: ``plain``, which continues the song's own
+slope, and ``learned``, a small network that comes with the program.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PLAIN_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one w
 _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
-_GENEROUS = 250_000  # bit/s from which on next to nothing is missing
+_GENEROUS = 250_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
 _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
@@ -56,7 +56,7 @@ class RestoreParams(Params):
     top_hz: float = parameter(21500.0, "where the new band ends", unit="Hz", low=4000.0, high=24000.0)
     engine: str = parameter(
         "plain",
-        "who says how much is missing: plain (rules) or learned (a network; its weights are still to come)",
+        "who says how much is missing: plain (rules) or learned (a small network)",
     )
     caution: float = parameter(
         0.0, "learned: share of its own doubt by which less is made than it believes was there", low=0.0, high=2.0
@@ -97,13 +97,13 @@ class Restore(ChunkedStage):
         cutoff = context.cutoff
         if cutoff is None:
             return "nothing was cut off, so nothing was made"
+        if _is_whole(context, params):
+            return "next to nothing was missing at this bitrate, so nothing was made"
         made = []
         if params.extend and _extends(context):
             made.append(f"generated above {cutoff / 1000:.1f} kHz")
         if params.fill_holes:
-            generous = (context.analysis.mpeg.bitrate if context.analysis.mpeg else 0) >= _GENEROUS
-            quiet = generous and params.engine == "learned"
-            made.append("next to nothing was missing" if quiet else "holes below filled with noise")
+            made.append("holes below filled with noise")
         return ", ".join(made) or "nothing was made"
 
     def prepare(self, context: Context, params: RestoreParams) -> Processor | None:
@@ -111,6 +111,8 @@ class Restore(ChunkedStage):
         extend = params.extend and _extends(context)
         if cutoff is None or not (extend or params.fill_holes):
             context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
+            return None
+        if _is_whole(context, params):
             return None
         signal = context.input
         cutoff = min(cutoff, 0.98 * signal.rate / 2)
@@ -121,6 +123,11 @@ class Restore(ChunkedStage):
             spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
             meter.process(spectrum, power(spectrum))
         return _Restorer(meter.profile(), params, extend, signal.rate, context.seed)
+
+
+def _is_whole(context: Context, params: RestoreParams) -> bool:
+    mpeg = context.analysis.mpeg
+    return params.engine == "learned" and mpeg is not None and mpeg.bitrate >= _GENEROUS
 
 
 def _extends(context: Context) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from engine.audio.readers import Audio
 from engine.dsp.fill import carrier, missing
 from engine.dsp.replicate import LEAD
-from engine.dsp.spectrum import FFT, HANN, HOP, bin_of, istft, power, stft, white_noise
+from engine.dsp.spectrum import FFT, HANN, HOP, Power, bin_of, istft, power, stft, white_noise
 from engine.models.restorer import features, network
 from engine.models.restorer.bands import band_grid
 
@@ -53,7 +53,7 @@ class Restorer:
         noise = stft(white_noise(start, len(padded), window.shape[1], self.seed, self.correlation), HANN)
         made = np.zeros_like(spectrum)
         made[:, :, :last] = carrier(spectrum, powers, noise, flatness, self.cutoff, self.rate, edge, last)
-        made[:, :, :last] *= np.sqrt(missing(powers[:, :, :last], level))
+        made[:, :, :last] *= np.sqrt(missing(powers[:, :, :last], level)) * _heard(powers)
         made[:, :, :first] = 0
         return istft(made, len(window), HANN)
 
@@ -62,3 +62,8 @@ class Restorer:
         cutoff = bin_of(self.cutoff - LEAD, self.rate)
         first = 0 if self.holes else cutoff
         return first, max(first, bin_of(self.top, self.rate) if self.extend else cutoff)
+
+
+def _heard(powers: Power) -> Power:
+    """1 for moments in which there is anything, 0 for silence; ``(time, channels, 1)``."""
+    return (powers.mean(axis=-1, keepdims=True) > np.float32(10 ** (features.FLOOR_DB / 10))).astype(np.float32)
