@@ -87,7 +87,7 @@ class RestoreApp(App[None]):
     ) -> None:  # fmt: skip
         super().__init__()
         self._device = device
-        self._patient: set[str] = set()  # variants that may take however long
+        self._allow_slow: set[str] = set()  # variants that may take however long
         self._listening = listening
         self.settings: Settings = load_settings()
         self.library: DashboardModel | None = None
@@ -254,12 +254,12 @@ class RestoreApp(App[None]):
         """Open again what is open."""
         self.open_paths(self._paths)
 
-    def be_patient(self, variant: str) -> None:
+    def allow_slow(self, variant: str) -> None:
         """Have a variant made that was left out for the time it takes."""
         if self.session is not None and self.session.running:
             self.notify("A run is under way: stop it first (t).", severity="warning")
             return
-        self._patient.add(variant)
+        self._allow_slow.add(variant)
         self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
         self._begin_opening()
 
@@ -277,7 +277,7 @@ class RestoreApp(App[None]):
             self.call_from_thread(self._not_opened, worker, text)
 
     def _open_and_read(self, paths: list[Path], worker: Worker[Any]) -> None:
-        session = Session(paths, self._out, self._recipe, device=self._device, patient=self._patient)
+        session = Session(paths, self._out, self._recipe, device=self._device, patient=self._allow_slow)
         library = DashboardModel(session)
         self.call_from_thread(self._opened, worker, session, library)
         if self.library is library:

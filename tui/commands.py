@@ -11,7 +11,7 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 
-from tui.model import GLYPHS, MEANINGS
+from tui.model import GLYPHS, MEANINGS, RUINED
 from tui.screens.blind import BlindScreen
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
@@ -46,6 +46,7 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
     ordered += [group for place in places if place is not here for group in place[1]]
     groups = [(title, _keys(bindings)) for title, bindings in ordered]
     signs = [(glyph, MEANINGS[state]) for state, glyph in GLYPHS.items()]
+    signs.append((RUINED, "beside a variant: it lost much of what the song has; the details say what"))
     signs.append(("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top"))
     after = next(place for place, (title, _) in enumerate(groups, 1) if title == "Stage checklist")
     return [*groups[:after], ("Signs in the table", signs), *groups[after:]]

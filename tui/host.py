@@ -28,5 +28,5 @@ class Host(Protocol):
     def reopen(self) -> None:
         """Open again what is open."""
 
-    def be_patient(self, variant: str) -> None:
+    def allow_slow(self, variant: str) -> None:
         """Have a variant made that was left out for the time it takes."""

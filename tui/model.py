@@ -23,6 +23,7 @@ GLYPHS: dict[TaskState, str] = {
     "done": "●", "working": "◐", "queued": "◌", "todo": "○", "stale": "◍", "failed": "✗", "skipped": "–",
     "impossible": "∅", "off": "·",
 }  # fmt: skip
+RUINED = "!"  # beside a variant that lost much of what the song has
 MEANINGS: dict[TaskState, str] = {
     "done": "done", "working": "in work", "queued": "queued", "todo": "to do",
     "stale": "made with other settings, to be redone", "failed": "failed", "skipped": "skipped",

@@ -1,8 +1,8 @@
 """The offline restorer: fills the holes below the cutoff and rebuilds the band above it, on any machine.
 
 It only adds: what the MP3 kept passes untouched. Everything it makes depends on the song as a whole and on the
-moment, never on where a chunk begins. Two engines say how much is missing: ``plain``, which continues the song's own
-slope, and ``learned``, a small network that comes with the program.
+moment, never on where a chunk begins. Two engines say how much is missing: ``plain``, which continues
+the song's own slope, and ``learned``, a small network that comes with the program.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 @dataclass(frozen=True)
 class RestoreParams(Params):
-    engine: str = parameter("plain", "who says how much is missing: plain (rules) or learned (a small network)")
     fill_holes: bool = parameter(True, "fill the spectral holes below the cutoff with noise")
     hole_depth_db: float = parameter(
         30.0, "plain: how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
@@ -56,7 +55,11 @@ class RestoreParams(Params):
         high=6.0,
     )
     top_hz: float = parameter(
-        0.0, "where the new band ends; 0: where the engine ends it", unit="Hz", low=0.0, high=24000.0
+        _PLAIN_TOP, "where the new band ends (learned: its own end, unless lower)", unit="Hz", low=4000.0, high=24000.0
+    )
+    engine: str = parameter(
+        "plain",
+        "who says how much is missing: plain (rules) or learned (a small network)",
     )
     caution: float = parameter(
         0.0, "learned: share of its own doubt by which less is made than it believes was there", low=0.0, high=2.0
@@ -84,7 +87,7 @@ class Restore(ChunkedStage):
         if params.engine == "learned":
             return {"model": network.fingerprint()}
         # As it was told before there was another engine: what was finished then stays finished.
-        known = dataclasses.asdict(params) | {"top_hz": params.top_hz or _PLAIN_TOP}
+        known = dataclasses.asdict(params)
         return {"params": {name: value for name, value in known.items() if name not in _NEWER}}
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
@@ -157,7 +160,7 @@ def _learned(context: Context, signal: Signal, cutoff: float, params: RestorePar
         rate=signal.rate,
         holes=params.fill_holes,
         extend=extend,
-        top=params.top_hz or _LEARNED_TOP,
+        top=params.top_hz if params.top_hz < _PLAIN_TOP else _LEARNED_TOP,
         caution=params.caution,
         seed=context.seed,
     )
@@ -204,7 +207,7 @@ class _Restorer:
                 noise,
                 self.profile,
                 self.rate,
-                self.params.top_hz or _PLAIN_TOP,
+                self.params.top_hz,
                 self.params.extend_level_db,
             )
             made[:, :, first : first + band.shape[2]] += band

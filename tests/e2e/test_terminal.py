@@ -98,7 +98,7 @@ def test_a_whole_evening(library, tmp_path):
     terminal.press("p")
     terminal.wait_for("running")
     terminal.press("q")
-    terminal.wait_for("What shall become of it?")
+    terminal.wait_for("A run is in progress. What now?")
     terminal.press("2")
     code = terminal.exit_code()
     assert code == 130, terminal.text
@@ -109,7 +109,7 @@ def test_a_whole_evening(library, tmp_path):
     terminal = Terminal(arguments, tmp_path)
     terminal.wait_for("Long song.mp3", "0/1 done")
     terminal.press("s")
-    terminal.wait_for("1/1 done", "Run finished")
+    terminal.wait_for("1/1 done", "1 of 1 songs done")
     terminal.press("q")
     assert terminal.exit_code() == 0
     assert (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").is_file()

@@ -12,6 +12,7 @@ from textual.color import Color
 from textual.widgets import Input, OptionList, RichLog
 
 from engine.planning.recipes import by_number
+from engine.player import listening_sets
 from tests.tui.conftest import Gate, opened, screen_text, until
 from tests.tui.test_listen import begin_test, listen_to_second, restored  # noqa: F401  (a fixture)
 from tui.app import RestoreApp
@@ -467,6 +468,7 @@ def test_the_first_tab_in_the_recipe_goes_to_the_first_field_and_units_show_at_8
         await pilot.press("end")
         await pilot.pause(0.5)
         assert "dB" in screen_text(app) and "Hz" in screen_text(app)
+        assert "None" not in screen_text(app)  # a parameter that is a word has no range
 
     drive(app, script, (80, 24))
 
@@ -565,3 +567,30 @@ def test_folders_stand_beside_titles(drive, restored, quick):  # noqa: F811
         assert "Offline restorer  11_offline" in screen_text(app) and "Plain decode  01_baseline" in screen_text(app)
 
     drive(app, script)
+
+
+def test_a_ruined_variant_is_marked_in_table_stages_and_where_it_is_heard(drive, restored, quick, monkeypatch):  # noqa: F811
+    words = "It is 12.3 dB quieter than the song."
+    of_marker = listening_sets._of_marker
+
+    def ruined(store, marker, *rest):
+        return of_marker(store, replace(marker, ruined=words) if marker.task == "11_offline" else marker, *rest)
+
+    monkeypatch.setattr(listening_sets, "_of_marker", ruined)
+    app = RestoreApp([restored], recipe=quick)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await until(pilot, lambda: app.library.by_id["Two.mp3"].tasks["11_offline"].state == "done")
+        table = app.home.query_one(SongTable)
+        assert "!" not in table.render_line(2).text
+        app.library.by_id["Two.mp3"].tasks["11_offline"].ruined = words
+        await pilot.press("end")
+        table.refresh()
+        await pilot.pause(0.2)
+        assert "●!" in table.render_line(2).text and "! lost much of the song" in screen_text(app)
+        await pilot.press("l")
+        await until(pilot, lambda: "12.3 dB quieter" in screen_text(app))
+        assert "11_offline !" in screen_text(app)
+
+    drive(app, script, size=(140, 42))

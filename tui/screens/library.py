@@ -215,7 +215,7 @@ class LibraryScreen(Screen[None]):
         if library is None or table.current is None:
             return
         if any(task.too_slow and task.id == event.variant for task in library.session.tasks):
-            self._host.be_patient(event.variant)
+            self._host.allow_slow(event.variant)
             return
         views = library.songs if event.for_all else table.marked or [table.current]
         on = library.toggle(views, event.variant)

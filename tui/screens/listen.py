@@ -441,7 +441,7 @@ class ListenScreen(Screen[None]):
             self.notify("No output device was found; plug one in and try again.", timeout=4)
             return
         answers = {_SYSTEM: _SYSTEM, **{name: name for name in names}}
-        self.app.push_screen(Choice("Where shall the sound go?", answers), chosen)
+        self.app.push_screen(Choice("Where should the sound go?", answers), chosen)
 
     def action_stems(self) -> None:
         """Mute, solo and compare the stems of what is heard."""

@@ -229,7 +229,7 @@ class ModelsPage(Page):
                 self._get(missing[key])
 
         answers = {key: f"{c.name}, {size(c.size)}: {c.task}" for key, c in missing.items()}
-        self.app.push_screen(Choice("Which model shall be downloaded?", answers), chosen)
+        self.app.push_screen(Choice("Which model should be downloaded?", answers), chosen)
 
     @work(thread=True, exclusive=True, group="get")
     def _get(self, card: ModelCard) -> None:

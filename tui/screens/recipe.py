@@ -43,6 +43,8 @@ class ParameterRow(Vertical):
         low, high, unit = (self.item.metadata[k] for k in ("low", "high", "unit"))
         if isinstance(self.item.default, bool):
             return f"true or false (default {_shown(self.item.default)})"
+        if low is None or high is None:  # a word, of those that the meaning tells
+            return f"{unit} (default {_shown(self.item.default)})".strip()
         return f"{unit} {_shown(low)} … {_shown(high)} (default {_shown(self.item.default)})".strip()
 
     def read(self, text: str) -> object:
@@ -66,6 +68,8 @@ class ParameterRow(Vertical):
         """Show what is wrong; empty where all is well."""
         self.set_class(bool(problem), "-wrong")
         self.query_one(".parameter-problem", Static).update(Text(problem))
+        if problem:
+            self.call_after_refresh(self.scroll_visible, animate=False)
 
 
 def _shown(value: object) -> str:

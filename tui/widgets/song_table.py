@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.text import duration, printable
-from tui.model import GLYPHS, DashboardModel, SongView, matches
+from tui.model import GLYPHS, RUINED, DashboardModel, SongView, matches
 from tui.widgets.cells import fit
 
 _DAMAGE = ("▁", "▂", "▄", "▆", "█")
@@ -303,6 +303,8 @@ class SongTable(ScrollView, can_focus=True):
                 return f"{task.fraction:3.0%}"[-4:], "working"
             kinds = {"done": "done", "failed": "failed", "stale": "stale", "queued": "working"}
             glyph = "★" if view.favourite == name and task.state == "done" else GLYPHS[task.state]
+            if task.state == "done" and task.ruined:
+                return f" {glyph}{RUINED}", "failed"
             return f" {glyph}", kinds.get(task.state, "dim")
         match name:
             case "mark":

@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from engine.planning.task import Task
 from engine.text import duration
-from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView, TaskView
+from tui.model import GLYPHS, MEANINGS, RUINED, DashboardModel, SongView, TaskView
 from tui.widgets.cells import bar
 
 _STYLES = {"done": "success", "working": "primary", "queued": "primary", "failed": "error", "stale": "warning"}
@@ -77,6 +77,8 @@ class StageChecklist(OptionList):
         if shown.state == "working":
             line.append(f"  {bar(shown.fraction, 8)} {shown.fraction:.0%}", _STYLES.get("working", ""))
         elif shown.seconds is not None and shown.state == "done":
+            if shown.ruined:
+                line.append(f"{RUINED} lost much of the song", "error")
             line.append(f"  {duration(shown.seconds)} {shown.device}", "faint")
         else:
             slow = task.too_slow and shown.state == "impossible"

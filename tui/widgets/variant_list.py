@@ -14,6 +14,7 @@ from engine.audio.loudness import SILENCE_DB
 from engine.player.player import Player
 from engine.player.tracks import Candidate
 from engine.text import printable
+from tui.model import RUINED
 from tui.widgets.cells import fit
 from tui.widgets.meters import level
 
@@ -57,7 +58,7 @@ class VariantList(OptionList):
         width = max(20, self.size.width - 2)
         loudness = _loudness(player, candidate)
         right = f" {loudness}" if short else ""
-        star = " ★" if is_favourite else ""
+        star = (f" {RUINED}" if candidate.warning else "") + (" ★" if is_favourite else "")
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{'▸' if candidate.key == player.current else ' '}{number if number < 10 else ' '} ", "bold")
         room = width - 4 - len(star) - len(right)
@@ -79,6 +80,8 @@ class VariantList(OptionList):
         gains = player.gains()
         heard = f", heard at {round(gains[candidate.key], 1) + 0.0:+.1f} dB" if candidate.key in gains else ""
         text.append(f"\n   {loudness}{heard}", "faint")
+        if candidate.warning:
+            text.append(_indented(candidate.warning, width), "error")
         for said in (candidate.chain, candidate.note):
             if said and said != candidate.title:
                 text.append(_indented(said, width), "faint")
