@@ -1,8 +1,8 @@
 """The offline restorer: fills the holes below the cutoff and rebuilds the band above it, on any machine.
 
 It only adds: what the MP3 kept passes untouched. Everything it makes depends on the song as a whole and on the
-moment, never on where a chunk begins. Two engines say how much is missing: ``plain``, which continues the song's own
-slope, and ``learned``, a small network that comes with the program.
+moment, never on where a chunk begins. Two engines say how much is missing: ``plain``, which continues
+the song's own slope, and ``learned``, a small network that comes with the program.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _PLAIN_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one w
 _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
+_PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _GENEROUS = 250_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
 _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
@@ -53,7 +54,9 @@ class RestoreParams(Params):
         low=-24.0,
         high=6.0,
     )
-    top_hz: float = parameter(21500.0, "where the new band ends", unit="Hz", low=4000.0, high=24000.0)
+    top_hz: float = parameter(
+        _PLAIN_TOP, "where the new band ends (learned: its own end, unless lower)", unit="Hz", low=4000.0, high=24000.0
+    )
     engine: str = parameter(
         "plain",
         "who says how much is missing: plain (rules) or learned (a small network)",
@@ -157,7 +160,7 @@ def _learned(context: Context, signal: Signal, cutoff: float, params: RestorePar
         rate=signal.rate,
         holes=params.fill_holes,
         extend=extend,
-        top=params.top_hz,
+        top=params.top_hz if params.top_hz < _PLAIN_TOP else _LEARNED_TOP,
         caution=params.caution,
         seed=context.seed,
     )
