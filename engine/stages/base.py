@@ -350,3 +350,10 @@ def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:
     with open_sound(signal.path) as file:
         while len(block := file.read(size, dtype="float32", always_2d=True)):
             yield block
+
+
+def blocks_at(signal: Signal, gain: float) -> Iterator[Audio]:
+    """The blocks of a signal as if it were attenuated by ``gain`` dB since the source, and not by its own gain."""
+    factor = np.float32(10 ** ((gain - signal.gain) / 20))
+    for block in read_blocks(signal):
+        yield block if factor == 1 else block * factor

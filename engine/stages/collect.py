@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
-
 from engine.audio.readers import Audio
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, read_blocks
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at
 
 
 class Collect(Stage):
@@ -37,7 +35,6 @@ class Collect(Stage):
 
 
 def _blocks(context: Context, signal: Signal, gain: float) -> Iterator[Audio]:
-    factor = np.float32(10 ** ((gain - signal.gain) / 20))
-    for block in read_blocks(signal):
+    for block in blocks_at(signal, gain):
         context.checkpoint()
-        yield block if factor == 1 else block * factor
+        yield block

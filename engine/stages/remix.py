@@ -14,7 +14,7 @@ from engine.dsp.level_fit import LevelFit, equaliser
 from engine.dsp.mix import placed
 from engine.errors import UsageError
 from engine.signals import MIX, RESIDUAL, STEMS
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, in_step, parameter, read_blocks
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, in_step, parameter
 
 _BLOCK = 1 << 17  # frames at a time where levels are compared
 
@@ -138,9 +138,7 @@ class _Reader:
     frames: int
 
     def blocks(self, signal: Signal, gain: float) -> Iterator[Audio]:
-        factor = np.float32(10 ** ((gain - signal.gain) / 20))
-        for block in resample_stream(read_blocks(signal), signal.rate, self.rate, self.frames):
-            yield block if factor == 1 else block * factor
+        yield from resample_stream(blocks_at(signal, gain), signal.rate, self.rate, self.frames)
 
 
 def _gathered(blocks: Iterator[tuple[Audio, ...]], size: int) -> Iterator[tuple[Audio, ...]]:
