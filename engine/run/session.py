@@ -13,8 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from engine.analysis.headers import HeaderFacts, look_at
+from engine.analysis.headers import look_at
 from engine.analysis.song import SongAnalysis
+from engine.audio.headers import HeaderFacts
 from engine.errors import RestoreError, UsageError
 from engine.library.recognition import clear_set_aside
 from engine.library.records import Outcome, Song
@@ -52,7 +53,7 @@ class SongPlan:
 class Session:
     """One run: the songs below ``paths``, a recipe and an output folder.
 
-    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``patient`` are variants that may take however long.
+    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``allow_slow`` are variants that may take however long.
 
     Raises:
         UsageError: something given does not exist or does not fit; the message says what to do.
@@ -60,12 +61,13 @@ class Session:
 
     def __init__(
         self, paths: Sequence[Path], out: Path | None = None, recipe: str = recipes.DEFAULT,
-        variants: Iterable[str] = (), device: str = "auto", patient: Iterable[str] = (),
+        variants: Iterable[str] = (), device: str = "auto", allow_slow: Iterable[str] = (),
     ) -> None:  # fmt: skip
+        variants = tuple(variants)
         self._wanted_device = device
-        self._given = (tuple(paths), out, recipe, tuple(variants))
+        self._given = (tuple(paths), out, recipe, variants)
         self.recipe = recipes.load(recipe)
-        self.tasks: list[Task] = plan.build(self.recipe, self._given[3], lambda: self.device, patient)
+        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device, allow_slow)
         self.store = Store(out if out is not None else default_output(paths))
         found = find_songs(paths, self.store.out)
         if not found:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.errors import UsageError
-from engine.library.layout import FORBIDDEN, is_device
+from engine.names import FORBIDDEN, is_device
 from engine.planning.recipes.schema import Each, Recipe, Step, Variant
 from engine.signals import STEMS
 from engine.stages import STAGES
