@@ -21,11 +21,11 @@ from engine.planning.recipes import DEFAULT, by_number
 from engine.planning.task import State, Task
 from engine.player.tracks import Candidate, ListeningSet, Part
 from engine.run.session import Session
+from engine.signals import RESIDUAL, STEMS
 from engine.stages import STAGES
 from engine.text import printable
 
 PLAIN = "01_baseline"
-_STEM_NAMES = ("vocals", "drums", "bass", "other", "guitar", "piano")
 _ENHANCED = ".enhanced"
 _WHY_MISSING = {
     State.TODO: "not made yet", State.STALE: "made with other settings", State.IMPOSSIBLE: "not possible here",
@@ -171,7 +171,7 @@ def of_files(paths: Sequence[Path]) -> ListeningSet:
 
 def _are_stems(paths: Sequence[Path]) -> bool:
     names = [p.stem.lower().removesuffix(_ENHANCED) for p in paths]
-    return len(names) > 1 and len(set(names)) == len(names) and all(n in _STEM_NAMES for n in names)
+    return len(names) > 1 and len(set(names)) == len(names) and all(n in (*STEMS, RESIDUAL) for n in names)
 
 
 def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSet]:
