@@ -80,7 +80,7 @@ class OutputProcess:
             return False
         match command["do"]:
             case "mix":
-                renderer.mix({int(k): float(v) for k, v in command["gains"].items()}, command.get("at"))
+                renderer.mix({int(k): (float(v[0]), float(v[1])) for k, v in command["gains"].items()}, command.get("at"))
             case "play" if self.stream is not None:
                 renderer.play()
             case "pause":

@@ -405,7 +405,7 @@ class SongRun:
         """Empty, or one sentence about what the measured result lost of the song."""
         analysis = record.analysis
         assert analysis is not None
-        if not task.inputs:
+        if not task.inputs or any(step.stage.leaves_out(step.params) for step in task.lineage()):
             return ""
         return what_was_lost(
             self._bands_of_song(task.lineage()[0]), _at_source_level(meter.bands(), gain),
