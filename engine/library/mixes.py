@@ -1,7 +1,7 @@
 """The mixes that a listener made of a song and wants to keep: by the variant that is made with them.
 
 They lie beside the listener's verdicts. What a variant's remix is made with for this song is the recipe's mix with the
-kept one over it, so the variant, and what builds on it, is made anew when that changes, and stays done when it does not.
+kept one over it: the variant, and what builds on it, is made anew when that changes, and stays done when it does not.
 """
 
 from __future__ import annotations

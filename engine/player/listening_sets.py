@@ -79,7 +79,7 @@ def _remixed(task: Task, here: Task, found: Mapping[str, Candidate], joined: Map
     if plain not in found or not found[plain].has_stems or found[plain].missing:
         return None
     further = any(not port.task.is_final for name, port in here.inputs if name != MIX)
-    return Remixed(task.variant, plain, key in joined, task.params.mix, further)
+    return Remixed(task.variant, plain, key in joined, task.stage.mix(task.params), further)
 
 
 def _why_no_stems(candidates: Iterable[Candidate], tasks: Sequence[Task]) -> str:

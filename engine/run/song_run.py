@@ -15,6 +15,7 @@ from engine.analysis.loss import LossMeter, what_was_lost
 from engine.analysis.song import analyze
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, read_tags, write_tags
+from engine.dsp.mix import described
 from engine.errors import DecodeError, RestoreError, explain_os_error
 from engine.library.recognition import look, settle
 from engine.library.records import FORMAT, Marker, Song, SongRecord
@@ -405,8 +406,8 @@ class SongRun:
         """Empty, or one sentence about what the measured result lost of the song."""
         analysis = record.analysis
         assert analysis is not None
-        if not task.inputs or any(step.stage.leaves_out(step.params) for step in task.lineage()):
-            return ""
+        if not task.inputs or any(described(s.stage.mix(s.params)) for s in task.lineage()):
+            return ""  # what is missing of a mix is missing because somebody wanted it so
         return what_was_lost(
             self._bands_of_song(task.lineage()[0]), _at_source_level(meter.bands(), gain),
             loudness=(analysis.loudness, meter.loudness() - gain),

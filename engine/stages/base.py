@@ -187,9 +187,9 @@ class Stage:
         """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
 
-    def leaves_out(self, params: Any) -> bool:
-        """Whether what its result lacks of the song is missing because somebody wanted it so."""
-        return False
+    def mix(self, params: Any) -> Mix:
+        """How stems are mixed, by their names; of a stage that mixes none, nothing."""
+        return {}
 
     def mixed(self, params: Any, mix: Mix) -> Any:
         """The parameters for a song of which the listener made a mix."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, make_dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,14 +49,13 @@ class _Common(Params):
     def mixed(self, mix: Mix) -> _Common:
         """The same for another mix; stems that it does not name are as before."""
         strips = {**self.mix, **mix}
-        levels = {f"{stem}_db": strips[stem].db for stem in _ALL}
-        places = {f"{stem}_pan": strips[stem].pan for stem in _ALL}
-        return replace(
-            self, **levels, **places,
-            residual=not strips[RESIDUAL].muted,
-            mute=", ".join(stem for stem in STEMS if strips[stem].muted),
-            solo=", ".join(stem for stem in _ALL if strips[stem].solo),
-        )  # fmt: skip
+        levels: dict[str, Any] = {f"{stem}_db": strips[stem].db for stem in _ALL}
+        places: dict[str, Any] = {f"{stem}_pan": strips[stem].pan for stem in _ALL}
+        names: dict[str, Any] = {
+            "mute": ", ".join(stem for stem in STEMS if strips[stem].muted),
+            "solo": ", ".join(stem for stem in _ALL if strips[stem].solo),
+        }
+        return replace(self, residual=not strips[RESIDUAL].muted, **names, **levels, **places)
 
 
 def _names(text: str) -> list[str]:
@@ -91,8 +91,8 @@ class Remix(Stage):
     def mixed(self, params: _Common, mix: Mix) -> _Common:
         return params.mixed(mix)
 
-    def leaves_out(self, params: _Common) -> bool:
-        return described(params.mix) != ""
+    def mix(self, params: _Common) -> Mix:
+        return params.mix
 
     def run(self, context: Context, params: _Common) -> Rendered:
         inputs = dict(context.inputs)

@@ -115,7 +115,8 @@ class MixerScreen(Screen[None]):
     @property
     def _recipes(self) -> dict[str, Strip]:
         """The mix that the recipe asks for."""
-        return {stem.name: self._remixed.mix.get(stem.name, Strip()) if self._remixed else Strip() for stem in self._stems}
+        mix = self._remixed.mix if self._remixed is not None else {}
+        return {stem.name: mix.get(stem.name, Strip()) for stem in self._stems}
 
     @property
     def _on_disk(self) -> dict[str, Strip]:

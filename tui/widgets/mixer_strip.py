@@ -184,7 +184,8 @@ class MixerStrip(Panel):
     def _louder(self, step: float) -> None:
         if self._shown is not None:
             strip = self._shown.strip
-            self.post_message(self.Changed(self._place, replace(strip, db=max(LEVELS[0], min(LEVELS[1], strip.db + step)))))
+            decibels = max(LEVELS[0], min(LEVELS[1], strip.db + step))
+            self.post_message(self.Changed(self._place, replace(strip, db=decibels)))
 
     def _move_to(self, x: int, y: int) -> None:
         if self._shown is None:

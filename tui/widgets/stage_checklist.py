@@ -88,7 +88,7 @@ class StageChecklist(OptionList):
         return line
 
     def _stage_lines(self, task: Task, view: SongView) -> list[Text]:
-        """The steps that lead to a variant as a tree, from the variant on that it starts from: each stem's own under it."""
+        """The steps to a variant from the one before it on, as a tree: what is done to a stem stands under its name."""
         lines = []
         for stem, steps in groupby(_own_steps(task), itemgetter(0)):
             own = [step for _, step in steps]
