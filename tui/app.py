@@ -278,7 +278,7 @@ class RestoreApp(App[None]):
             self.call_from_thread(self._not_opened, worker, text)
 
     def _open_and_read(self, paths: list[Path], worker: Worker[Any]) -> None:
-        session = Session(paths, self._out, self._recipe, device=self._device, patient=self._allow_slow)
+        session = Session(paths, self._out, self._recipe, device=self._device, allow_slow=self._allow_slow)
         library = DashboardModel(session)
         self.call_from_thread(self._opened, worker, session, library)
         if self.library is library:

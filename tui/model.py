@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.analysis.headers import HeaderFacts, headers_of
+from engine.analysis.headers import headers_of
 from engine.analysis.song import SongAnalysis, lost_above
+from engine.audio.headers import HeaderFacts
 from engine.commands.export import favourites
 from engine.library.records import Marker, Song
 from engine.planning.recipes import by_number

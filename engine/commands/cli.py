@@ -122,7 +122,10 @@ def run(
     if device is not Device.AUTO:
         session.device  # noqa: B018  (what is not here is said now)
     if dry_run:
-        raise typer.Exit(headless.dry_run(session, force=force, as_json=as_json))
+        from engine.commands import dry_run as plan
+
+        plan.show(session, force=force, as_json=as_json)
+        return
     raise typer.Exit(headless.run(session, jobs=jobs, force=force, as_json=as_json))
 
 

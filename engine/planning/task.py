@@ -64,7 +64,7 @@ class Task:
         """The tasks whose results it works on, each once, in order."""
         return list({port.task.id: port.task for _, port in self.inputs}.values())
 
-    def recipe_of(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """What decides the task's result, but for the song and what comes before."""
         return {
             "stage": self.stage.name,
@@ -82,7 +82,7 @@ class Task:
                 before = source_hash
             elif list(before) == [MIX] and before[MIX][1] == MIX:
                 before = before[MIX][0]  # a chain of one signal: as it was before there were several
-            text = json.dumps([task.recipe_of(), before], sort_keys=True)
+            text = json.dumps([task.spec(), before], sort_keys=True)
             known[task.id] = hashlib.sha256(text.encode()).hexdigest()
         return known[self.id]
 

@@ -26,7 +26,6 @@ from engine.stages import STAGES
 from engine.text import printable
 
 PLAIN = "01_baseline"
-_STEM_NAMES = (*STEMS, RESIDUAL)
 _ENHANCED = ".enhanced"
 _WHY_MISSING = {
     State.TODO: "not made yet", State.STALE: "made with other settings", State.IMPOSSIBLE: "not possible here",
@@ -196,13 +195,15 @@ def of_files(paths: Sequence[Path]) -> ListeningSet:
         parts = tuple(Part(c.parts[0].name, c.parts[0].path) for c in candidates)
         candidates.insert(0, Candidate("stems", "All stems together", parts))
     title = candidates[0].title if len(paths) == 1 else f"{len(paths)} files"
-    no_stems = "" if candidates[0].has_stems else f"These are no stems: their names would be {', '.join(_STEM_NAMES)}."
+    no_stems = (
+        "" if candidates[0].has_stems else f"These are no stems: their names would be {', '.join((*STEMS, RESIDUAL))}."
+    )
     return ListeningSet(title, tuple(candidates), folder, no_stems=no_stems)
 
 
 def _are_stems(paths: Sequence[Path]) -> bool:
     names = [p.stem.lower().removesuffix(_ENHANCED) for p in paths]
-    return len(names) > 1 and len(set(names)) == len(names) and all(n in _STEM_NAMES for n in names)
+    return len(names) > 1 and len(set(names)) == len(names) and all(n in (*STEMS, RESIDUAL) for n in names)
 
 
 def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSet]:

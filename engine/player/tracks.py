@@ -255,6 +255,8 @@ class Loader:
                 )  # fmt: skip
             except (DecodeError, OutputError) as error:
                 track.error = str(error)
+            except Exception as error:  # one file that nobody expected must not keep the others from loading
+                track.error = f"It cannot be played ({type(error).__name__}: {error})."
             if not self._cancelled.is_set():
                 self.report(track)
 

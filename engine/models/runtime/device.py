@@ -17,8 +17,7 @@ import psutil
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
-from engine.machine import gpu_probe, monitor
-from engine.machine import measurements as memory
+from engine.machine import gpu_probe, measurements, monitor
 from engine.text import size
 
 T = TypeVar("T")
@@ -87,7 +86,7 @@ def batch_that_fits(device: str, model: str, guess: int, most: int) -> int:
     """
     if device == "cpu":
         return 1  # nothing is gained by more: one item keeps all cores busy
-    cost = memory.recall(_memory_of(model, device)) or guess
+    cost = measurements.recall(_memory_of(model, device)) or guess
     return max(1, min(most, int(free_memory(device) * _USED / cost)))
 
 
@@ -107,8 +106,8 @@ def measured(device: str, model: str, items: int) -> Iterator[None]:
     torch.cuda.reset_peak_memory_stats()
     yield
     taken = (torch.cuda.max_memory_allocated() - before) / items
-    if taken > (memory.recall(_memory_of(model, device)) or 0.0):
-        memory.remember(_memory_of(model, device), taken)
+    if taken > (measurements.recall(_memory_of(model, device)) or 0.0):
+        measurements.remember(_memory_of(model, device), taken)
 
 
 def precision(device: str, wanted: str, compute: Callable[[Precision], Audio]) -> Precision:
