@@ -195,9 +195,8 @@ def of_files(paths: Sequence[Path]) -> ListeningSet:
         parts = tuple(Part(c.parts[0].name, c.parts[0].path) for c in candidates)
         candidates.insert(0, Candidate("stems", "All stems together", parts))
     title = candidates[0].title if len(paths) == 1 else f"{len(paths)} files"
-    no_stems = (
-        "" if candidates[0].has_stems else f"These are no stems: their names would be {', '.join((*STEMS, RESIDUAL))}."
-    )
+    names = ", ".join((*STEMS, RESIDUAL))
+    no_stems = "" if candidates[0].has_stems else f"These are no stems: their names would be {names}."
     return ListeningSet(title, tuple(candidates), folder, no_stems=no_stems)
 
 
