@@ -215,7 +215,9 @@ def test_no_song_gets_worse(scored):
 @pytest.mark.slow
 def test_real_encodings_pass_the_null_test(music, tmp_path):
     for item in ("apollo_48k_1", "real_vibeace"):
-        for cutoff, rate, audio in restore(tmp_path / item, *sorted((music / item).glob("*.mp3"))).values():
+        for cutoff, rate, audio in restore(
+            tmp_path / item, *(music / item / f"{c}.mp3" for c in ("64", "128", "V5"))
+        ).values():
             passes_untouched(cutoff, rate, audio)
 
 
