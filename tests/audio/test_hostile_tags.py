@@ -100,11 +100,11 @@ def test_stopping_does_not_wait_for_a_song_to_be_analysed(demo_mp3, tmp_path):
 
 @pytest.mark.parametrize("kind", ["flac", "id3"])
 def test_a_file_of_countless_empty_blocks_is_not_walked_for_hours(tmp_path, kind):
-    """A hole of a gigabyte costs its author nothing."""
+    """A hole in a file costs its author nothing."""
     path = tmp_path / "holes.flac"
     with path.open("wb") as file:
         file.write(b"fLaC" if kind == "flac" else struct.pack("10s", b"ID3\4") * 200_000)
-        file.truncate(1 << 30)
+        file.truncate(1 << 27)
     began = time.monotonic()
     assert not tags.has_provenance(path)
     assert len(sound_hash.sound_hash(path)) == 64
