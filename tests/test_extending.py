@@ -168,7 +168,9 @@ def test_a_model_and_a_separator(program, song):
         ('        _demucs("htdemucs_ft"', SEPARATOR),
     )
     recipe, out = song.parent / "r.toml", song.parent / "out"
-    recipe.write_text('format = 1\n[variants.04_stems]\nchain = ["decode", { stage = "separate", model = "half" }]\nsuffix = ""\n')
+    recipe.write_text(
+        'format = 1\n[variants.04_stems]\nchain = ["decode", { stage = "separate", model = "half" }]\nsuffix = ""\n'
+    )
     run = ("--no-tui", "--recipe", recipe, "--variants", "04", "--out", out, song)
     missing = program.run(*run)
     assert missing.returncode == 2 and "models get half" in missing.stderr
