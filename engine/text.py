@@ -50,6 +50,16 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def took(seconds: float) -> str:
+    """How long something took: ``0.4 s``, and from ten seconds on ``1:07``."""
+    return f"{seconds:.1f} s" if 0 <= seconds < 9.95 else duration(seconds)
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 song``, ``2 songs``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def size(count: float) -> str:
     """Bytes in binary-free everyday units: ``12 MB``, ``1.4 GB``."""
     for unit in ("B", "kB", "MB"):

@@ -70,11 +70,11 @@ class RestoreApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "open", "Open"),
         Binding("e", "recipe", "Recipe"),
-        Binding("M", "models", "Models", show=False),
-        Binding("D", "doctor", "Doctor", show=False),
+        Binding("M", "models", "Models"),
+        Binding("D", "doctor", "Doctor"),
         Binding("n", "demo", "Make a demo song", show=False),
         Binding("l", "listen", "Listen"),
-        Binding("X", "export", "Export favourites", show=False),
+        Binding("X", "export", "Export favourites"),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
         Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
@@ -335,7 +335,12 @@ class RestoreApp(App[None]):
 
     def action_open(self) -> None:
         """Choose what to open."""
-        self.push_screen(OpenDialog(self.settings.recent), lambda path: self.open_path(path) if path else None)
+
+        def chosen(paths: list[str] | None) -> None:
+            if paths:
+                self.open_paths([Path(path) for path in paths])
+
+        self.push_screen(OpenDialog(self.settings.recent), chosen)
 
     def action_demo(self) -> None:
         """Make a demo song in the home folder's music and open it."""
@@ -371,7 +376,7 @@ class RestoreApp(App[None]):
             return
         store, tasks = session.store, session.tasks
         rows = list(table.rows)
-        songs = [lambda song=view.song: of_song(store, song, tasks) for view in rows]
+        songs = [lambda song=view.song: of_song(store, session.where(song), tasks) for view in rows]
         screen = ListenScreen(songs, rows.index(table.current), self.settings, working=lambda: session.running)
         self.push_screen(screen, lambda _: self._heard())
 

@@ -17,7 +17,7 @@ from engine.planning.recipes import by_number
 from engine.planning.task import State, Task
 from engine.run import events
 from engine.run.session import Session, SongPlan
-from engine.text import printable
+from engine.text import counted, printable
 
 TaskState = Literal["done", "working", "queued", "todo", "stale", "failed", "skipped", "impossible", "off"]
 GLYPHS: dict[TaskState, str] = {
@@ -86,6 +86,12 @@ class SongView:
     skipped: bool = False
     favourite: str = ""
     warnings: list[str] = field(default_factory=list)
+    at: Song | None = None  # with the place of its results, where that is another one
+
+    @property
+    def place(self) -> Song:
+        """The song with the place at which its results lie."""
+        return self.at or self.song
 
     @property
     def failed(self) -> bool:
@@ -154,7 +160,8 @@ def explain_filter(text: str) -> str:
     """Empty, or one sentence about an ``is:`` in ``text`` that there is not."""
     for word in text.casefold().split():
         if word.startswith("is:") and word[3:] not in FILTERS:
-            return f"There is no {printable(word)}; there are {', '.join('is:' + name for name in FILTERS)}."
+            *names, last = FILTERS
+            return f"There is no {printable(word)}; try is:{', '.join(names)} or {last}."
     return ""
 
 
@@ -228,8 +235,9 @@ class DashboardModel:
         """How a song stands on disk. Reads files, so it is for other threads than the screen's."""
         plan = self.session.song_plan(song)
         done = [task for task in self.tasks if plan.states[task.id] is State.DONE]
-        markers = {task.id: marker for task in done if (marker := self.session.store.marker(song, task)) is not None}
-        return Reading(plan, markers, next((f for _, f in favourites(self.session.store, [song])), ""))
+        at = plan.at or song
+        markers = {task.id: marker for task in done if (marker := self.session.store.marker(at, task)) is not None}
+        return Reading(plan, markers, next((f for _, f in favourites(self.session.store, [at])), ""))
 
     # --- from the engine ---------------------------------------------------------------------------------
 
@@ -338,7 +346,7 @@ class DashboardModel:
         if event.made:
             self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
         if reading is not None:
-            view.analysis = reading.plan.analysis or view.analysis
+            view.analysis, view.at = reading.plan.analysis or view.analysis, reading.plan.at
             for key, state in reading.plan.states.items():
                 if state is State.DONE:
                     view.tasks[key].standing = "done"
@@ -350,9 +358,9 @@ class DashboardModel:
             for task in view.tasks.values():
                 task.leave()
         how = "broke off" if event.error else "stopped" if event.stopped else "finished"
-        skipped = f", {event.skipped} skipped" if event.skipped else ""
-        told = f"{event.done} done, {event.up_to_date} up to date, {event.failed} failed{skipped}"
-        self._say("info", f"Run {how}: {told}.")
+        counts = {"done": event.done, "up to date": event.up_to_date, "failed": event.failed, "skipped": event.skipped}
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        self._say("info", f"Run {how}: {told or 'nothing was finished'}.")
         if event.error:
             self._say("error", event.error)
 
@@ -365,14 +373,15 @@ class DashboardModel:
 
     def look_at_favourites(self) -> None:
         """Read again which variants the listener likes best."""
-        known = {song.id: favourite for song, favourite in favourites(self.session.store, self.session.songs)}
+        songs = [view.place for view in self.songs]
+        known = {song.id: favourite for song, favourite in favourites(self.session.store, songs)}
         for view in self.songs:
             view.favourite = known.get(view.song.id, "")
 
     def load(self, reading: Reading) -> None:
         """Take over how a song stands on disk."""
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
-        view.favourite, view.analysis = reading.favourite, plan.analysis
+        view.favourite, view.analysis, view.at = reading.favourite, plan.analysis, plan.at
         if plan.analysis is not None:
             view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
@@ -412,7 +421,7 @@ class DashboardModel:
         finished = self.finished
         self.queue(failed)
         self.finished = finished
-        return f"{_songs(len(failed))} that failed will be tried again in this run."
+        return f"{counted(len(failed), 'song')} that failed will be tried again in this run."
 
     def skip_song(self, view: SongView) -> str:
         """Leave the rest of a song out in the run that is under way. Gives a sentence about it."""
@@ -422,7 +431,9 @@ class DashboardModel:
         view.skipped = True
         working = any(task.standing == "working" for task in view.tasks.values())
         for key, task in view.tasks.items():
-            if task.queued:
+            if task.queued and task.standing == "done":
+                task.leave()  # it was to be made anew: what is there stays
+            elif task.queued:
                 self._end(view.song.id, key, "skipped", "skipped by the user")
         self.recount([view.song.id])
         return f"{view.name} will be skipped after this chunk." if working else f"{view.name} will be skipped."
@@ -466,7 +477,3 @@ class DashboardModel:
             view = self.by_id.get(song)
             if view is not None:
                 self._standing[self._place[song]] = ord(view.standing[0])
-
-
-def _songs(count: int) -> str:
-    return "1 song" if count == 1 else f"{count} songs"

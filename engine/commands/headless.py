@@ -22,7 +22,7 @@ from rich.text import Text
 from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session
-from engine.text import duration, printable
+from engine.text import counted, duration, printable, took
 
 _LAST_SECONDS = 1.0  # to leave the terminal as it was, when there is no time
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
@@ -170,24 +170,30 @@ class _LineView:
         self._session = session
         self._failures: list[tuple[str, str]] = []
         self._last_progress = time.monotonic()
+        self._last_song = ""
 
     def show(self, event: events.Event) -> None:
         match event:
             case events.BatchStarted():
-                self.say(f"{event.songs} songs, results go to {printable(event.out)}")
+                self.say(f"{counted(event.songs, 'song')}, results go to {printable(event.out)}")
             case events.SongStarted() if event.tasks:
                 again = " (not finished the last time, tried again)" if event.retried else ""
                 self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}{again}")
+                self._last_song = event.song
             case events.Progress() if time.monotonic() - self._last_progress > (5 if event.chunk else 60):
                 self._last_progress = time.monotonic()
+                self._name(event.song)
                 left = duration(self._session.estimate.time_left())
                 done = f"chunk {event.chunk} of {event.chunks}" if event.chunk else f"{event.fraction:.0%}"
                 self.say(f"  {event.variant}: {done}, about {left} left in all")
             case events.TaskDone():
-                self.say(f"  {event.variant} ({event.stage}) done in {duration(event.seconds)}, {event.realtime:.1f}x")
+                self._name(event.song)
+                self.say(f"  {event.variant} ({event.stage}) done in {took(event.seconds)}, {event.realtime:.1f}x")
             case events.TaskSkipped():
+                self._name(event.song)
                 self.say(f"  {event.variant} skipped: {event.reason}")
             case events.SongWarning():
+                self._name(event.song)
                 self.say(f"  note: {event.text}")
             case events.SongDone():
                 self._failures += [(event.song, reason) for reason in event.failed]
@@ -196,6 +202,12 @@ class _LineView:
             case events.BatchDone():
                 for line in _summary(event, self._failures, str(self._session.store.out)):
                     self.say(line)
+
+    def _name(self, song: str) -> None:
+        """Several songs are in work at a time: say whose lines follow."""
+        if song != self._last_song:
+            self._last_song = song
+            self.say(f"{printable(song)}:")
 
     def say(self, text: str) -> None:
         print(text, flush=True)
@@ -214,7 +226,7 @@ def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str)
         lines.append(f"{event.failed} of the songs could not be finished:")
         lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
         lines.append("The next run tries them again.")
-    parts = [f"{event.done} songs done"]
+    parts = [f"{counted(event.done, 'song')} done"]
     if event.up_to_date:
         parts.append(f"{event.up_to_date} were up to date")
     if event.failed:
@@ -247,7 +259,7 @@ class _TerminalView:
     def show(self, event: events.Event) -> None:
         match event:
             case events.BatchStarted():
-                self.say(f"{event.songs} songs, results go to {printable(event.out)}")
+                self.say(f"{counted(event.songs, 'song')}, results go to {printable(event.out)}")
             case events.TaskStarted():
                 bar = self._bar(event.song)
                 self._progress.update(bar, completed=0.0, detail=f"{event.variant} · {event.stage}")

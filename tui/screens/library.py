@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +26,7 @@ from tui.host import Host
 from tui.model import DashboardModel, SongView, explain_filter
 from tui.screens.dialogs import Choice
 from tui.screens.pages import DetailPage
+from tui.widgets.cells import fit
 from tui.widgets.key_line import KeyLine
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.panel import Panel
@@ -34,7 +37,15 @@ from tui.widgets.welcome import Welcome
 
 _PANEL_INTERVAL = 0.25  # seconds between paints of the panels; the table follows every frame
 _NO_RUN = "Nothing is being made. To leave a variant out beforehand, switch it off: Tab to the stages, then space."
+_ROOM_FOR_WORDS = 100  # columns from which the header says what its parts are
+_LEAST_PATH = 12  # cells below which nothing of a path is worth showing
 _ROOM_FOR_LOG = (120, 30)  # columns and lines from which the log opens by itself when it has something to say
+
+
+class SearchField(Input):
+    """Words to find songs by."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "To the songs")]
 
 
 class LibraryScreen(Screen[None]):
@@ -47,12 +58,12 @@ class LibraryScreen(Screen[None]):
         Binding("p", "pause", "Pause"),
         Binding("p", "resume", "Resume"),
         Binding("t", "stop", "Stop"),
-        Binding("x", "skip_song", "Skip song", show=False),
-        Binding("r", "retry", "Retry failed", show=False),
+        Binding("x", "skip_song", "Skip song"),
+        Binding("r", "retry", "Retry failed"),
         Binding("f", "force", "Recompute", show=False),
         Binding("slash", "search", "Find"),
-        Binding("g", "toggle_log", "Log", show=False),
-        Binding("escape", "clear", "Clear the search", show=False),
+        Binding("g", "toggle_log", "Log"),
+        Binding("escape", "clear", "Show all songs"),
         *(Binding(str(n), f"recent({n})", "", show=False) for n in range(1, 6)),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide"), (170, "-huge")]  # noqa: RUF012
@@ -72,14 +83,19 @@ class LibraryScreen(Screen[None]):
         yield Welcome(id="welcome")
         with Horizontal(id="main"):
             with Vertical(id="songs"):
-                yield Input(placeholder="Find: words of the name, is:failed, is:open …", id="search", compact=True)
+                yield SearchField(
+                    placeholder="Find: words of the name, is:failed, is:open …", id="search", compact=True
+                )
                 yield SongTable(id="table")
             with Vertical(id="side"):
                 yield StageChecklist(id="stages", compact=True)
                 yield RunPanel(id="run")
                 yield MachinePanel(id="machine")
         yield RichLog(id="log", wrap=True, markup=False, highlight=False, max_lines=500)
-        yield KeyLine("quit_app", "help", "listen", "open", "start", "resume", "pause", "stop", "demo")
+        yield KeyLine(
+            "quit_app", "help", "listen", "open", "start", "resume", "pause", "stop", "clear", "submit", "switch",
+            "details", "demo", "mark", "search", "recipe", "skip_song", "export", "next_sort", "models", "doctor",
+        )  # fmt: skip
 
     def on_mount(self) -> None:
         """Start empty."""
@@ -136,7 +152,11 @@ class LibraryScreen(Screen[None]):
                 return control is not None and not control.stopped
             case "skip_song":
                 return control is not None
-            case "search" | "toggle_log" | "retry" | "force":
+            case "clear":
+                return any(field.display for field in self.query(SearchField))
+            case "search":
+                return self._host.library is not None and not isinstance(self.focused, SearchField)
+            case "toggle_log" | "retry" | "force":
                 return self._host.library is not None
         return True
 
@@ -148,16 +168,20 @@ class LibraryScreen(Screen[None]):
         session = library.session
         counts = library.counts()
         out = short_path(session.store.out)
-        text.append(f"  {session.recipe.title}  ", "bold")
+        recipe = "Recipe: " if self.size.width >= _ROOM_FOR_WORDS else ""
+        text.append(f"  {recipe}", "faint").append(f"{session.recipe.title}  ", "bold")
         text.append(f"{counts['done']}/{len(library.songs)} done")
         for name in ("failed", "skipped"):
             if counts[name]:
                 text.append(f"  {counts[name]} {name}", "bold")
         if session.running:
             state = "paused" if session.control.paused else "stopping" if session.control.stopped else "running"
-            left = duration(session.estimate.time_left())
-            text.append(f"  {state} {session.estimate.fraction():.0%}, {left} left", "bold")
-        text.append(f"  → {out}", "faint")
+            seconds = session.estimate.time_left()
+            left = f", {duration(seconds)} left" if 0 <= seconds < math.inf else ""
+            text.append(f"  {state} {session.estimate.fraction():.0%}{left}", "bold")
+        room = self.size.width - text.cell_len - len("  → ")
+        if room >= _LEAST_PATH:
+            text.append(f"  → {fit(out, room, keep_end=True).rstrip()}", "faint")
         return text
 
     @property
@@ -221,6 +245,8 @@ class LibraryScreen(Screen[None]):
         on = library.toggle(views, event.variant)
         whom = "all songs" if event.for_all else f"{len(views)} marked songs" if table.marked else "this song"
         self.notify(f"{event.variant} switched {'on' if on else 'off'} for {whom}", timeout=2, markup=False)
+        songs = [view.song for view in views]
+        self.run_worker(partial(library.session.keep_off, songs), thread=True, group="off")
         table.refresh()
         self.query_one(StageChecklist).show(library, table.current)
 
