@@ -235,6 +235,19 @@ def test_two_processes_on_one_folder(songs):
     session.start().join()
 
 
+def test_starting_twice_leaves_the_run_in_hand(long_song):
+    session = session_of(long_song)
+    begun = threading.Event()
+    session.subscribe(lambda event: begun.set() if isinstance(event, Progress) else None)
+    thread = session.start(jobs=1)
+    assert begun.wait(60)
+    with pytest.raises(UsageError, match="Another mp3restore"):
+        session.start()
+    session.stop()
+    thread.join(60)
+    assert not thread.is_alive() and session.outcome.stopped
+
+
 def test_names_that_are_long_or_strange_work(tmp_path, demo_mp3):
     library = tmp_path / "lib"
     library.mkdir()

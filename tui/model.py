@@ -85,6 +85,7 @@ class SongView:
     problem: str = ""
     skipped: bool = False
     favourite: str = ""
+    mixes: frozenset[str] = frozenset()  # variants that are made with a mix of the listener's own
     warnings: list[str] = field(default_factory=list)
     at: Song | None = None  # with the place of its results, where that is another one
 
@@ -172,6 +173,7 @@ class Reading:
     plan: SongPlan
     markers: dict[str, Marker]
     favourite: str
+    mixes: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,8 @@ class DashboardModel:
         done = [task for task in self.tasks if plan.states[task.id] is State.DONE]
         at = plan.at or song
         markers = {task.id: marker for task in done if (marker := self.session.store.marker(at, task)) is not None}
-        return Reading(plan, markers, next((f for _, f in favourites(self.session.store, [at])), ""))
+        favourite = next((f for _, f in favourites(self.session.store, [at])), "")
+        return Reading(plan, markers, favourite, frozenset(self.session.store.mixes(at)))
 
     # --- from the engine ---------------------------------------------------------------------------------
 
@@ -381,7 +384,8 @@ class DashboardModel:
     def load(self, reading: Reading) -> None:
         """Take over how a song stands on disk."""
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
-        view.favourite, view.analysis, view.at = reading.favourite, plan.analysis, plan.at
+        view.favourite, view.mixes, view.analysis = reading.favourite, reading.mixes, plan.analysis
+        view.at = plan.at
         if plan.analysis is not None:
             view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
@@ -422,6 +426,17 @@ class DashboardModel:
         self.queue(failed)
         self.finished = finished
         return f"{counted(len(failed), 'song')} that failed will be tried again in this run."
+
+    def remix(self, view: SongView) -> str:
+        """The mix of a song was changed: see what is to be made again. Gives the rest of a sentence about when."""
+        if view.song.id not in self.current:
+            self.load(self.read(view.song))
+        if not self.session.add([view.song]):
+            return "is made with it when you start the run (s in the library)."
+        finished = self.finished
+        self.queue([view])
+        self.finished = finished
+        return "is made with it in this run."
 
     def skip_song(self, view: SongView) -> str:
         """Leave the rest of a song out in the run that is under way. Gives a sentence about it."""

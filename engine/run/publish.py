@@ -10,6 +10,7 @@ from engine import __version__
 from engine.analysis.loss import LossMeter, what_was_lost
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, read_tags, write_tags
+from engine.dsp.mix import described
 from engine.library.records import FORMAT, Marker, Song, SongRecord
 from engine.library.results import tags_hash
 from engine.library.store import Store
@@ -137,8 +138,8 @@ class Publisher:
     def _ruin(self, made: Made, meter: LossMeter, gain: float) -> str:
         """Empty, or one sentence about what the measured result lost of the song."""
         task, analysis = made.task, made.context.analysis
-        if not task.inputs:
-            return ""
+        if not task.inputs or any(described(step.stage.mix(step.params)) for step in task.lineage()):
+            return ""  # what is missing of a mix is missing because somebody wanted it so
         return what_was_lost(
             self._bands_of_song(task.lineage()[0]), at_source_level(meter.bands(), gain),
             loudness=(analysis.loudness, meter.loudness() - gain),

@@ -85,7 +85,7 @@ class Session:
         self.estimate = Estimate(self.control.idle)
         self.outcome: BatchDone | None = None  # of the latest run, once it has ended
         self._subscribers: list[Callable[[Event], None]] = []
-        self._deaf: list[str] = []  # what subscribers raised
+        self._deaf = ""  # what a subscriber raised first
         self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
 
@@ -119,7 +119,7 @@ class Session:
             try:
                 receive(event)
             except Exception as error:
-                self._deaf.append(f"{type(error).__name__}: {error}")
+                self._deaf = self._deaf or f"{type(error).__name__}: {error}"
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
@@ -197,15 +197,16 @@ class Session:
             UsageError: another process works in the output folder, or it cannot be written to.
         """
         chosen = self.songs if songs is None else list(songs)
-        self.control = Control(self.off)
-        self.estimate = Estimate(self.control.idle)
+        control = Control(self.off)
+        estimate = Estimate(control.idle)
         neural = any(task.stage.neural and not task.impossible for task in self.tasks)
         runner = Runner(
-            store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
-            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=self.estimate,
+            store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=control,
+            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=estimate,
         )  # fmt: skip
-        lock = self.store.lock()
-        self.outcome, self._deaf, self._runner = None, [], runner
+        lock = self.store.lock()  # from here on nothing else runs: what is under way keeps its own control
+        self.control, self.estimate, self._runner = control, estimate, runner
+        self.outcome, self._deaf = None, ""
         self._thread = threading.Thread(
             target=self._work, args=(runner, lock, songs is None), name="engine", daemon=True
         )
@@ -232,7 +233,7 @@ class Session:
         except BaseException as error:
             errors.append(self._explain(error))
         if self._deaf:
-            errors.append(f"What shows the run failed ({self._deaf[0]}); the work itself went on.")
+            errors.append(f"What shows the run failed ({self._deaf}); the work itself went on.")
         self.outcome = runner.outcome(" ".join(errors))
         self._emit(self.outcome)
 

@@ -15,6 +15,7 @@ from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
+from engine.dsp.mix import Mix
 from engine.errors import UsageError
 from engine.signals import MIX
 
@@ -159,6 +160,7 @@ class Stage:
     implied: ClassVar[bool] = False  # put where it is needed, never named in a recipe
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
     sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
+    takes_mix: ClassVar[bool] = False  # mixes stems, as the recipe says or, of some songs, the listener (:meth:`mixed`)
     Parameters: ClassVar[type[Params]] = Params
 
     def inputs(self, params: Any) -> tuple[str, ...] | None:
@@ -184,6 +186,14 @@ class Stage:
     def cutoff_after(self, before: float | None, params: Any) -> float | None:
         """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
+
+    def mix(self, params: Any) -> Mix:
+        """How stems are mixed, by their names; of a stage that mixes none, nothing."""
+        return {}
+
+    def mixed(self, params: Any, mix: Mix) -> Any:
+        """The parameters for a song of which the listener made a mix."""
+        return params
 
     def run(self, context: Context, params: Any) -> Rendered | dict[str, Rendered]:
         """Do the work, or set it up to be done while the result is read. Several outputs are given by their names."""

@@ -22,7 +22,7 @@ from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup
 from tui.screens.dialogs import TextDialog
 from tui.screens.listen import ListenScreen
-from tui.screens.stems import StemsDialog
+from tui.screens.mixer import MixerScreen
 from tui.widgets.spectrogram import Spectrogram
 from tui.widgets.waveform import Waveform
 
@@ -196,13 +196,14 @@ def test_stems_are_muted_and_soloed(drive, tmp_path):
         assert player.current == "stems" and len(player.mix_of("stems")) == 2
         assert player.levels_of("stems").loudness() > player.levels_of(player.keys[1]).loudness()
         await pilot.press("t")
-        await until(pilot, lambda: isinstance(app.screen, StemsDialog))
+        await until(pilot, lambda: isinstance(app.screen, MixerScreen))
         await pilot.press("m")
-        assert len(player.mix_of("stems")) == 1 and player.stems[0].muted
-        await pilot.press("m", "down", "s")
-        assert player.stems[1].solo and len(player.mix_of("stems")) == 1
+        assert len(player.mix_of("stems")) == 1 and player.stems_of("stems")[0].strip.muted
+        await pilot.press("m", "right", "s")
+        assert player.stems_of("stems")[1].strip.solo and len(player.mix_of("stems")) == 1
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen)
+        await until(pilot, lambda: "heard mixed: only drums" in screen_text(app))
 
     drive(app, script)
 

@@ -19,7 +19,7 @@ from engine.player.verdicts import change_verdict, read_verdict
 from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog
-from tui.screens.stems import StemsDialog
+from tui.screens.mixer import MixerScreen
 from tui.settings import Settings
 from tui.widgets.key_line import KeyLine
 from tui.widgets.meters import Meters, TransportLine
@@ -34,10 +34,15 @@ _VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
 _LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
+_NEXT_RUN = "is made with it at the next run over this song."
 
 
 class ListenScreen(Screen[None]):
-    """Variants, spectrogram, waveform, meters and transport of one song after the other."""
+    """Variants, spectrogram, waveform, meters and transport of one song after the other.
+
+    With ``mixer`` the mixer is opened at once. ``kept`` is called with a song's place when a mix of it was kept; it
+    gives the rest of a sentence about when the variant is made with it.
+    """
 
     AUTO_FOCUS = "#variants-heard"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,7 +73,7 @@ class ListenScreen(Screen[None]):
         Binding("n", "note", "Note"),
         Binding("b", "blind", "Blind test"),
         Binding("d", "device", "Output device", show=False),
-        Binding("t", "stems", "Stems", show=False),
+        Binding("t", "mixer", "Mixer of the stems"),
         Binding("pagedown", "song(1)", "Next song", show=False, priority=True),
         Binding("pageup", "song(-1)", "Previous song", show=False, priority=True),
         Binding("escape,q", "leave", "Back"),
@@ -79,11 +84,14 @@ class ListenScreen(Screen[None]):
     def __init__(
         self, songs: Sequence[Callable[[], ListeningSet]], place: int, settings: Settings, *,
         working: Callable[[], bool] = lambda: False, blind: Sequence[str] | None = None, trials: int | None = None,
+        mixer: bool = False, kept: Callable[[int], str] = lambda _: _NEXT_RUN,
     ) -> None:  # fmt: skip
         super().__init__()
         self._settings, self._working = settings, working
         self._songs, self._place = songs, place
         self._blind_at_once, self._trials = blind, trials
+        self._mixer_at_once = self._only_mixer = mixer
+        self._kept = kept
         self._set: ListeningSet | None = None
         self._player: Player | None = None
         self._pair: list[str] = []
@@ -220,6 +228,11 @@ class ListenScreen(Screen[None]):
             self._dirty = False
             self._show_title()
             self._show_variants()
+            if self._mixer_at_once:
+                self._mixer_at_once = False
+                self.action_mixer()
+                self._only_mixer = isinstance(self.app.screen, MixerScreen)
+                return
             if self._blind_at_once is not None and not player.loading:
                 keys, self._blind_at_once = self._blind_at_once, None
                 self._set_up_blind(list(keys))
@@ -443,12 +456,32 @@ class ListenScreen(Screen[None]):
         answers = {_SYSTEM: _SYSTEM, **{name: name for name in names}}
         self.app.push_screen(Choice("Where should the sound go?", answers), chosen)
 
-    def action_stems(self) -> None:
-        """Mute, solo and compare the stems of what is heard."""
-        if self.player is not None and self.player.stems:
-            self.app.push_screen(StemsDialog(self.player))
-        else:
-            self.notify("What is heard now has no stems.", timeout=3)
+    def action_mixer(self) -> None:
+        """Mix the stems of what is heard, or else those of the song."""
+        player, listening_set = self.player, self._set
+        if player is None or listening_set is None:
+            return
+        current = next((r.stems for r in listening_set.remixes if r.variant == player.current), player.current)
+        key = next((c.key for c in self._with_stems(current)), "")
+        if not key:
+            why = listening_set.no_stems or "The stems of this song cannot be played."
+            self.notify(why, timeout=8, markup=False)
+            return
+        self.app.push_screen(MixerScreen(player, listening_set, key, self._mix_kept), self._mixed)
+
+    def _with_stems(self, current: str) -> list[Candidate]:
+        """The candidates with stems: the current one first, then those that a remix is made of."""
+        mixed = [remixed.stems for remixed in self._set.remixes] if self._set is not None else []
+        found = [c for c in self._candidates if self.player is not None and self.player.stems_of(c.key)]
+        return sorted(found, key=lambda c: (c.key != current, c.key not in mixed))
+
+    def _mix_kept(self) -> str:
+        return self._kept(self._place)
+
+    def _mixed(self, _: None) -> None:
+        """Where the mixer was all that was wanted, the way back leads out of here, too."""
+        if self._only_mixer:
+            self.action_leave()
 
     # --- verdicts ----------------------------------------------------------------------------------------
 
