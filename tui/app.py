@@ -441,7 +441,7 @@ class RestoreApp(App[None]):
             problem = str(error)
             self.call_from_thread(lambda: self.notify(problem, severity="error", markup=False))
             return
-        text = f"{len(result.written)} written, {len(result.up_to_date)} up to date in {printable(path)}"
+        text = result.in_words(path)
         self.call_from_thread(lambda: self.notify(text, markup=False, timeout=6))
         for line in result.problems[:5]:
             self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))

@@ -20,7 +20,7 @@ from engine.library.records import Song
 from engine.library.store import Store, is_same_file
 from engine.player.listening_sets import PLAIN
 from engine.player.verdicts import read_verdict
-from engine.text import printable
+from engine.text import counted, printable
 
 
 @dataclass
@@ -30,6 +30,12 @@ class Exported:
     written: list[str] = field(default_factory=list)
     up_to_date: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def in_words(self, target: str) -> str:
+        """The same as a sentence."""
+        there = f", {len(self.up_to_date)} of them up to date already" if self.up_to_date else ""
+        whole = counted(len(self.written) + len(self.up_to_date), "favourite")
+        return f"{whole} in {printable(target)}{there}."
 
 
 def favourites(store: Store, songs: Sequence[Song]) -> list[tuple[Song, str]]:

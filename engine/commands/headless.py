@@ -22,8 +22,9 @@ from rich.text import Text
 from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session
-from engine.text import counted, duration, printable, took
+from engine.text import counted, duration, fit, printable, took
 
+_WIDE, _DETAIL = 110, 38  # columns from which bars are long, and cells for what is said of a song in work
 _LAST_SECONDS = 1.0  # to leave the terminal as it was, when there is no time
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
 
@@ -226,7 +227,7 @@ def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str)
         lines.append(f"{event.failed} of the songs could not be finished:")
         lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
         lines.append("The next run tries them again.")
-    parts = [f"{counted(event.done, 'song')} done"]
+    parts = [f"{counted(event.done, 'song')} done"] if event.done or not (event.up_to_date or event.failed) else []
     if event.up_to_date:
         parts.append(f"{event.up_to_date} were up to date")
     if event.failed:
@@ -244,9 +245,10 @@ class _TerminalView:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._console = Console(highlight=False)
+        self._bar_width = 24 if self._console.width >= _WIDE else 10
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self._bar_width),
             TextColumn("{task.fields[detail]}", markup=False, style="dim"),
             console=self._console,
             transient=True,
@@ -285,9 +287,8 @@ class _TerminalView:
 
     def _bar(self, song: str) -> TaskID:
         if song not in self._bars:
-            name = printable(song)
-            room = max(12, min(48, self._console.width - 64))
-            shown = name if len(name) <= room else "…" + name[1 - room :]
+            room = max(12, min(48, self._console.width - _DETAIL - self._bar_width))
+            shown = fit(printable(song), room, keep_end=True).rstrip()
             self._bars[song] = self._progress.add_task(shown, total=1.0, detail="")
         return self._bars[song]
 

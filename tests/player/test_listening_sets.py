@@ -178,7 +178,11 @@ def test_export_play_and_abx_on_the_command_line(made, songs, tmp_path):
     assert result.returncode == 2 and "No song has a favourite yet" in result.stderr
     choose(made, Two="11_offline")
     result = mp3restore("export", songs, "--to", tmp_path / "Best")
-    assert result.returncode == 0 and result.stdout.startswith("1 written") and (tmp_path / "Best/Two.flac").is_file()
+    assert (
+        result.returncode == 0
+        and result.stdout.startswith("1 favourite in ")
+        and (tmp_path / "Best/Two.flac").is_file()
+    )
     for arguments in (["play", songs], ["abx", songs / "Two.mp3", songs / "Artist/One.mp3"]):
         result = mp3restore(*arguments)
         assert result.returncode == 2 and "needs a terminal" in result.stderr

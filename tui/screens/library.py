@@ -20,13 +20,12 @@ from textual.widgets import Input, RichLog
 from engine.errors import RestoreError
 from engine.machine.monitor import Sample
 from engine.run.control import Control
-from engine.text import duration, short_path
+from engine.text import counted, duration, fit, short_path
 from tui.dropped import dropped_paths, looks_dropped
 from tui.host import Host
 from tui.model import DashboardModel, SongView, explain_filter
 from tui.screens.dialogs import Choice
 from tui.screens.pages import DetailPage
-from tui.widgets.cells import fit
 from tui.widgets.key_line import KeyLine
 from tui.widgets.machine_panel import MachinePanel
 from tui.widgets.panel import Panel
@@ -306,6 +305,8 @@ class LibraryScreen(Screen[None]):
             self.notify(str(error), severity="error", timeout=10, markup=False)
             self._host.reopen()
             return
+        if len(views) < len(model.songs):
+            self.notify(f"Working on {counted(len(views), 'song')} of {len(model.songs)}.", timeout=3)
         self.query_one(SongTable).refresh()
         self.show_state()
 

@@ -334,6 +334,8 @@ class ListenScreen(Screen[None]):
         chosen = next((c for c in self._candidates if c.key == key), None)
         if chosen is not None:
             self._select(chosen)
+        else:
+            self.notify("There is no other variant to compare this one with yet.", timeout=3)
 
     @on(OptionList.OptionHighlighted, "#variants-heard")
     def _pointed(self, event: OptionList.OptionHighlighted) -> None:

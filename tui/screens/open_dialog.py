@@ -16,10 +16,9 @@ from textual.widgets import DirectoryTree, Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from engine.library.scan import SUFFIXES
-from engine.text import printable, short_path
+from engine.text import fit, printable, short_path
 from tui.dropped import dropped_paths
 from tui.screens.dialogs import Answers, Dialog
-from tui.widgets.cells import fit
 
 _WIDTH, _FRAME = 90, 12  # cells of the dialog (as in app.tcss), and of what is around a path in it
 

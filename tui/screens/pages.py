@@ -23,10 +23,9 @@ from textual.widgets import Label, Static
 from engine.commands.analyze import describe
 from engine.errors import RestoreError
 from engine.models.runtime.cards import ModelCard, cards, download
-from engine.text import duration, printable, short_path, size, took
+from engine.text import duration, fit, printable, short_path, size, took
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
 from tui.screens.dialogs import Choice
-from tui.widgets.cells import fit
 from tui.widgets.key_line import KeyLine
 
 _LOG_LINES = 200

@@ -8,8 +8,8 @@ from typing import Any
 from rich.text import Text
 
 from engine.machine.monitor import Gpu, Sample
-from engine.text import size
-from tui.widgets.cells import bar, fit, sparkline
+from engine.text import fit, size
+from tui.widgets.cells import bar, sparkline
 from tui.widgets.panel import Panel
 
 _HISTORY = 60

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from engine.text import counted, duration, printable
+from engine.text import counted, duration, fit, printable
 from tui.model import DashboardModel
-from tui.widgets.cells import bar, fit
+from tui.widgets.cells import bar
 from tui.widgets.panel import Panel
 
 _STAGE, _LEAST_BAR = 11, 5  # cells for the name of the stage, and for a bar at least

@@ -15,9 +15,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.text import duration, printable
+from engine.text import duration, fit, printable
 from tui.model import GLYPHS, RUINED, DashboardModel, SongView, matches
-from tui.widgets.cells import fit
 
 _DAMAGE = ("▁", "▂", "▄", "▆", "█")
 _SORTS: dict[str, Callable[[SongView], object]] = {

@@ -12,8 +12,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.text import short_path
-from tui.widgets.cells import fit
+from engine.text import fit, short_path
 
 _WORDS = "mp3restore\n\nrebuilds plausible approximations of what MP3 threw away,\nand lets your ear decide\n"
 _MOST_RECENT = 5
