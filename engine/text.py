@@ -53,7 +53,7 @@ def duration(seconds: float) -> str:
 
 
 def fit(text: str, width: int, *, right: bool = False, keep_end: bool = False) -> str:
-    """``text`` in exactly ``width`` terminal cells (日 takes two), with … where it was cut: at the end or in the middle."""
+    """``text`` in exactly ``width`` terminal cells (日 takes two), with … where it was cut: its end or middle."""
     if width <= 0:
         return ""
     length = cell_len(text)

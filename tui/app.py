@@ -242,7 +242,7 @@ class RestoreApp(App[None]):
     def open_paths(self, paths: list[Path]) -> None:
         """Open what is below ``paths``; refused while a run is under way."""
         if self.session is not None and self.session.running:
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         self._paths = paths
         self._begin_opening()
@@ -258,7 +258,7 @@ class RestoreApp(App[None]):
     def allow_slow(self, variant: str) -> None:
         """Have a variant made that was left out for the time it takes."""
         if self.session is not None and self.session.running:
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         self._allow_slow.add(variant)
         self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
@@ -304,7 +304,7 @@ class RestoreApp(App[None]):
         self.opening = False
         if self.session is not None and self.session.running:
             library.close()
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         if self.library is not None:
             self.library.close()
@@ -451,7 +451,7 @@ class RestoreApp(App[None]):
     def action_recipe(self) -> None:
         """Look at the recipe and change it."""
         if self.session is not None and self.session.running:
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         try:
             recipe = self.session.recipe if self.session is not None else recipes.load(self._recipe)

@@ -52,7 +52,8 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
     next(keys for title, keys in groups if title == "Everywhere").append(
         ("ctrl+p", "All of it by name, themes and recipes too")
     )
-    signs = [(glyph, MEANINGS[state]) for state, glyph in GLYPHS.items()]
+    more = {"stale": ": made with other settings or from another file, to be made again"}
+    signs = [(glyph, MEANINGS[state] + more.get(state, "")) for state, glyph in GLYPHS.items()]
     signs.append((RUINED, "beside a variant: it lost much of what the song has; the details say what"))
     signs.append(("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top"))
     after = next(place for place, (title, _) in enumerate(groups, 1) if title == "Stage checklist")

@@ -27,7 +27,7 @@ GLYPHS: dict[TaskState, str] = {
 RUINED = "!"  # beside a variant that lost much of what the song has
 MEANINGS: dict[TaskState, str] = {
     "done": "done", "working": "in work", "queued": "queued", "todo": "to do",
-    "stale": "made with other settings, to be redone", "failed": "failed", "skipped": "skipped",
+    "stale": "out of date", "failed": "failed", "skipped": "skipped",
     "impossible": "not possible here", "off": "switched off",
 }  # fmt: skip
 _OF_PLAN: dict[State, TaskState] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from contextlib import suppress
 from functools import cached_property
 from pathlib import PurePath
 
@@ -60,8 +61,13 @@ class Whereabouts:
     @cached_property
     def _by_source(self) -> dict[str, _Found]:
         """All that is known, by the file that it was made from."""
-        known = ((key, self._store.record_at(key)) for key in self._store.sounds.all_places())
-        return {os.path.realpath(record.source): (key, record) for key, record in known if record is not None}
+        found = {}
+        for key in self._store.sounds.all_places():
+            record = self._store.record_at(key)
+            if record is not None:
+                with suppress(ValueError):  # what a record tells need not be the name of a file
+                    found[os.path.realpath(record.source)] = key, record
+        return found
 
     @cached_property
     def _departed(self) -> list[_Found]:

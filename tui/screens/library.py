@@ -59,7 +59,7 @@ class LibraryScreen(Screen[None]):
         Binding("t", "stop", "Stop"),
         Binding("x", "skip_song", "Skip song"),
         Binding("r", "retry", "Retry failed"),
-        Binding("f", "force", "Recompute", show=False),
+        Binding("f", "force", "Make anew", show=False),
         Binding("slash", "search", "Find"),
         Binding("g", "toggle_log", "Log"),
         Binding("escape", "clear", "Show all songs"),
@@ -289,7 +289,7 @@ class LibraryScreen(Screen[None]):
             self.notify("Open a folder first (o).")
             return
         if session.running:
-            self.notify("A run is under way already.")
+            self.notify("A run is in progress already.")
             return
         if self._host.opening:
             self.notify("Another folder is just being opened: start it in a moment.", severity="warning")
