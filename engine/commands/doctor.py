@@ -132,6 +132,6 @@ def _disk(folder: Path) -> Finding:
             "disk",
             "note",
             text,
-            "An hour of music takes about 0.7 GB in every variant: choose another disk with --out.",
+            "An hour of music takes about 0.6 GB in every variant: choose another disk with --out.",
         )
     return Finding("disk", "ok", text)
