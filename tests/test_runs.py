@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -133,10 +132,10 @@ def test_a_stage_that_fails_costs_what_builds_on_it(songs, monkeypatch):
 
 
 @pytest.fixture
-def long_song(tmp_path, piece):
+def long_song(tmp_path, repeated):
     """70 seconds: three chunks of the offline restorer."""
     (tmp_path / "long").mkdir()
-    soundfile.write(tmp_path / "long/Long.mp3", np.tile(piece, (12, 1)), 44100, format="MP3")
+    shutil.copy(repeated(12), tmp_path / "long/Long.mp3")
     return tmp_path / "long"
 
 

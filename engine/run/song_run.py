@@ -125,10 +125,12 @@ class SongRun:
         # Of two files that sound the same, the second takes over the work of the first.
         with self._store.alone[record.sound]:
             self._hash = record.identity
-            if record != self._store.record_at(self._song.key) or self._todo():
+            todo = self._todo()
+            if todo or record != self._store.record_at(self._song.key):
                 record = settle(self._store, self._song, record, self._runner.tasks)
                 self._hash = record.identity
-            return self._work_on(record)
+                todo = self._todo()  # what was made of it elsewhere is here now
+            return self._work_on(record, todo)
 
     def _todo(self) -> list[Task]:
         return [
@@ -136,8 +138,8 @@ class SongRun:
             if not t.impossible and self._is_todo(self._here(t)) and self._needed_by(t)
         ]  # fmt: skip
 
-    def _work_on(self, record: SongRecord) -> str:
-        tasks, todo = self._runner.tasks, self._todo()
+    def _work_on(self, record: SongRecord, todo: list[Task]) -> str:
+        tasks = self._runner.tasks
         duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
         retried = self._store.song_outcome(self._song) is not None or any(
             self._store.outcome(self._song, t, self._hash) is not None for t in todo

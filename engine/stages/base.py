@@ -267,14 +267,8 @@ class ChunkedStage(Stage):
         work = Chunks(context, signal, geometry, rate, frames, channels, channels)
         work.make(processor, self.batch(context, params))
 
-        def load(index: int) -> Audio:
-            chunk = work.load(index)
-            if chunk is None:
-                raise FileNotFoundError(f"chunk {index} has vanished")
-            return chunk if channels == signal.channels else np.repeat(chunk, signal.channels, axis=1)
-
         def made() -> Iterator[Audio]:
-            return stitch(load, geometry, frames, self.fade)
+            return work.joined(slice(0, channels), signal.channels, self.fade)
 
         return Rendered(rate, signal.channels, frames, lambda: _sum(song(), made()) if self.adds else made(), note=note)
 
@@ -295,6 +289,22 @@ class Chunks:
         """A chunk that is there."""
         start, end = self.geometry.span(index, self.frames)
         return self.context.load_chunk(index, (end - start, self.channels))
+
+    def joined(self, part: slice, channels: int, fade: FadeLaw = "equal-gain") -> Iterator[Audio]:
+        """Some channels of all chunks as one stream, ``channels`` wide: one that stands for equal ones is repeated.
+
+        Raises:
+            FileNotFoundError: while iterating; a chunk that was made is not there any more.
+        """
+
+        def load(index: int) -> Audio:
+            chunk = self.load(index)
+            if chunk is None:
+                raise FileNotFoundError(f"chunk {index} has vanished")
+            own = chunk[:, part]
+            return np.repeat(own, channels, axis=1) if own.shape[1] < channels else own
+
+        return stitch(load, self.geometry, self.frames, fade)
 
     def make(self, processor: Processor | BatchProcessor, wanted: int) -> None:
         """Make all that are not there. Groups are the same in every run, so that resuming changes nothing."""

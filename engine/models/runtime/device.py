@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 import psutil
@@ -115,8 +115,8 @@ def precision(device: str, wanted: str, compute: Callable[[Precision], Audio]) -
 
     On processors half precision is slower (bf16 four times on AVX2), so that there ``auto`` means single.
     """
-    if wanted in ("fp32", "fp16", "bf16"):
-        return wanted  # type: ignore[return-value]
+    if wanted in get_args(Precision):
+        return cast(Precision, wanted)
     if device != "cuda":
         return "fp32"
     exact = compute("fp32")
