@@ -102,7 +102,11 @@ def _count(plans: list[SongPlan]) -> str:
         for task in item.states:
             counts[_standing(item, task)[0]] += 1
     parts = [f"{number} {name}" for name, number in counts.items() if number]
-    explained = "\nStale means out of date: made before, but with other settings or from another file." if counts["stale"] else ""
+    explained = (
+        "\nStale means out of date: made before, but with other settings or from another file."
+        if counts["stale"]
+        else ""
+    )
     if counts["failed"] or counts["skipped"]:
         explained += "\nA run tries again what failed or was skipped."
     return f"\n{counted(len(plans), 'song')}; tasks: {', '.join(parts)}.{explained}"
