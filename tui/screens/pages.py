@@ -50,6 +50,8 @@ class Page(Screen[None]):
             yield Static(self.WAITING, id="body")
         yield KeyLine("pop_screen", "get")
 
+    is_waiting = True
+
     def heading(self) -> str:
         """The page's title."""
         return self.TITLE or ""
@@ -68,6 +70,7 @@ class Page(Screen[None]):
     def _show(self, body: RenderableType) -> None:
         if self.is_mounted:
             self.query_one("#body", Static).update(body)
+            self.is_waiting = False
 
     def body(self) -> RenderableType:
         """What the page says; called on a thread of its own."""
@@ -146,7 +149,7 @@ class DetailPage(Page):
             table.add_row("note", Text(printable(warning), "warning"))
         return table
 
-    def _tags(self) -> Table:
+    def _tags(self) -> RenderableType:
         from engine.audio.tags import read_tags
 
         table = _rows()
@@ -158,7 +161,7 @@ class DetailPage(Page):
             table.add_row("covers", ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures))
         if problem:
             table.add_row("note", Text(problem, "warning"))
-        return table
+        return table if table.row_count else Text("none", "faint")
 
     def _log(self) -> RenderableType:
         try:
