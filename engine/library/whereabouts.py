@@ -12,7 +12,8 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import PurePath
 
-from engine.audio.sound_hash import sound_hash
+from engine.audio.decode import sound_hash
+from engine.errors import RestoreError
 from engine.library.records import Song, SongRecord
 from engine.library.store import Store
 
@@ -55,7 +56,7 @@ class Whereabouts:
                 return moved  # moving and renaming leave size and time as they are; a run looks closer
             sound = sound_hash(song.path)
             return next((f for f in self._departed if f[1].sound == sound), None)
-        except OSError:
+        except (OSError, RestoreError):
             return None
 
     @cached_property
