@@ -46,7 +46,7 @@ tui: install
 	$(BIN)/mp3restore $(if $(SONG),"$(SONG)")
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/python -m ruff check .

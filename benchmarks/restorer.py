@@ -160,32 +160,32 @@ def perceptual() -> Callable[[Audio, Audio, int], float] | None:
     return measure
 
 
-def restore(source: Path, folder: Path, engine: str) -> tuple[Audio, float]:
-    """(what the stage makes of a file, seconds that it took)."""
-    analysis = analyze(source)
-    decoded, own = soundfile.read(source, dtype="float32", always_2d=True)
+def decoded(source: Path, folder: Path) -> tuple[Alone, Audio]:
+    """A file as a stage gets it (written into ``folder``), and its samples at that rate."""
+    samples, own = soundfile.read(source, dtype="float32", always_2d=True)
     rate = output_rate(own)
-    heard = resample(decoded, own, rate)
-    place = folder / "decoded.wav"
+    heard = resample(samples, own, rate)
+    place = folder / f"{source.stem}.wav"
     soundfile.write(place, heard, rate, subtype="FLOAT")
-    signal = Signal(place, rate, heard.shape[1], len(heard), 0.0)
-    if engine == "decode":
-        return heard, 0.0
-    started = time.process_time()
-    made = Restore().run(Alone(source, analysis, signal), RestoreParams(engine=engine))
+    return Alone(source, analyze(source), Signal(place, rate, heard.shape[1], len(heard), 0.0)), heard
+
+
+def restored(song: Alone, engine: str) -> Audio:
+    """What an engine makes of a file."""
+    made = Restore().run(Alone(song.source, song.analysis, song.input), RestoreParams(engine=engine))
     assert isinstance(made, Rendered)
-    audio = np.concatenate(list(made.blocks()))
-    return audio, time.process_time() - started
+    return np.concatenate(list(made.blocks()))
 
 
-def figures(reference: Audio, rate: int, coding: Path, folder: Path, engine: str) -> Figures:
-    """Of one engine on one coding."""
-    audio, seconds = restore(coding, folder, engine)
-    own = output_rate(soundfile.info(coding).samplerate)
-    estimate = resample(audio, own, rate)
+def figures(reference: Audio, rate: int, song: Alone, heard: Audio, engine: str) -> Figures:
+    """Of one engine on one coding, of which ``heard`` are the samples as they are decoded."""
+    started = time.process_time()
+    audio = heard if engine == "decode" else restored(song, engine)
+    seconds = time.process_time() - started
+    estimate = resample(audio, song.input.rate, rate)
     count = min(len(reference), len(estimate))
     first, second = reference[:count], estimate[:count]
-    cutoff = analyze(coding).cutoff.hz or rate / 2
+    cutoff = song.cutoff or rate / 2
     measure = perceptual()
     return Figures(
         distance(first, second),
@@ -216,7 +216,8 @@ def main() -> None:
         for path in sorted(options.folder.glob(f"*/{coding}")):
             reference, rate = soundfile.read(path.parent / "ref.flac", dtype="float32", always_2d=True)
             with tempfile.TemporaryDirectory() as folder:
-                made = [figures(reference, rate, path, Path(folder), engine) for engine in engines]
+                song, heard = decoded(path, Path(folder))
+                made = [figures(reference, rate, song, heard, engine) for engine in engines]
             speed = len(reference) / rate / max(1e-9, made[2].seconds)
             row = [
                 *(m.lsd for m in made),

@@ -7,7 +7,12 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+
+# Before anything that counts cores is loaded: several tests run at a time, each with processes of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -22,7 +27,7 @@ MUSIC = Path(__file__).resolve().parents[2] / "shared" / "music"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+def cache_folder(tmp_path_factory):
     """What is measured here, and models that lie on this machine, are none of the tests' business."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -42,6 +47,20 @@ def music() -> Path:
 def piece() -> np.ndarray:
     """Six seconds of stereo music at 44.1 kHz, full bandwidth."""
     return compose(6.0)
+
+
+@pytest.fixture(scope="session")
+def repeated(tmp_path_factory, piece) -> Callable[[int], Path]:
+    """``repeated(times)``: an MP3 of the piece so many times over (12: three chunks of the restorer), to be copied."""
+    folder = tmp_path_factory.mktemp("repeated")
+
+    @cache
+    def encoded(times: int) -> Path:
+        path = folder / f"{times}.mp3"
+        soundfile.write(path, np.tile(piece, (times, 1)), RATE, format="MP3")
+        return path
+
+    return encoded
 
 
 @pytest.fixture(scope="session")

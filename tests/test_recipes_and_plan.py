@@ -129,14 +129,14 @@ def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
     monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "")
     recipe = recipes.parse(SLOW, "slow", "slow")
 
-    def plan(*wanted, device="cpu", patient=()):
-        tasks = {t.id: t for t in build(recipe, wanted, lambda: device, patient)}
+    def plan(*wanted, device="cpu", allow_slow=()):
+        tasks = {t.id: t for t in build(recipe, wanted, lambda: device, allow_slow)}
         made = {name for name, task in tasks.items() if not task.impossible and task.is_final}
         mastered = tasks.get("07_mastered")
         return made, mastered and mastered.parents[0].id
 
     assert plan() == ({"01_baseline", "07_mastered"}, "01_baseline")
-    assert plan(patient=["02_slow"]) == ({"01_baseline", "02_slow", "07_mastered"}, "02_slow")
+    assert plan(allow_slow=["02_slow"]) == ({"01_baseline", "02_slow", "07_mastered"}, "02_slow")
     assert plan("07", "03") == ({"01_baseline", "03_slower", "07_mastered"}, "03_slower")
     assert plan("02")[0] == {"01_baseline", "02_slow"}
     assert plan(device="cuda") == ({"01_baseline", "02_slow", "03_slower", "07_mastered"}, "03_slower")

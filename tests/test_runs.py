@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -133,10 +132,10 @@ def test_a_stage_that_fails_costs_what_builds_on_it(songs, monkeypatch):
 
 
 @pytest.fixture
-def long_song(tmp_path, piece):
+def long_song(tmp_path, repeated):
     """70 seconds: three chunks of the offline restorer."""
     (tmp_path / "long").mkdir()
-    soundfile.write(tmp_path / "long/Long.mp3", np.tile(piece, (12, 1)), 44100, format="MP3")
+    shutil.copy(repeated(12), tmp_path / "long/Long.mp3")
     return tmp_path / "long"
 
 
@@ -233,6 +232,19 @@ def test_two_processes_on_one_folder(songs):
         session_of(songs).start()
     lock.release()
     session.start().join()
+
+
+def test_starting_twice_leaves_the_run_in_hand(long_song):
+    session = session_of(long_song)
+    begun = threading.Event()
+    session.subscribe(lambda event: begun.set() if isinstance(event, Progress) else None)
+    thread = session.start(jobs=1)
+    assert begun.wait(60)
+    with pytest.raises(UsageError, match="Another mp3restore"):
+        session.start()
+    session.stop()
+    thread.join(60)
+    assert not thread.is_alive() and session.outcome.stopped
 
 
 def test_names_that_are_long_or_strange_work(tmp_path, demo_mp3):

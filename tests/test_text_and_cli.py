@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,11 +125,8 @@ def test_the_engine_never_imports_the_dashboard():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-def test_ctrl_c_finishes_the_chunk_and_says_how_to_go_on(tmp_path, demo_mp3, piece):
-    import numpy as np
-    import soundfile
-
-    soundfile.write(tmp_path / "long.mp3", np.tile(piece, (25, 1)), 44100, format="MP3")
+def test_ctrl_c_finishes_the_chunk_and_says_how_to_go_on(tmp_path, demo_mp3, repeated):
+    shutil.copy(repeated(25), tmp_path / "long.mp3")
     command = [
         sys.executable,
         "-u",

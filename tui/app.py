@@ -36,7 +36,7 @@ from engine.text import printable
 from tui import theming
 from tui.commands import OwnThemesFirst, Palette, help_groups, palette
 from tui.crash import write_crash
-from tui.model import DashboardModel, Reading
+from tui.model import DashboardModel, Reading, SongView
 from tui.screens import setup
 from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.library import LibraryScreen
@@ -74,6 +74,7 @@ class RestoreApp(App[None]):
         Binding("D", "doctor", "Doctor", show=False),
         Binding("n", "demo", "Make a demo song", show=False),
         Binding("l", "listen", "Listen"),
+        Binding("T", "mixer", "Mix the stems", show=False),
         Binding("X", "export", "Export favourites", show=False),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
@@ -105,8 +106,8 @@ class RestoreApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Other screens are reached from the library alone, and songs are heard where there are some."""
-        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "export"):
-            can_be = self.library is not None or action not in ("listen", "export")
+        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "mixer", "export"):
+            can_be = self.library is not None or action not in ("listen", "mixer", "export")
             return isinstance(self.screen, LibraryScreen) and can_be
         return True
 
@@ -277,7 +278,7 @@ class RestoreApp(App[None]):
             self.call_from_thread(self._not_opened, worker, text)
 
     def _open_and_read(self, paths: list[Path], worker: Worker[Any]) -> None:
-        session = Session(paths, self._out, self._recipe, device=self._device, patient=self._allow_slow)
+        session = Session(paths, self._out, self._recipe, device=self._device, allow_slow=self._allow_slow)
         library = DashboardModel(session)
         self.call_from_thread(self._opened, worker, session, library)
         if self.library is library:
@@ -364,6 +365,19 @@ class RestoreApp(App[None]):
 
     def action_listen(self) -> None:
         """Hear the variants of the selected song."""
+        self._listen()
+
+    def action_mixer(self) -> None:
+        """Mix the stems of the selected song, where there are some."""
+        current = self.home.query_one(SongTable).current
+        if self.session is not None and current is not None:
+            why = of_song(self.session.store, current.song, self.session.tasks).no_stems
+            if why:
+                self.notify(f"{current.name}: {why}", timeout=8, markup=False)
+                return
+        self._listen(mixer=True)
+
+    def _listen(self, *, mixer: bool = False) -> None:
         table = self.home.query_one(SongTable)
         session = self.session
         if session is None or table.current is None:
@@ -372,8 +386,19 @@ class RestoreApp(App[None]):
         store, tasks = session.store, session.tasks
         rows = list(table.rows)
         songs = [lambda song=view.song: of_song(store, song, tasks) for view in rows]
-        screen = ListenScreen(songs, rows.index(table.current), self.settings, working=lambda: session.running)
+        screen = ListenScreen(
+            songs, rows.index(table.current), self.settings, working=lambda: session.running, mixer=mixer,
+            kept=lambda place: self._mix_kept(rows[place]),
+        )  # fmt: skip
         self.push_screen(screen, lambda _: self._heard())
+
+    def _mix_kept(self, view: SongView) -> str:
+        """A mix of a song was kept: what was made with another one is to be made again."""
+        if self.library is None:
+            return ""
+        told = self.library.remix(view)
+        self.home.show_changes({view.song.id})
+        return told
 
     def _heard(self) -> None:
         """Favourites may have changed."""

@@ -15,6 +15,7 @@ from tui.model import GLYPHS, MEANINGS, RUINED
 from tui.screens.blind import BlindScreen
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
+from tui.screens.mixer import MixerScreen
 from tui.screens.pages import ModelsPage, Page
 from tui.screens.recipe import RecipeScreen
 from tui.theming import load_themes
@@ -27,6 +28,8 @@ _SIGNS = {
     "slash": "/", "question_mark": "?", "asterisk": "*", "left_square_bracket": "[", "full_stop": ".",
     "right_square_bracket": "]", "left_curly_bracket": "{", "right_curly_bracket": "}", "minus": "-", "plus": "+",
     "equals_sign": "=", "comma": ",", "left": "←", "right": "→", "shift+left": "⇧←", "shift+right": "⇧→",
+    "up": "↑", "down": "↓", "shift+up": "⇧↑", "shift+down": "⇧↓", "less_than_sign": "<", "greater_than_sign": ">",
+    "semicolon": ";", "colon": ":", "ctrl+left": "^←", "ctrl+right": "^→",
 }  # fmt: skip
 
 
@@ -36,6 +39,7 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
         (LibraryScreen, [("Library", LibraryScreen.BINDINGS), ("Song table", SongTable.BINDINGS),
                          ("Stage checklist", StageChecklist.BINDINGS)]),
         (ListenScreen, [("Listen", ListenScreen.BINDINGS)]),
+        (MixerScreen, [("Mixer", MixerScreen.BINDINGS)]),
         (BlindScreen, [("Blind test", BlindScreen.BINDINGS)]),
         (RecipeScreen, [("Recipe", RecipeScreen.BINDINGS)]),
         (ModelsPage, [("Models", ModelsPage.BINDINGS)]),

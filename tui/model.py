@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.analysis.headers import HeaderFacts, headers_of
+from engine.analysis.headers import headers_of
 from engine.analysis.song import SongAnalysis, lost_above
+from engine.audio.headers import HeaderFacts
 from engine.commands.export import favourites
 from engine.library.records import Marker, Song
 from engine.planning.recipes import by_number
@@ -84,6 +85,7 @@ class SongView:
     problem: str = ""
     skipped: bool = False
     favourite: str = ""
+    mixes: frozenset[str] = frozenset()  # variants that are made with a mix of the listener's own
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -164,6 +166,7 @@ class Reading:
     plan: SongPlan
     markers: dict[str, Marker]
     favourite: str
+    mixes: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,8 @@ class DashboardModel:
         plan = self.session.song_plan(song)
         done = [task for task in self.tasks if plan.states[task.id] is State.DONE]
         markers = {task.id: marker for task in done if (marker := self.session.store.marker(song, task)) is not None}
-        return Reading(plan, markers, next((f for _, f in favourites(self.session.store, [song])), ""))
+        favourite = next((f for _, f in favourites(self.session.store, [song])), "")
+        return Reading(plan, markers, favourite, frozenset(self.session.store.mixes(song)))
 
     # --- from the engine ---------------------------------------------------------------------------------
 
@@ -371,7 +375,7 @@ class DashboardModel:
     def load(self, reading: Reading) -> None:
         """Take over how a song stands on disk."""
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
-        view.favourite, view.analysis = reading.favourite, plan.analysis
+        view.favourite, view.mixes, view.analysis = reading.favourite, reading.mixes, plan.analysis
         if plan.analysis is not None:
             view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
@@ -412,6 +416,17 @@ class DashboardModel:
         self.queue(failed)
         self.finished = finished
         return f"{_songs(len(failed))} that failed will be tried again in this run."
+
+    def remix(self, view: SongView) -> str:
+        """The mix of a song was changed: see what is to be made again. Gives the rest of a sentence about when."""
+        if view.song.id not in self.current:
+            self.load(self.read(view.song))
+        if not self.session.add([view.song]):
+            return "is made with it when you start the run (s in the library)."
+        finished = self.finished
+        self.queue([view])
+        self.finished = finished
+        return "is made with it in this run."
 
     def skip_song(self, view: SongView) -> str:
         """Leave the rest of a song out in the run that is under way. Gives a sentence about it."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.audio.headers import HeaderFacts
 from engine.audio.mpeg import MpegFacts, facts_from_json
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.errors import DecodeError, UnreadableError
@@ -90,8 +91,8 @@ def read_facts(path: Path) -> MpegFacts | None:
         return None if facts is None else facts_from_json(facts)
 
 
-def read_headers(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The fields of :class:`engine.analysis.headers.HeaderFacts` of each of ``paths``, in their order.
+def read_headers(paths: Sequence[Path]) -> Iterator[HeaderFacts]:
+    """What the headers of each of ``paths`` say, in their order.
 
     One that crashes the child or holds it up costs that one: it has only a ``problem``.
     """
@@ -103,7 +104,7 @@ def read_headers(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
             with _asked(request, _HEADER_PATIENCE) as (first, rest, _):
                 frame = first
                 while frame.kind == PIECE:
-                    yield json.loads(frame.payload)
+                    yield HeaderFacts(**json.loads(frame.payload))
                     done += 1
                     frame = next(rest)
                 problem = _error(frame)
@@ -112,7 +113,7 @@ def read_headers(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
         except DecodeError as error:
             problem = str(error)
         if done < len(waiting):
-            yield {"problem": problem[:1].upper() + problem[1:]}
+            yield HeaderFacts(problem=problem[:1].upper() + problem[1:])
             done += 1
         waiting = waiting[done:]
 

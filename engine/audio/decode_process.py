@@ -91,7 +91,7 @@ def _facts(talk: Conversation, request: dict[str, Any]) -> None:
 
 def _look(talk: Conversation, request: dict[str, Any]) -> None:
     """The header facts of each of many files as JSON, one piece each."""
-    from engine.analysis.headers import read_headers
+    from engine.audio.headers import read_headers
 
     for path in request["paths"]:
         talk.piece(json.dumps(read_headers(Path(path)).__dict__).encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -127,14 +127,12 @@ def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Aud
     info = StreamInfo(file.samplerate, file.channels, file.frames, f"{file.format} {file.subtype}")
 
     def blocks() -> Iterator[Audio]:
-        with file:
+        with file, raw if raw is not None else nullcontext():
             try:
                 while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                     yield block
             except (soundfile.SoundFileError, RuntimeError) as error:
                 raise DecodeError(f"libsndfile stopped: {error}") from error
-        if raw is not None:
-            raw.close()
 
     return info, blocks()
 

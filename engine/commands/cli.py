@@ -122,7 +122,10 @@ def run(
     if device is not Device.AUTO:
         session.device  # noqa: B018  (what is not here is said now)
     if dry_run:
-        raise typer.Exit(headless.dry_run(session, force=force, as_json=as_json))
+        from engine.commands import dry_run as plan
+
+        plan.show(session, force=force, as_json=as_json)
+        return
     raise typer.Exit(headless.run(session, jobs=jobs, force=force, as_json=as_json))
 
 
@@ -298,7 +301,15 @@ def get(
     half: Annotated[bool, typer.Option("--half", help="Keep AudioSR in half precision: half the space.")] = False,
 ) -> None:
     """Download models; a broken download goes on where it stopped."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     from engine.models.runtime.cards import card, download
 
@@ -309,10 +320,11 @@ def get(
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
         with Progress(*columns, TimeRemainingColumn(), transient=True) as bars:
             bar = bars.add_task(chosen.name, total=chosen.size)
-            path = download(
-                chosen, given=Path(given) if given else None, half=half,
-                progress=lambda done, of, bar=bar: bars.update(bar, completed=done, total=of),  # type: ignore[misc]
-            )  # fmt: skip
+
+            def moved(done: int, of: int, bars: Progress = bars, bar: TaskID = bar) -> None:
+                bars.update(bar, completed=done, total=of)
+
+            path = download(chosen, given=Path(given) if given else None, half=half, progress=moved)
         print(f"{chosen.name}: {printable(str(path)) if path is not None else 'comes with ' + chosen.source}")
 
 

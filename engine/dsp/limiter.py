@@ -80,7 +80,7 @@ class Limiter:
         start = margin - half
         wanted = hold[start : start + count + 2 * half]
         out = np.empty_like(wanted)
-        last, state = before, before
+        last = before
         for at in range(0, len(wanted), _RELEASE_MEMORY):
             part = wanted[at : at + _RELEASE_MEMORY]
             fall = self._decay ** np.arange(1, len(part) + 1)

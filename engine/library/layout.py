@@ -26,6 +26,7 @@ from pathlib import Path, PurePath
 
 from engine.errors import OutsideError
 from engine.files import TEMPORARY
+from engine.names import FORBIDDEN, is_device
 from engine.signals import MIX
 
 DONE, CHUNKS, LOGS, LISTENING, REPORT = OWN_FOLDERS = ("_done", "_chunks", "_logs", "_listening", "_report")
@@ -40,10 +41,6 @@ _FOLDER_BYTES = 255
 _OWN_NAMES = (".lock", ".sounds", SET_ASIDE, RESULT_ON_THE_WAY)
 _OWN_ENDINGS = (".json", CHUNK_ENDING, ".npy", ".result.flac")
 _OWN_FILE_ENDINGS = (*_OWN_ENDINGS, ".flac", ".log")  # of files beside which a folder may lie
-FORBIDDEN = frozenset('<>:"/\\|?*')  # on Windows
-_DEVICES = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"] + [f"{d}{n}" for d in ("COM", "LPT") for n in "0123456789¹²³"]
-)
 
 
 # --- from names to keys -----------------------------------------------------------------------------------
@@ -82,11 +79,6 @@ def _safe(name: str, reserved: tuple[str, ...], room: int, windows: bool) -> str
 def is_ours(name: str, endings: tuple[str, ...] = _OWN_ENDINGS) -> bool:
     """Whether a file of that name (in small letters) among our own ones is ours: nothing of a song is called so."""
     return name in _OWN_NAMES or name.startswith(TEMPORARY) or name.endswith(endings)
-
-
-def is_device(name: str) -> bool:
-    """Whether Windows takes a file of that name for a device, whatever its suffix."""
-    return name.partition(".")[0].rstrip(" ").upper() in _DEVICES
 
 
 def _shortened(name: str, room: int) -> str:

@@ -108,7 +108,7 @@ def _adopt(store: Store, song: Song, record: SongRecord, tasks: Sequence[Task]) 
         if record.analysis is None and other.analysis is not None and not other.analysis.start:
             record = dataclasses.replace(record, analysis=other.analysis)
         unfinished = dataclasses.replace(record, tags="")  # the results have the other one's
-        wanted = {task.fingerprint(record.identity) for task in tasks}
+        wanted = {store.chosen(song, task, record.identity).fingerprint(record.identity) for task in tasks}
         if _has_left(key, other, song.path):
             _move(store, key, song.key, unfinished, wanted)
             continue

@@ -43,16 +43,11 @@ class SoundIndex:
     def _entries(self) -> dict[str, list[PurePath]]:
         if self._found is None:
             self._found = {}
-            try:
-                text = self._path.read_text("utf-8", "replace")
-            except OSError:
-                text = None
-            entries = (
-                list(self._records()) if text is None else [e for line in text.splitlines() if (e := _entry(line))]
-            )
+            kept = self._read()
+            entries = list(self._records()) if kept is None else kept
             for digest, key in entries:
                 self._found.setdefault(digest, []).append(key)
-            if text is None and entries:
+            if kept is None and entries:
                 self._write(entries)
         return self._found
 

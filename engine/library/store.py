@@ -18,10 +18,12 @@ from filelock import FileLock, Timeout
 
 from engine.audio.encode import Encoded
 from engine.audio.sound_hash import flac_md5
+from engine.dsp.mix import Strip
 from engine.errors import OutsideError, UsageError, explain_os_error
 from engine.files import remove, remove_empty
 from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
 from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
+from engine.library.mixes import read_mixes
 from engine.library.records import (
     FORMAT,
     UNCHECKED_FORMAT,
@@ -198,7 +200,7 @@ class Store:
         return State.DONE
 
     def chosen(self, song: Song, task: Task, source_hash: str | None) -> Task:
-        """The task as it is for this song: behind the best source that did not lose too much of it."""
+        """The task as it is for this song: behind the best source that did not lose too much of it, mixed as kept."""
         if task.inputs and source_hash is not None:
             inputs = tuple(
                 (name, Port(self.chosen(song, port.task, source_hash), port.name)) for name, port in task.inputs
@@ -207,7 +209,13 @@ class Store:
                 task = dataclasses.replace(task, inputs=inputs)
             if task.instead is not None and self.ruin_of_source(song, task, source_hash):
                 return self.chosen(song, task.instead, source_hash)
+            if task.stage.takes_mix and (mix := self.mixes(song).get(task.variant)):
+                task = dataclasses.replace(task, params=task.stage.mixed(task.params, mix))
         return task
+
+    def mixes(self, song: Song) -> dict[str, dict[str, Strip]]:
+        """The mixes that the listener made of the song and keeps, by variant."""
+        return read_mixes(self.places.listening(song.key))
 
     def ruin_of_source(self, song: Song, task: Task, source_hash: str) -> str:
         """Empty, or one sentence about what the variant that the task starts from lost of the song."""

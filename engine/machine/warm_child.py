@@ -172,10 +172,13 @@ class Pool:
         """An idle child with the priority of the calling thread (it has inherited that of the one that began it)."""
         niceness = _niceness()
         with self._lock:
-            for child in reversed(self._idle):
-                if child.niceness == niceness:
-                    self._idle.remove(child)
-                    return child if child.usable else None
+            child = next((child for child in reversed(self._idle) if child.niceness == niceness), None)
+            if child is None:
+                return None
+            self._idle.remove(child)
+        if child.usable:
+            return child
+        child.close()  # it died while nobody looked
         return None
 
     def _give_back(self, child: WarmChild) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from engine.errors import NotPossibleError
-from engine.machine import measurements as memory
+from engine.machine import measurements
 from engine.stages.base import Stage
 
 _NOTICED = 1.0  # times the playing time; what is faster is not worth remembering
@@ -28,11 +28,11 @@ def factor(stage: Stage, params: Any, device: str) -> float:
     guess = stage.cost_of(params, device)
     if guess < _NOTICED and device == "cpu":
         return guess
-    return guess * (memory.recall(_key(stage, params, device)) or 1.0)
+    return guess * (measurements.recall(_key(stage, params, device)) or 1.0)
 
 
 def learn(stage: Stage, params: Any, device: str, audio: float, seconds: float) -> None:
     """``seconds`` were needed for ``audio`` seconds, from the first chunk to the last."""
     guess = stage.cost_of(params, device)
     if audio >= _SHORTEST and (guess >= _NOTICED or device != "cpu"):
-        memory.remember(_key(stage, params, device), round(seconds / audio / guess, 4))
+        measurements.remember(_key(stage, params, device), round(seconds / audio / guess, 4))

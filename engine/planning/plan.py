@@ -18,18 +18,19 @@ _A_SONG = 240.0  # seconds
 
 
 def build(
-    recipe: Recipe, wanted: Iterable[str] = (), device: Callable[[], str] = lambda: "cpu", patient: Iterable[str] = (),
+    recipe: Recipe, wanted: Iterable[str] = (), device: Callable[[], str] = lambda: "cpu",
+    allow_slow: Iterable[str] = (),
 ) -> list[Task]:  # fmt: skip
     """The tasks that the wanted variants (all enabled ones, where none are named) need, in order.
 
     What would take very long on ``device`` (which is only asked for where it matters) is left out, unless it is
-    wanted by name or one of the ``patient``.
+    wanted by name or one of the ``allow_slow``.
 
     Raises:
         UsageError: a wanted variant is not in the recipe or cannot be made on this machine.
     """
     names = [_find(recipe, name) for name in wanted]
-    builder = _Builder(recipe, {*names, *patient}, device)
+    builder = _Builder(recipe, {*names, *allow_slow}, device)
     for variant in recipe.variants.values():
         if variant.enabled or variant.name in names:
             builder.add(variant)
@@ -42,8 +43,8 @@ def build(
 class _Builder:
     """Makes each task once, however many variants need it. ``ends`` are the nodes that variants end with."""
 
-    def __init__(self, recipe: Recipe, waited_for: set[str], device: Callable[[], str]) -> None:
-        self._recipe, self._waited_for, self._device = recipe, waited_for, device
+    def __init__(self, recipe: Recipe, allowed: set[str], device: Callable[[], str]) -> None:
+        self._recipe, self._allowed, self._device = recipe, allowed, device
         self.ends: dict[str, Node] = {}
         self._flows: dict[str, Flow] = {}
         self._sources: dict[str, list[str]] = {}
@@ -72,7 +73,7 @@ class _Builder:
             raise UsageError(f"{variant.name} starts from {any_of}, and none of them is switched on.")
 
         def will_be_made(name: str) -> bool:
-            slow = name not in self._waited_for and _why_not_worth_it(self.ends[name], self._device, set())
+            slow = name not in self._allowed and _why_not_worth_it(self.ends[name], self._device, set())
             return not (slow or _unavailable_reason(self.ends[name]))
 
         return list(filter(will_be_made, made)) or made[:1]
@@ -83,7 +84,7 @@ class _Builder:
 
     def tasks(self, names: list[str]) -> list[Task]:
         """What the named variants need, in order."""
-        self._asked = {node for name in self._waited_for & self.ends.keys() for node in self.ends[name].lineage()}
+        self._asked = {node for name in self._allowed & self.ends.keys() for node in self.ends[name].lineage()}
         wanted = list(dict.fromkeys(node for name in names for node in self.ends[name].lineage()))
         also = [self._variants[node].name for node in wanted if node in self._variants]
         for name in dict.fromkeys([*names, *also]):
@@ -148,11 +149,11 @@ def _unavailable_reason(end: Node) -> str:
     return next((why for node in end.lineage() if (why := node.stage.unavailable_reason(node.step.params))), "")
 
 
-def _why_not_worth_it(end: Node, device: Callable[[], str], waited_for: set[Node]) -> str:
-    """Empty, or one sentence about how long it would take, but for what of it is ``waited_for`` anyway."""
+def _why_not_worth_it(end: Node, device: Callable[[], str], allowed: set[Node]) -> str:
+    """Empty, or one sentence about how long it would take, but for what of it is ``allowed`` anyway."""
     if _unavailable_reason(end):
         return ""
-    own = [node for node in end.lineage() if node not in waited_for]
+    own = [node for node in end.lineage() if node not in allowed]
     seconds = sum(costs.factor(node.stage, node.step.params, device()) for node in own if node.stage.neural)
     if seconds <= _PATIENCE:
         return ""

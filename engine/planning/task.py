@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from engine.signals import MIX, RESIDUAL
@@ -61,7 +64,7 @@ class Task:
         """The tasks whose results it works on, each once, in order."""
         return list({port.task.id: port.task for _, port in self.inputs}.values())
 
-    def recipe_of(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """What decides the task's result, but for the song and what comes before."""
         return {
             "stage": self.stage.name,
@@ -79,7 +82,7 @@ class Task:
                 before = source_hash
             elif list(before) == [MIX] and before[MIX][1] == MIX:
                 before = before[MIX][0]  # a chain of one signal: as it was before there were several
-            text = json.dumps([task.recipe_of(), before], sort_keys=True)
+            text = json.dumps([task.spec(), before], sort_keys=True)
             known[task.id] = hashlib.sha256(text.encode()).hexdigest()
         return known[self.id]
 
@@ -128,26 +131,44 @@ class Task:
         visit(self)
         return list(found.values())
 
+    def outline(self) -> list[tuple[str, Task]]:
+        """The steps from the source to this one, each once and with the stem that it is for (empty: for all)."""
+        return _outline(self, frozenset())
+
     def described(self, *, parameters: bool = False) -> str:
         """The way from the source in words: ``decode > separate > [vocals: denoise] > remix``."""
-        return " > ".join(_path(self, frozenset(), parameters))
+        words = []
+        for treated, steps in groupby(self.outline(), lambda step: step[0] != ""):
+            if treated:
+                branches = [(stem, [step for _, step in some]) for stem, some in groupby(steps, itemgetter(0))]
+                words.append(f"[{'; '.join(f'{stem}: {_chain(some, parameters)}' for stem, some in branches)}]")
+            else:
+                words.append(_chain((step for _, step in steps), parameters))
+        return " > ".join(words)
 
 
-def _path(task: Task, told: frozenset[str], parameters: bool) -> list[str]:
+def _chain(tasks: Iterable[Task], parameters: bool) -> str:
+    return " > ".join(_name(task, parameters) for task in tasks)
+
+
+def _name(task: Task, parameters: bool) -> str:
+    if not parameters:
+        return task.stage.title
+    values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(task.params).items())
+    return f"{task.stage.name}({values})"
+
+
+def _outline(task: Task, told: frozenset[str]) -> list[tuple[str, Task]]:
     """The way to the task, from behind the tasks that are ``told`` already."""
     if task.id in told:
         return []
-    name = task.stage.title
-    if parameters:
-        values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(task.params).items())
-        name = f"{task.stage.name}({values})"
     signals = [(label, port.task) for label, port in task.inputs if len(task.inputs) == 1 or label != MIX]
     shared = _shared([one for _, one in signals])
-    before = _path(shared[-1], told, parameters) if shared else []
+    found = _outline(shared[-1], told) if shared else []
     known = told | {one.id for one in shared}
-    branches = [(label, _path(one, known, parameters)) for label, one in signals]
-    treated = [f"{label}: {' > '.join(path)}" for label, path in branches if path]
-    return [*before, *([f"[{'; '.join(treated)}]"] if treated else []), name]
+    for label, one in signals:
+        found += [(label, step) for _, step in _outline(one, known)]
+    return [*found, ("", task)]
 
 
 def _shared(tasks: list[Task]) -> list[Task]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
@@ -19,13 +19,13 @@ from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
 from engine.planning.recipes import DEFAULT, by_number
 from engine.planning.task import State, Task
-from engine.player.tracks import Candidate, ListeningSet, Part
+from engine.player.tracks import Candidate, ListeningSet, Part, Remixed
 from engine.run.session import Session
+from engine.signals import MIX, RESIDUAL, STEMS
 from engine.stages import STAGES
 from engine.text import printable
 
 PLAIN = "01_baseline"
-_STEM_NAMES = ("vocals", "drums", "bass", "other", "guitar", "piano")
 _ENHANCED = ".enhanced"
 _WHY_MISSING = {
     State.TODO: "not made yet", State.STALE: "made with other settings", State.IMPOSSIBLE: "not possible here",
@@ -60,7 +60,36 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why, folder=key)
     cutoff = analysis.cutoff.hz if analysis is not None else None
     candidates = tuple(found[key] for key in sorted(found, key=by_number))
-    return ListeningSet(printable(song.id), candidates, store.places.listening(song.key), cutoff)
+    mixers = [(task, store.chosen(song, task, source_hash)) for task in tasks if task.stage.takes_mix]
+    remixes = [remixed for task, here in mixers if (remixed := _remixed(task, here, found, joined)) is not None]
+    return ListeningSet(
+        printable(song.id), candidates, store.places.listening(song.key), cutoff, tuple(remixes),
+        _why_no_stems(candidates, tasks),
+    )  # fmt: skip
+
+
+def _remixed(task: Task, here: Task, found: Mapping[str, Candidate], joined: Mapping[str, str]) -> Remixed | None:
+    """What a task mixes, where those stems are there to be heard; ``here`` is the task as it is for the song."""
+    stems = {port.task.id for port in here.published_before() if port.name != MIX}
+    if len(stems) != 1:
+        return None
+    (key,) = stems
+    plain = joined.get(key, key)
+    if plain not in found or not found[plain].has_stems or found[plain].missing:
+        return None
+    further = any(not port.task.is_final for name, port in here.inputs if name != MIX)
+    return Remixed(task.variant, plain, key in joined, task.stage.mix(task.params), further)
+
+
+def _why_no_stems(candidates: Iterable[Candidate], tasks: Sequence[Task]) -> str:
+    """Empty where there are stems, else one sentence that says how to get them."""
+    if any(candidate.has_stems for candidate in candidates):
+        return ""
+    makers = [task for task in tasks if task.is_final and len(task.outputs) > 1]
+    if not makers:
+        return "This recipe makes no stems: take the recipe 'stems' (Ctrl+P, Recipe: stems), and start it (s)."
+    why = next((task.impossible for task in makers if not task.impossible), makers[0].impossible)
+    return f"There are no stems to mix. {why}" if why else "Its stems are not made yet: start the run (s) to make them."
 
 
 def _of_marker(store: Store, marker: Marker, task: Task | None, endings: Counter[str]) -> Candidate | None:
@@ -89,12 +118,12 @@ def _known(marker: Marker) -> bool:
     return marker.recipe.get("stage") in STAGES
 
 
-def _join_stems(found: dict[str, Candidate], markers: Sequence[Marker]) -> set[str]:
+def _join_stems(found: dict[str, Candidate], markers: Sequence[Marker]) -> dict[str, str]:
     """Stems that were treated are the other side of those that they were made from, not candidates of their own.
 
-    Gives the keys of the treated ones.
+    Gives the keys of the treated ones, each with that of the others.
     """
-    joined: set[str] = set()
+    joined: dict[str, str] = {}
     several = [marker for marker in markers if marker.task in found and found[marker.task].has_stems]
     for treated in several:
         plain = next((m for m in several if {o.content for o in m.outputs} & set(treated.inputs)), None)
@@ -105,7 +134,7 @@ def _join_stems(found: dict[str, Candidate], markers: Sequence[Marker]) -> set[s
         parts = tuple(replace(part, enhanced=other.get(part.name)) for part in stems.parts)
         found[stems.key] = replace(stems, parts=parts)
         del found[treated.task]
-        joined.add(treated.task)
+        joined[treated.task] = plain.task
     return joined
 
 
@@ -166,12 +195,14 @@ def of_files(paths: Sequence[Path]) -> ListeningSet:
         parts = tuple(Part(c.parts[0].name, c.parts[0].path) for c in candidates)
         candidates.insert(0, Candidate("stems", "All stems together", parts))
     title = candidates[0].title if len(paths) == 1 else f"{len(paths)} files"
-    return ListeningSet(title, tuple(candidates), folder)
+    names = ", ".join((*STEMS, RESIDUAL))
+    no_stems = "" if candidates[0].has_stems else f"These are no stems: their names would be {names}."
+    return ListeningSet(title, tuple(candidates), folder, no_stems=no_stems)
 
 
 def _are_stems(paths: Sequence[Path]) -> bool:
     names = [p.stem.lower().removesuffix(_ENHANCED) for p in paths]
-    return len(names) > 1 and len(set(names)) == len(names) and all(n in _STEM_NAMES for n in names)
+    return len(names) > 1 and len(set(names)) == len(names) and all(n in (*STEMS, RESIDUAL) for n in names)
 
 
 def of_paths(paths: Sequence[Path], out: Path | None = None) -> list[ListeningSet]:

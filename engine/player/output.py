@@ -41,6 +41,7 @@ class Output:
         self._answers: dict[str, Any] = {}
         self._answered = threading.Condition()
         self._closed = False
+        self._gone: subprocess.Popen[bytes] | None = None  # the process that ended last
         self._restarts = 0
         self.device_name = ""
         self.device_latency = 0.0
@@ -68,6 +69,7 @@ class Output:
             with suppress(ValueError):
                 self._take(json.loads(line))
         with self._answered:  # nobody waits for an answer that cannot come
+            self._gone = child
             self._answers.setdefault("rate", 0)
             self._answers.setdefault("devices", [])
             self._answered.notify_all()
@@ -117,6 +119,8 @@ class Output:
     def ask(self, do: str, kind: str, **facts: Any) -> Any:
         """Pass a question on and wait for the answer of that kind; None where none came in time."""
         with self._answered:
+            if self._gone is self.child:
+                return None
             self._answers.pop(kind, None)
             self.send(do, **facts)
             self._answered.wait_for(lambda: kind in self._answers, _ANSWER)

@@ -80,7 +80,8 @@ class OutputProcess:
             return False
         match command["do"]:
             case "mix":
-                renderer.mix({int(k): float(v) for k, v in command["gains"].items()}, command.get("at"))
+                gains = {int(slot): (float(left), float(right)) for slot, (left, right) in command["gains"].items()}
+                renderer.mix(gains, command.get("at"))
             case "play" if self.stream is not None:
                 renderer.play()
             case "pause":

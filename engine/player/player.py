@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.audio.loudness import decibels
 from engine.audio.readers import Audio
 from engine.errors import DecodeError
 from engine.player.levels import Levels, matched_gains
@@ -234,9 +235,9 @@ class Player:
             self._loader.first({t.slot for t in self._loaded[key].tracks()})
         self._send_mix(at)
 
-    def set_volume(self, decibels: float) -> None:
+    def set_volume(self, volume: float) -> None:
         """The fader, in dB from -60 to 0."""
-        self.volume = max(_FADER[0], min(_FADER[1], decibels))
+        self.volume = max(_FADER[0], min(_FADER[1], volume))
         self._send_mix()
 
     def set_match(self, match: bool) -> None:
@@ -244,31 +245,46 @@ class Player:
         self.match = match
         self._send_mix()
 
-    @property
-    def stems(self) -> list[Stem]:
-        """The stems of the candidate in play; change them and call :meth:`stems_changed`."""
-        loaded = self._loaded.get(self.current)
+    def stems_of(self, key: str) -> list[Stem]:
+        """The stems of a candidate, where it has any; change them and call :meth:`stems_changed`."""
+        loaded = self._loaded.get(key)
         return loaded.stems if loaded is not None and len(loaded.plain) > 1 else []
 
+    def track_of(self, key: str, place: int) -> Track:
+        """The track by which the stem at ``place`` of a candidate is heard."""
+        return self._loaded[key].track_of(place)
+
     def stems_changed(self) -> None:
-        """Take over what was changed in :attr:`stems`."""
+        """Take over what was changed in :meth:`stems_of`: it is heard within a block, without a click."""
         self._send_mix()
 
     def gains(self) -> dict[str, float]:
         """What each loaded candidate is changed by, in dB, without the volume."""
         levels = {key: value for key in self.keys if (value := self.levels_of(key)) is not None}
-        state = (tuple(levels), self.region, self.match)
+        mixes = tuple(
+            (stem.strip, self.track_of(key, n).slot) for key in levels for n, stem in enumerate(self.stems_of(key))
+        )
+        state = (tuple(levels), self.region, self.match, mixes)
         if self._gains is None or self._gains[0] != state:  # asked at every frame, and long songs take a while
-            self._gains = (state, matched_gains(levels, self.region, match=self.match))
+            gains = matched_gains(levels, self.region, match=self.match)
+            over = max((self._over(key, gain) for key, gain in gains.items()), default=0.0)
+            self._gains = (state, {key: gain - over for key, gain in gains.items()})
         return dict(self._gains[1])
 
-    def mix_of(self, key: str, gains: Mapping[str, float] | None = None) -> dict[int, float]:
-        """Linear gains by slot with which a candidate is heard."""
+    def _over(self, key: str, gain: float) -> float:
+        """By how many dB the stems of a candidate, as they are mixed, would go beyond full scale at that gain."""
+        if not self.stems_of(key):
+            return 0.0
+        limit = gain_of(-gain)
+        return decibels(self._loaded[key].peak(limit) / limit)
+
+    def mix_of(self, key: str, gains: Mapping[str, float] | None = None) -> dict[int, tuple[float, float]]:
+        """Factors for left and right by slot with which a candidate is heard."""
         loaded = self._loaded.get(key)
         if loaded is None:
             return {}
         gain = gain_of((self.gains() if gains is None else gains).get(key, 0.0) + self.volume)
-        return {track.slot: gain for track in loaded.heard()}
+        return {track.slot: (gain * left, gain * right) for track, (left, right) in loaded.heard()}
 
     def _send_mix(self, at: int | None = None) -> None:
         if self.current:

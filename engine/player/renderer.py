@@ -2,8 +2,9 @@
 
 Needs nothing but numpy: it runs inside the audio callback of a process of its own.
 
-There is one idea: at every moment the output is a weighted sum of all tracks at one position. Toggling between
-variants, matching their levels, muting a stem and turning the volume are all new weights, reached in a
+There is one idea: at every moment the output is a weighted sum of all tracks at one position, with a weight for the
+left and one for the right. Toggling between variants, matching their levels, muting a stem, moving it to a side and
+turning the volume are all new weights, reached in a
 raised-cosine crossfade of 10 ms whose halves sum to one (variants of one song are coherent: equal gain, not
 equal power). A jump (seeking, the end of a loop) crossfades from the old position to the new one in the same way.
 """
@@ -19,9 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 Audio = npt.NDArray[np.float32]
+Weight = npt.NDArray[np.float64]  # (left, right)
+Gain = float | tuple[float, float]  # of both channels, or of left and right
 
 CROSSFADE = 0.010  # seconds
 CHANNELS = 2
+_SILENT: Weight = np.zeros(2)
 
 
 class Renderer:
@@ -43,10 +47,10 @@ class Renderer:
         self._commands: deque[tuple[str, Any]] = deque()
         self._length = 0
         # the mix: where the weights come from, where they go, and how far they are
-        self._from: dict[int, float] = {}
-        self._to: dict[int, float] = {}
+        self._from: dict[int, Weight] = {}
+        self._to: dict[int, Weight] = {}
         self._mixed = self._fade
-        self._waiting_mix: tuple[int, dict[int, float]] | None = None
+        self._waiting_mix: tuple[int, dict[int, Weight]] | None = None
         # the transport: a level that ramps on play and pause, a loop, and the head that a jump has left behind
         self._level, self._goal = 0, 0  # in steps of the curve: 0 silent, self._fade full
         self._loop: tuple[int, int] | None = None
@@ -64,13 +68,14 @@ class Renderer:
         """Forget all tracks and stand still at the start."""
         self._commands.append(("unload", None))
 
-    def mix(self, gains: Mapping[int, float], at: int | None = None) -> None:
+    def mix(self, gains: Mapping[int, Gain], at: int | None = None) -> None:
         """Crossfade to these gains (linear, by slot; slots that are not named go silent).
 
         ``at`` is the frame of the song at which the crossfade begins; without it, or where that frame has
         passed, it begins at once.
         """
-        self._commands.append(("mix", (-1 if at is None else at, dict(gains))))
+        weights = {slot: np.broadcast_to(np.asarray(gain, np.float64), 2) for slot, gain in gains.items()}
+        self._commands.append(("mix", (-1 if at is None else at, weights)))
 
     def play(self) -> None:
         """Go on from the position."""
@@ -148,9 +153,9 @@ class Renderer:
     def _silent(self) -> bool:
         return self._level == 0 and self._goal == 0
 
-    def _begin_mix(self, gains: dict[int, float]) -> None:
+    def _begin_mix(self, weights: dict[int, Weight]) -> None:
         self._from = self._weights(self._mixed)
-        self._to, self._mixed, self._waiting_mix = gains, self._fade if self._silent else 0, None
+        self._to, self._mixed, self._waiting_mix = weights, self._fade if self._silent else 0, None
         self.switched_at = self.position
 
     def _jump(self, target: int, *, silent: bool) -> None:
@@ -174,13 +179,13 @@ class Renderer:
             limits.append(self._length - self.position)
         return min(limits)
 
-    def _weights(self, done: int) -> dict[int, float]:
-        """The gains after ``done`` frames of the crossfade."""
+    def _weights(self, done: int) -> dict[int, Weight]:
+        """The weights after ``done`` frames of the crossfade."""
         if done >= self._fade:
             return dict(self._to)
         share = float(self._curve[done - 1]) if done else 0.0
         slots = set(self._from) | set(self._to)
-        return {s: (1 - share) * self._from.get(s, 0.0) + share * self._to.get(s, 0.0) for s in slots}
+        return {s: (1 - share) * self._from.get(s, _SILENT) + share * self._to.get(s, _SILENT) for s in slots}
 
     def _render_piece(self, out: Audio) -> None:
         count = len(out)
@@ -206,28 +211,26 @@ class Renderer:
 
     def _mix_at(self, out: Audio, position: int) -> None:
         """Add all tracks from ``position`` on; what lies beyond a track's end is silence."""
-        count = len(out)
         if self._mixed >= self._fade:
-            for slot, gain in self._to.items():
-                if gain:
-                    self._add(out, slot, position, gain)
+            for slot, weight in self._to.items():
+                self._add(out, slot, position, weight)
             return
-        share = self._curve[self._mixed : self._mixed + count, None]
+        share = self._curve[self._mixed : self._mixed + len(out), None]
         for slot in set(self._from) | set(self._to):
-            before, after = self._from.get(slot, 0.0), self._to.get(slot, 0.0)
-            if before == after:  # a track that goes on as it was is not touched by rounding
+            before, after = self._from.get(slot, _SILENT), self._to.get(slot, _SILENT)
+            if (before == after).all():  # a track that goes on as it was is not touched by rounding
                 self._add(out, slot, position, before)
             else:
-                self._add(out, slot, position, before * (1 - share) + after * share)
+                weights = np.float32(before) * (1 - share) + np.float32(after) * share
+                self._add(out, slot, position, weights)
 
-    def _add(self, out: Audio, slot: int, position: int, gain: float | npt.NDArray[np.float32]) -> None:
+    def _add(self, out: Audio, slot: int, position: int, weights: npt.NDArray[np.floating]) -> None:
+        """Add a track by its weights, ``(2,)`` or ``(frames, 2)``."""
         track = self._tracks.get(slot)
-        if track is None:
+        if track is None or not weights.any():
             return
         piece = track[position : position + len(out)]
-        if len(piece) < len(out) and not isinstance(gain, float):
-            gain = gain[: len(piece)]
-        out[: len(piece)] += piece * np.float32(gain) if isinstance(gain, float) else piece * gain
+        out[: len(piece)] += piece * (weights if weights.ndim == 1 else weights[: len(piece)]).astype(np.float32)
 
 
 def gain_of(decibels: float) -> float:

@@ -19,6 +19,7 @@ import numpy as np
 from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.audio.resample import resample_all, resampled_length
+from engine.dsp.mix import Mix
 from engine.errors import DecodeError, OutputError, OutsideError, explain_os_error
 from engine.files import remove
 from engine.player.levels import LevelMeter, Levels
@@ -70,14 +71,30 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Remixed:
+    """A variant that is mixed of stems that can be heard: those of the candidate ``stems``, as they are or, where it
+    is made of those, ``treated``. ``mix`` is the recipe's; ``further`` says that the recipe does more to the stems on
+    the way, which is not to be heard."""
+
+    variant: str
+    stems: str
+    treated: bool
+    mix: Mix
+    further: bool = False
+
+
+@dataclass(frozen=True)
 class ListeningSet:
     """All that there is to hear of one song. ``cutoff`` in Hz, where it is known; ``folder`` keeps what the
-    listener decides about it (see :mod:`engine.player.verdicts`)."""
+    listener decides about it (see :mod:`engine.player.verdicts` and :mod:`engine.library.mixes`); ``remixes`` are the
+    variants that a mix of stems is kept for, ``no_stems`` says why there is nothing to mix (empty: there is)."""
 
     title: str
     candidates: tuple[Candidate, ...]
     folder: Path
     cutoff: float | None = None
+    remixes: tuple[Remixed, ...] = ()
+    no_stems: str = ""
 
 
 @dataclass
@@ -88,6 +105,7 @@ class Track:
     file: Path
     frames: int = 0
     ready: int = 0
+    mono: bool = False
     levels: Levels | None = None
     error: str = ""
 
@@ -178,6 +196,7 @@ def _load(
     try:
         with open_decoder(path, decoder, start) as decoded, track.file.open("wb") as file:
             promised = max(0, decoded.info.frames)
+            track.mono = decoded.info.channels == 1
             track.frames = resampled_length(promised, decoded.info.rate, rate)
             for block in resample_all(map(stereo, decoded.blocks), decoded.info.rate, rate):
                 if cancelled is not None and cancelled.is_set():
@@ -236,6 +255,8 @@ class Loader:
                 )  # fmt: skip
             except (DecodeError, OutputError) as error:
                 track.error = str(error)
+            except Exception as error:  # one file that nobody expected must not keep the others from loading
+                track.error = f"It cannot be played ({type(error).__name__}: {error})."
             if not self._cancelled.is_set():
                 self.report(track)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from engine.analysis.headers import HeaderFacts, look_at
+from engine.analysis.headers import look_at
 from engine.analysis.song import SongAnalysis
+from engine.audio.headers import HeaderFacts
 from engine.errors import RestoreError, UsageError
 from engine.library.recognition import clear_set_aside
 from engine.library.records import Outcome, Song
@@ -52,7 +53,7 @@ class SongPlan:
 class Session:
     """One run: the songs below ``paths``, a recipe and an output folder.
 
-    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``patient`` are variants that may take however long.
+    ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``; ``allow_slow`` are variants that may take however long.
 
     Raises:
         UsageError: something given does not exist or does not fit; the message says what to do.
@@ -60,12 +61,13 @@ class Session:
 
     def __init__(
         self, paths: Sequence[Path], out: Path | None = None, recipe: str = recipes.DEFAULT,
-        variants: Iterable[str] = (), device: str = "auto", patient: Iterable[str] = (),
+        variants: Iterable[str] = (), device: str = "auto", allow_slow: Iterable[str] = (),
     ) -> None:  # fmt: skip
+        variants = tuple(variants)
         self._wanted_device = device
-        self._given = (tuple(paths), out, recipe, tuple(variants))
+        self._given = (tuple(paths), out, recipe, variants)
         self.recipe = recipes.load(recipe)
-        self.tasks: list[Task] = plan.build(self.recipe, self._given[3], lambda: self.device, patient)
+        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device, allow_slow)
         self.store = Store(out if out is not None else default_output(paths))
         found = find_songs(paths, self.store.out)
         if not found:
@@ -76,7 +78,7 @@ class Session:
         self.estimate = Estimate(self.control.idle)
         self.outcome: BatchDone | None = None  # of the latest run, once it has ended
         self._subscribers: list[Callable[[Event], None]] = []
-        self._deaf: list[str] = []  # what subscribers raised
+        self._deaf = ""  # what a subscriber raised first
         self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
 
@@ -110,7 +112,7 @@ class Session:
             try:
                 receive(event)
             except Exception as error:
-                self._deaf.append(f"{type(error).__name__}: {error}")
+                self._deaf = self._deaf or f"{type(error).__name__}: {error}"
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
@@ -176,15 +178,16 @@ class Session:
             UsageError: another process works in the output folder, or it cannot be written to.
         """
         chosen = self.songs if songs is None else list(songs)
-        self.control = Control(self.off)
-        self.estimate = Estimate(self.control.idle)
+        control = Control(self.off)
+        estimate = Estimate(control.idle)
         neural = any(task.stage.neural and not task.impossible for task in self.tasks)
         runner = Runner(
-            store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=self.control,
-            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=self.estimate,
+            store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=control,
+            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=estimate,
         )  # fmt: skip
-        lock = self.store.lock()
-        self.outcome, self._deaf, self._runner = None, [], runner
+        lock = self.store.lock()  # from here on nothing else runs: what is under way keeps its own control
+        self.control, self.estimate, self._runner = control, estimate, runner
+        self.outcome, self._deaf = None, ""
         self._thread = threading.Thread(
             target=self._work, args=(runner, lock, songs is None), name="engine", daemon=True
         )
@@ -211,7 +214,7 @@ class Session:
         except BaseException as error:
             errors.append(self._explain(error))
         if self._deaf:
-            errors.append(f"What shows the run failed ({self._deaf[0]}); the work itself went on.")
+            errors.append(f"What shows the run failed ({self._deaf}); the work itself went on.")
         self.outcome = runner.outcome(" ".join(errors))
         self._emit(self.outcome)
 

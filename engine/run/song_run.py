@@ -6,19 +6,16 @@ import dataclasses
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine import __version__
-from engine.analysis.loss import LossMeter, what_was_lost
+from engine.analysis.loss import LossMeter
 from engine.analysis.song import analyze
-from engine.audio.encode import Encoded, need_room, write_flac
-from engine.audio.tags import Tags, read_tags, write_tags
 from engine.errors import DecodeError, RestoreError, explain_os_error
 from engine.library.recognition import look, settle
-from engine.library.records import FORMAT, Marker, Song, SongRecord
-from engine.library.results import is_intact, tags_hash
+from engine.library.records import Song, SongRecord
+from engine.library.results import is_intact
 from engine.planning import costs
 from engine.planning.task import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
@@ -31,10 +28,11 @@ from engine.run.events import (
     TaskSkipped,
     TaskStarted,
 )
+from engine.run.publish import Made, Publisher, Written, at_source_level
 from engine.run.song_log import SongLog
-from engine.run.task_context import TaskContext, beneficiary, seed_of
+from engine.run.task_context import TaskContext, beneficiary
 from engine.signals import MIX
-from engine.stages.base import Rendered, Signal, read_blocks
+from engine.stages.base import Signal, read_blocks
 from engine.text import printable
 
 if TYPE_CHECKING:
@@ -49,15 +47,6 @@ def guess_duration(song: Song) -> float:
     with suppress(OSError):
         return song.path.stat().st_size / _BYTES_PER_SECOND
     return 0.0
-
-
-@dataclass(frozen=True)
-class Written:
-    """A result on disk and what was measured while it was written."""
-
-    encoded: dict[str, Encoded]  # by the names of the signals
-    ruined: str
-    bands: list[float]
 
 
 class SongRun:
@@ -76,7 +65,7 @@ class SongRun:
         self._finished: list[Task] = []
         self._hash = ""  # of the source
         self._intact: set[str] = set()  # tasks whose results were seen to be whole
-        self._tags: Tags | None = None
+        self._publisher = Publisher(self._store, song, self._bands_of_song)
 
     def run(self) -> str:
         """``done``, ``failed``, ``skipped``, ``up to date`` or ``stopped``."""
@@ -136,10 +125,12 @@ class SongRun:
         # Of two files that sound the same, the second takes over the work of the first.
         with self._store.alone[record.sound]:
             self._hash = record.identity
-            if record != self._store.record_at(self._song.key) or self._todo():
+            todo = self._todo()
+            if todo or record != self._store.record_at(self._song.key):
                 record = settle(self._store, self._song, record, self._runner.tasks)
                 self._hash = record.identity
-            return self._work_on(record)
+                todo = self._todo()  # what was made of it elsewhere is here now
+            return self._work_on(record, todo)
 
     def _todo(self) -> list[Task]:
         return [
@@ -147,8 +138,8 @@ class SongRun:
             if not t.impossible and self._is_todo(self._here(t)) and self._needed_by(t)
         ]  # fmt: skip
 
-    def _work_on(self, record: SongRecord) -> str:
-        tasks, todo = self._runner.tasks, self._todo()
+    def _work_on(self, record: SongRecord, todo: list[Task]) -> str:
+        tasks = self._runner.tasks
         duration = record.analysis.duration if record.analysis is not None else guess_duration(self._song)
         retried = self._store.song_outcome(self._song) is not None or any(
             self._store.outcome(self._song, t, self._hash) is not None for t in todo
@@ -298,36 +289,36 @@ class SongRun:
             if not self._is_intact(parent):
                 self._log.line(f"{parent.id}: not there or damaged, so it is made first")
                 self._do(parent, [parent.id, *needed_by] if parent.is_final else needed_by, record)
-        assert record.analysis is not None
         fingerprint = task.fingerprint(record.identity)
         self._control.checkpoint(self._song.id, needed_by)
         self._log.line(f"{task.id}: {task.stage.name} {dataclasses.asdict(task.params)}")
         device = self._runner.device_of(task)
-        self._emit(
-            TaskStarted(self._song.id, task.id, beneficiary(task, needed_by), task.stage.name, device)
-        )  # fmt: skip
+        self._emit(TaskStarted(self._song.id, task.id, beneficiary(task, needed_by), task.stage.name, device))
         started = time.monotonic()
         context = TaskContext(self._runner, self._song, task, record, fingerprint, self._log, needed_by)
         if self._runner.force:
             context.cache.drop()
         made = task.stage.run(context, task.params)
-        rendered = made if isinstance(made, dict) else {MIX: made}
         task = self._as_wanted(task)  # the user may have left it meanwhile
-        written = self._write(task, record, rendered, context)
+        result = Made(task, record, context, made if isinstance(made, dict) else {MIX: made})
+        written = self._publisher.write(result)
         seconds = time.monotonic() - started
-        marker = self._marker(task, fingerprint, rendered, written, context, seconds)
-        self._store.write_marker(self._song.key, marker)
+        self._store.write_marker(self._song.key, self._publisher.marker(result, written, fingerprint, seconds))
         self._store.forget_outcome(self._song, task)
         self._intact.add(task.id)
         context.cache.drop()
         context.finished()
         self._finished.append(task)
+        self._tell_done(result, written, needed_by, seconds)
+
+    def _tell_done(self, made: Made, written: Written, needed_by: list[str], seconds: float) -> None:
+        task, context = made.task, made.context
+        length = context.analysis.duration
+        realtime = length / max(seconds, 1e-3)
         if task.is_final:
             self._made.append(task.id)
-        length = record.analysis.duration
         if not context.reused:
             costs.learn(task.stage, task.params, context.device, length, seconds)
-        realtime = length / max(seconds, 1e-3)
         self._log.line(f"{task.id}: done in {seconds:.1f} s ({realtime:.1f} x real time)")
         wanted_by = [variant for variant in needed_by if self._wants(variant)]
         self._emit(
@@ -347,72 +338,6 @@ class SongRun:
                 self._intact.add(task.id)
         return task.id in self._intact
 
-    def _write(self, task: Task, record: SongRecord, rendered: dict[str, Rendered], context: TaskContext) -> Written:
-        """Write what a task made. Several signals get one gain, so that they still add up."""
-        folder = self._store.output_path(self._song, task, next(iter(rendered))).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        need_room(folder, sum(one.frames * one.channels * 2 for one in rendered.values()))
-        if self._tags is None:
-            self._tags, problem = read_tags(self._song.path)
-            if problem:
-                context.warn(problem)
-        if len(rendered) == 1:
-            return self._write_guarded(task, record, next(iter(rendered.items())), context)
-        encoded = {port: self._encode(task, record, port, one, context) for port, one in rendered.items()}
-        lowest = min(done.gain for done in encoded.values())
-        for port, one in rendered.items():
-            if encoded[port].gain != lowest:
-                encoded[port] = self._encode(task, record, port, one, context, gain=lowest)
-        return Written(encoded, "", [])
-
-    def _write_guarded(
-        self, task: Task, record: SongRecord, made: tuple[str, Rendered], context: TaskContext
-    ) -> Written:
-        """Write the one signal of a task, and look whether it lost what the song has."""
-        port, rendered = made
-        gain = context.gain_before + rendered.gain
-        meter = LossMeter(rendered.rate, rendered.channels) if not task.inputs or task.ends_variant else None
-        encoded = self._encode(task, record, port, rendered, context, meter)
-        ruined = self._ruin(task, record, meter, gain) if meter is not None and task.ends_variant else ""
-        if ruined:
-            context.warn(ruined)
-        return Written({port: encoded}, ruined, _at_source_level(meter.bands(), gain) if meter is not None else [])
-
-    def _encode(
-        self, task: Task, record: SongRecord, port: str, rendered: Rendered, context: TaskContext,
-        meter: LossMeter | None = None, gain: float = 0.0,
-    ) -> Encoded:  # fmt: skip
-        before = context.gain_before + rendered.gain
-        tags = self._tags
-        assert tags is not None
-        provenance = _provenance(task, record, port, rendered, before + gain)
-        untouched = task.stage.name == "decode" and before == 0.0
-
-        def tag(file: Path) -> None:
-            warning = self._ruin(task, record, meter, before) if meter is not None else ""
-            more = {"MP3RESTORE_WARNING": warning} if warning else {}
-            write_tags(file, tags, {**provenance, **more}, keep_replaygain=untouched)
-
-        return write_flac(
-            self._store.output_path(self._song, task, port),
-            lambda: meter.watch(rendered.blocks()) if meter is not None else rendered.blocks(),
-            rate=rendered.rate, channels=rendered.channels, frames=rendered.frames,
-            seed=seed_of(record.identity, task.id if port == MIX else f"{task.id}/{port}"),
-            tag=tag if task.ends_variant else None, gain=gain, exact=rendered.exact,
-        )  # fmt: skip
-
-    def _ruin(self, task: Task, record: SongRecord, meter: LossMeter, gain: float) -> str:
-        """Empty, or one sentence about what the measured result lost of the song."""
-        analysis = record.analysis
-        assert analysis is not None
-        if not task.inputs:
-            return ""
-        return what_was_lost(
-            self._bands_of_song(task.lineage()[0]), _at_source_level(meter.bands(), gain),
-            loudness=(analysis.loudness, meter.loudness() - gain),
-            whole_to=task.cutoff(analysis.cutoff.hz), any_loudness=task.sets_loudness,
-        )  # fmt: skip
-
     def _bands_of_song(self, decode: Task) -> list[float]:
         """The plain decode's levels; empty where an older version made it and nothing is left to measure."""
         marker = self._store.marker(self._song, decode)
@@ -425,68 +350,10 @@ class SongRun:
             )
             for _ in meter.watch(read_blocks(signal)):
                 self._control.checkpoint(self._song.id)
-            return _at_source_level(meter.bands(), marker.gain)
+            return at_source_level(meter.bands(), marker.gain)
         return marker.bands
-
-    def _marker(
-        self,
-        task: Task,
-        fingerprint: str,
-        rendered: dict[str, Rendered],
-        written: Written,
-        context: TaskContext,
-        seconds: float,
-    ) -> Marker:
-        first = next(iter(written.encoded.values()))
-        gain = next(iter(rendered.values())).gain + first.gain
-        if first.gain:
-            context.warn(f"The result was turned down by {-first.gain:.1f} dB so that it does not clip.")
-        return Marker(
-            format=FORMAT,
-            program=__version__,
-            task=task.id,
-            recipe=task.recipe_of(),
-            fingerprint=fingerprint,
-            inputs=self._store.contents(self._song, task.published_before()),
-            outputs=[self._store.output(port, encoded) for port, encoded in written.encoded.items()],
-            rate=first.rate,
-            channels=first.channels,
-            frames=first.frames,
-            gain=context.gain_before + gain,
-            note=_note(rendered),
-            device=self._runner.device_of(task),
-            seconds=round(seconds, 3),
-            warnings=context.warnings,
-            ruined=written.ruined,
-            bands=written.bands,
-            tags=tags_hash(self._tags) if self._tags is not None and task.ends_variant else "",
-        )
 
 
 def unexpected(error: BaseException, log: Path) -> str:
     """One sentence for what nobody expected; ``log`` is where more of it stands."""
     return f"Something unexpected went wrong ({type(error).__name__}: {error}); details are in {printable(str(log))}."
-
-
-def _at_source_level(bands: list[float], gain: float) -> list[float]:
-    """Levels in dB without the ``gain`` that was needed so that nothing clips."""
-    return [round(level - gain, 2) for level in bands]
-
-
-def _note(rendered: dict[str, Rendered]) -> str:
-    """What is said of the result as a whole."""
-    return next(iter(rendered.values())).note if len(rendered) == 1 else f"{len(rendered)} stems"
-
-
-def _provenance(task: Task, record: SongRecord, port: str, rendered: Rendered, gain: float) -> dict[str, str]:
-    """Comments that say how a file was made. No dates: the same work must give the same bytes."""
-    own = next((before.task for name, before in task.inputs if name == port and task.stage.implied), task)
-    return {
-        "MP3RESTORE_VERSION": __version__,
-        "MP3RESTORE_VARIANT": task.variant,
-        **({"MP3RESTORE_STEM": port} if port != MIX else {}),
-        "MP3RESTORE_CHAIN": own.described(parameters=True),
-        "MP3RESTORE_NOTE": rendered.note or task.stage.title,
-        "MP3RESTORE_GAIN": f"{gain:.2f} dB",
-        "MP3RESTORE_SOURCE_SHA256": record.identity,
-    }

@@ -13,10 +13,7 @@ from engine.errors import OutputError
 from engine.library.chunk_cache import ChunkCache
 from engine.library.records import Song, SongRecord
 from engine.planning.task import Port, Task
-from engine.run.events import (
-    Progress,
-    SongWarning,
-)
+from engine.run.events import Progress, SongWarning
 from engine.run.song_log import SongLog
 from engine.stages.base import Signal
 

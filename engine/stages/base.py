@@ -15,6 +15,7 @@ from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
+from engine.dsp.mix import Mix
 from engine.errors import UsageError
 from engine.signals import MIX
 
@@ -159,6 +160,7 @@ class Stage:
     implied: ClassVar[bool] = False  # put where it is needed, never named in a recipe
     neural: ClassVar[bool] = False  # works with PyTorch, on whatever device there is
     sets_loudness: ClassVar[bool] = False  # brings the song to another loudness on purpose
+    takes_mix: ClassVar[bool] = False  # mixes stems, as the recipe says or, of some songs, the listener (:meth:`mixed`)
     Parameters: ClassVar[type[Params]] = Params
 
     def inputs(self, params: Any) -> tuple[str, ...] | None:
@@ -184,6 +186,14 @@ class Stage:
     def cutoff_after(self, before: float | None, params: Any) -> float | None:
         """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
+
+    def mix(self, params: Any) -> Mix:
+        """How stems are mixed, by their names; of a stage that mixes none, nothing."""
+        return {}
+
+    def mixed(self, params: Any, mix: Mix) -> Any:
+        """The parameters for a song of which the listener made a mix."""
+        return params
 
     def run(self, context: Context, params: Any) -> Rendered | dict[str, Rendered]:
         """Do the work, or set it up to be done while the result is read. Several outputs are given by their names."""
@@ -261,14 +271,8 @@ class ChunkedStage(Stage):
         work = Chunks(context, signal, geometry, rate, frames, channels, channels)
         work.make(processor, self.batch(context, params))
 
-        def load(index: int) -> Audio:
-            chunk = work.load(index)
-            if chunk is None:
-                raise FileNotFoundError(f"chunk {index} has vanished")
-            return chunk if channels == signal.channels else np.repeat(chunk, signal.channels, axis=1)
-
         def made() -> Iterator[Audio]:
-            return stitch(load, geometry, frames, self.fade)
+            return work.joined(slice(0, channels), signal.channels, self.fade)
 
         return Rendered(rate, signal.channels, frames, lambda: _sum(song(), made()) if self.adds else made(), note=note)
 
@@ -289,6 +293,22 @@ class Chunks:
         """A chunk that is there."""
         start, end = self.geometry.span(index, self.frames)
         return self.context.load_chunk(index, (end - start, self.channels))
+
+    def joined(self, part: slice, channels: int, fade: FadeLaw = "equal-gain") -> Iterator[Audio]:
+        """Some channels of all chunks as one stream, ``channels`` wide: one that stands for equal ones is repeated.
+
+        Raises:
+            FileNotFoundError: while iterating; a chunk that was made is not there any more.
+        """
+
+        def load(index: int) -> Audio:
+            chunk = self.load(index)
+            if chunk is None:
+                raise FileNotFoundError(f"chunk {index} has vanished")
+            own = chunk[:, part]
+            return np.repeat(own, channels, axis=1) if own.shape[1] < channels else own
+
+        return stitch(load, self.geometry, self.frames, fade)
 
     def make(self, processor: Processor | BatchProcessor, wanted: int) -> None:
         """Make all that are not there. Groups are the same in every run, so that resuming changes nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +60,9 @@ class Master(Stage):
         limiter = _limiter(signal, params, ceiling)
         return self._rendered(signal, params, lambda: limiter.process(shaped.blocks(), 10 ** (gain / 20)))
 
-    def _rendered(self, signal: Signal, params: MasterParams, blocks: object) -> Rendered:
+    def _rendered(self, signal: Signal, params: MasterParams, blocks: Callable[[], Iterator[Audio]]) -> Rendered:
         note = f"mastered to {params.loudness_lufs:g} LUFS, peaks at or below {params.ceiling_dbtp:g} dBTP"
-        return Rendered(signal.rate, signal.channels, signal.frames, blocks, note=note)  # type: ignore[arg-type]
+        return Rendered(signal.rate, signal.channels, signal.frames, blocks, note=note)
 
 
 class _Shaped:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, make_dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, make_dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +12,12 @@ from engine.audio.readers import Audio
 from engine.audio.resample import resample_stream
 from engine.dsp.filters import apply_fir
 from engine.dsp.level_fit import LevelFit, equaliser
-from engine.dsp.mix import placed
+from engine.dsp.mix import LEVELS, Mix, Strip, described, in_the_mix, placed
 from engine.errors import UsageError
 from engine.signals import MIX, RESIDUAL, STEMS
 from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, in_step, parameter
 
+_ALL = (*STEMS, RESIDUAL)
 _BLOCK = 1 << 17  # frames at a time where levels are compared
 
 
@@ -29,23 +31,31 @@ class _Common(Params):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (*_names(self.mute), *_names(self.solo)):
-            if name not in (*STEMS, RESIDUAL):
-                raise UsageError(f"there is no stem {name!r}; there are {', '.join((*STEMS, RESIDUAL))}.")
+            if name not in _ALL:
+                raise UsageError(f"there is no stem {name!r}; there are {', '.join(_ALL)}.")
 
-    def level(self, stem: str) -> float:
-        """Gain of a stem in dB."""
-        return float(getattr(self, f"{stem}_db", 0.0))
+    @property
+    def mix(self) -> dict[str, Strip]:
+        """How every stem there may be is to be in the mix."""
+        muted, solo = _names(self.mute), _names(self.solo)
+        return {
+            stem: Strip(
+                getattr(self, f"{stem}_db"), getattr(self, f"{stem}_pan"),
+                stem in muted or (stem == RESIDUAL and not self.residual), stem in solo,
+            )
+            for stem in _ALL
+        }  # fmt: skip
 
-    def pan(self, stem: str) -> float:
-        """-1 (left) to 1 (right)."""
-        return float(getattr(self, f"{stem}_pan", 0.0))
-
-    def heard(self, stem: str) -> bool:
-        """Whether the stem is in the mix at all."""
-        if stem == RESIDUAL and not self.residual:
-            return False
-        solo = _names(self.solo)
-        return stem not in _names(self.mute) and (not solo or stem in solo)
+    def mixed(self, mix: Mix) -> _Common:
+        """The same for another mix; stems that it does not name are as before."""
+        strips = {**self.mix, **mix}
+        levels: dict[str, Any] = {f"{stem}_db": strips[stem].db for stem in _ALL}
+        places: dict[str, Any] = {f"{stem}_pan": strips[stem].pan for stem in _ALL}
+        names: dict[str, Any] = {
+            "mute": ", ".join(stem for stem in STEMS if strips[stem].muted),
+            "solo": ", ".join(stem for stem in _ALL if strips[stem].solo),
+        }
+        return replace(self, residual=not strips[RESIDUAL].muted, **names, **levels, **places)
 
 
 def _names(text: str) -> list[str]:
@@ -54,12 +64,15 @@ def _names(text: str) -> list[str]:
 
 _Levels = [
     entry
-    for stem in STEMS
+    for stem in _ALL
+    for what in ["what no stem took" if stem == RESIDUAL else f"the {stem}"]
     for entry in (
-        (f"{stem}_db", float, parameter(0.0, f"level of the {stem}", unit="dB", low=-60.0, high=12.0)),
-        (f"{stem}_pan", float, parameter(0.0, f"place of the {stem}: -1 left, 1 right", low=-1.0, high=1.0)),
+        (f"{stem}_db", float,
+         parameter(0.0, f"level of {what}", unit="dB", low=LEVELS[0], high=LEVELS[1], later=stem == RESIDUAL)),
+        (f"{stem}_pan", float,
+         parameter(0.0, f"place of {what}: -1 left, 1 right", low=-1.0, high=1.0, later=stem == RESIDUAL)),
     )
-]
+]  # fmt: skip
 RemixParams = make_dataclass("RemixParams", _Levels, bases=(_Common,), frozen=True)
 
 
@@ -69,10 +82,17 @@ class Remix(Stage):
     name = "remix"
     title = "Remix of the stems"
     cost = 0.15
+    takes_mix = True
     Parameters = RemixParams
 
     def inputs(self, params: _Common) -> None:
         return None
+
+    def mixed(self, params: _Common, mix: Mix) -> _Common:
+        return params.mixed(mix)
+
+    def mix(self, params: _Common) -> Mix:
+        return params.mix
 
     def run(self, context: Context, params: _Common) -> Rendered:
         inputs = dict(context.inputs)
@@ -81,7 +101,8 @@ class Remix(Stage):
         frames = max(signal.frames for signal in inputs.values() if signal.rate == rate)
         reader = _Reader(rate, frames)
         filters = self._filters(context, params, reader, mix, inputs)
-        heard = {name: signal for name, signal in inputs.items() if params.heard(name)}
+        strips = {name: params.mix[name] for name in inputs}
+        heard = {name: signal for name, signal in inputs.items() if in_the_mix(params.mix, name)}
         gain = min((signal.gain for signal in inputs.values()), default=0.0)
 
         def stem(name: str) -> Callable[[], Iterator[Audio]]:
@@ -89,7 +110,7 @@ class Remix(Stage):
                 stream = reader.blocks(heard[name], gain)
                 taps = filters.get(name)
                 for block in stream if taps is None else apply_fir(stream, taps):
-                    yield placed(block, params.level(name), params.pan(name))
+                    yield placed(block, strips[name].db, strips[name].pan)
 
             return blocks
 
@@ -106,7 +127,7 @@ class Remix(Stage):
                 yield total
 
         channels = max(signal.channels for signal in inputs.values())
-        return Rendered(rate, channels, frames, mixed, note=_note(params, list(heard)))
+        return Rendered(rate, channels, frames, mixed, note=_note(strips, heard))
 
     def _filters(
         self, context: Context, params: _Common, reader: _Reader, mix: Signal, inputs: dict[str, Signal]
@@ -153,6 +174,8 @@ def _gathered(blocks: Iterator[tuple[Audio, ...]], size: int) -> Iterator[tuple[
         yield tuple(np.concatenate(parts) for parts in zip(*held, strict=True))
 
 
-def _note(params: _Common, heard: list[str]) -> str:
-    moved = any(params.level(s) or params.pan(s) for s in STEMS) or params.mute or params.solo
-    return f"remixed from {', '.join(heard) or 'nothing'}" + ("" if moved else ", levels as in the original")
+def _note(mix: Mix, heard: Iterable[str]) -> str:
+    changed = described(mix)
+    return f"remixed from {', '.join(heard) or 'nothing'}" + (
+        f": {changed}" if changed else ", levels as in the original"
+    )

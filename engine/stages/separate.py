@@ -8,14 +8,24 @@ from functools import partial
 
 import numpy as np
 
-from engine.audio.chunks import stitch
 from engine.audio.readers import Audio
 from engine.audio.resample import resample_stream, resampled_length
 from engine.errors import NotPossibleError
 from engine.models.runtime import device as devices
 from engine.models.separators import SEPARATORS, Separator, Work, best
 from engine.signals import RESIDUAL
-from engine.stages.base import Chunks, Context, Params, Rendered, Stage, in_step, one_of, parameter, read_blocks
+from engine.stages.base import (
+    GPU_GAIN,
+    Chunks,
+    Context,
+    Params,
+    Rendered,
+    Stage,
+    in_step,
+    one_of,
+    parameter,
+    read_blocks,
+)
 
 _AUTO = "auto"
 
@@ -52,7 +62,7 @@ class Separate(Stage):
 
     def cost_of(self, params: SeparateParams, device: str) -> float:
         separator = _chosen(params)
-        return separator.cost if device == "cpu" or not separator.neural else separator.cost / 100
+        return separator.cost if device == "cpu" or not separator.neural else separator.cost / GPU_GAIN
 
     def run(self, context: Context, params: SeparateParams) -> dict[str, Rendered]:
         signal, separator = context.input, _chosen(params)
@@ -73,14 +83,7 @@ class Separate(Stage):
         chunks.make(_Together(work, mono), separator.batch(context.device))
 
         def stem(number: int) -> Iterator[Audio]:
-            def load(index: int) -> Audio:
-                chunk = chunks.load(index)
-                if chunk is None:
-                    raise FileNotFoundError(f"chunk {index} has vanished")
-                part = chunk[:, number * width : (number + 1) * width]
-                return np.repeat(part, signal.channels, axis=1) if part.shape[1] < signal.channels else part
-
-            whole = stitch(load, separator.geometry, frames)
+            whole = chunks.joined(slice(number * width, (number + 1) * width), signal.channels)
             return resample_stream(whole, rate, signal.rate, signal.frames)
 
         def residual() -> Iterator[Audio]:

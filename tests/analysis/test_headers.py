@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.analysis.headers import HeaderFacts, headers_of, look_at, read_headers
+from engine.analysis.headers import headers_of, look_at
 from engine.analysis.song import analyze
 from engine.audio import decode
+from engine.audio.headers import HeaderFacts, read_headers
 from engine.machine.warm_child import Pool
 from engine.run.session import Session
 from tests.conftest import frame_bytes, mp3restore, write_mp3

@@ -8,8 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from engine.analysis import headers
-from engine.audio import decode_process
+from engine.audio import decode_process, headers
 
 poisoned: list[bool] = []
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -77,10 +77,10 @@ class Terminal:
 
 
 @pytest.fixture
-def library(tmp_path, piece):
+def library(tmp_path, repeated):
     folder = tmp_path / "Music"
     folder.mkdir()
-    soundfile.write(folder / "Long song.mp3", np.tile(piece, (60, 1)), 44100, format="MP3")
+    shutil.copy(repeated(60), folder / "Long song.mp3")
     (tmp_path / "r.toml").write_text(
         'format = 1\n[variants.01_baseline]\nchain = ["decode"]\nsuffix = ""\n[variants.11_offline]\nchain = ["decode", "restore"]\n'
     )

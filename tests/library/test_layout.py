@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import OutsideError
-from engine.library.layout import OWN_FOLDERS, Layout, is_device, key_of, numbered, same_place
+from engine.library.layout import OWN_FOLDERS, Layout, key_of, numbered, same_place
 from engine.library.scan import Found
 from engine.library.store import Store
+from engine.names import is_device
 
 OUT = Path(os.path.abspath("/out"))
 TASKS = ("01_baseline", "11_offline", "step-0123456789ab")

@@ -386,7 +386,7 @@ def old_library(out, lib, names):
             flac.save()
             made[task.id] = hashlib.sha256(path.read_bytes()).hexdigest()
             marker = {
-                "format": 1, "program": "0.1.0", "task": task.id, "recipe": task.recipe_of(),
+                "format": 1, "program": "0.1.0", "task": task.id, "recipe": task.spec(),
                 "fingerprint": task.fingerprint(digest), "inputs": [made[t.id] for t in task.parents],
                 "outputs": [
                     {"path": path.relative_to(out).as_posix(), "size": path.stat().st_size, "sha256": made[task.id]}

@@ -142,14 +142,14 @@ def test_other_weights_are_a_parameter_and_the_first_ones_keep_their_fingerprint
         return next(t for t in build(load_recipe(recipe(tmp_path, chain))) if t.id == "12_apollo")
 
     plain, named = task('"apollo"'), task('{ stage = "apollo", model = "official" }')
-    told = plain.recipe_of()["params"]
+    told = plain.spec()["params"]
     assert told == {"keep_below_hz": 0.0, "precision": "auto"}  # as before there were others: finished songs stay so
     assert plain.fingerprint("x") == named.fingerprint("x")
     other = task('{ stage = "apollo", model = "universal" }')
     assert "models get apollo-universal" in other.impossible
     tiny_apollo(model.with_name("apollo-universal.ckpt"), seed=5)
     other = task('{ stage = "apollo", model = "universal" }')
-    assert not other.impossible and other.recipe_of()["params"]["model"] == "universal"
+    assert not other.impossible and other.spec()["params"]["model"] == "universal"
     assert other.fingerprint("x") != plain.fingerprint("x")
     audio = np.float32(0.1) * np.random.default_rng(0).standard_normal((44100, 2)).astype(np.float32)
     one, two = (apollo.restore([audio], "cpu", "fp32", print, which)[0] for which in ("official", "universal"))

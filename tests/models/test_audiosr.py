@@ -21,7 +21,7 @@ pytest.importorskip("safetensors", reason="needs the extra 'ai'")
 
 from engine.audio.resample import resample  # noqa: E402
 from engine.errors import NotPossibleError, UsageError  # noqa: E402
-from engine.machine import measurements as memory  # noqa: E402
+from engine.machine import measurements  # noqa: E402
 from engine.models import audiosr  # noqa: E402
 from engine.models.audiosr import mel as mels  # noqa: E402
 from engine.models.audiosr import sampler  # noqa: E402
@@ -462,7 +462,7 @@ def test_one_item_at_a_time_gives_what_a_batch_gives(compact):
 
 
 def test_what_takes_hours_is_left_out_unless_it_is_named(songs, model, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "path", lambda: tmp_path / "measured.json")
+    monkeypatch.setattr(measurements, "path", lambda: tmp_path / "measured.json")
     slow = tmp_path / "slow.toml"
     slow.write_text((tmp_path / "sr.toml").read_text().replace("steps = 2", "steps = 50"))
     session = Session([songs], recipe=str(slow))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,18 @@ def test_six_stems_and_four_models(folder):
         assert ("models get" in demucs.unavailable_reason("htdemucs_ft")) is True, number
         tiny_demucs(folder / file.filename)
     assert list(demucs.separate(AUDIO[:44100], "htdemucs_ft", "cpu", print)) == ["drums", "bass", "other", "vocals"]
+
+
+def test_a_model_is_loaded_without_pytorchs_compiler(folder):
+    """Its import takes a second of the processor, as long as the rest of the start; the weights are the file's."""
+    path = tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename, tenths=78)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom engine.models import demucs\n"
+        "model = demucs.load(Path(sys.argv[1]), 'cpu')\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "assert all(value.device.type == 'cpu' for value in model.state_dict().values())\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
 
 def test_leaving_in_the_middle_leaves(folder):

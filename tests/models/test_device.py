@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import NotPossibleError, UsageError
-from engine.machine import measurements as memory
+from engine.machine import measurements
 from engine.models.runtime import device as devices
 from engine.models.runtime.device import Attempt
 from engine.planning import recipes
@@ -116,7 +116,7 @@ def test_models_are_kept_and_make_room_for_others(monkeypatch):
 
 def test_batches_fit_the_memory_that_was_measured(monkeypatch, tmp_path):
     torch = pytest.importorskip("torch", reason="needs the extra 'ai'")
-    monkeypatch.setattr(memory, "path", lambda: tmp_path / "measured.json")
+    monkeypatch.setattr(measurements, "path", lambda: tmp_path / "measured.json")
     monkeypatch.setattr(devices, "free_memory", lambda device: 10_000)
     assert devices.batch_that_fits("cuda", "m", 1000, 16) == 8
     assert devices.batch_that_fits("cuda", "m", 1000, 4) == 4

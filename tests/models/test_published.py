@@ -25,6 +25,7 @@ from tests.models import checkpoints  # noqa: E402
 from tests.models.test_hifigan_bwe import checkpoint as hifigan_checkpoint  # noqa: E402
 
 AUDIO = np.float32(0.1) * np.random.default_rng(0).standard_normal((44100, 2)).astype(np.float32)
+SHORT = AUDIO[:8820]  # networks of full size take their time, and what they compute does not depend on how long
 OMEGACONF = {
     "omegaconf.dictconfig DictConfig", "omegaconf.listconfig ListConfig", "omegaconf.nodes AnyNode",
     "omegaconf.base ContainerMetadata", "omegaconf.base Metadata", "typing Any", "collections defaultdict",
@@ -59,13 +60,13 @@ def weights_of(key):
     return card(key).files[0]
 
 
-def restored_by(state, width, layers, audio=AUDIO):
+def restored_by(state, width, layers):
     """What the network makes of the sound when it gets the weights directly."""
     from engine.models.apollo.network import Apollo, restored
 
     network = Apollo(882, (5,) * 79 + (47,), width, layers)
     network.load_state_dict({k: v for k, v in state.items() if not k.endswith(("cos_freq", "sin_freq"))})
-    return restored(network.eval(), audio.T, "cpu", "fp32").T
+    return restored(network.eval(), SHORT.T, "cpu", "fp32").T
 
 
 @pytest.mark.parametrize("with_package", [False, True])
@@ -80,7 +81,7 @@ def test_the_official_apollo(tmp_path, with_package):
     size_is_told("apollo", path)
     done = mp3restore("models", "get", "apollo", "--from", str(path))
     assert done.returncode == 0, done.stderr
-    made = apollo.restore([AUDIO], "cpu", "fp32", print)[0]
+    made = apollo.restore([SHORT], "cpu", "fp32", print)[0]
     assert np.array_equal(made, restored_by(state, 256, 6)) and np.abs(made).max() > 1e-3
 
 
@@ -95,15 +96,15 @@ def test_apollo_of_the_community(tmp_path, model, width, layers):
     size_is_told(key, path)
     kept = download(card(key), given=path)
     assert kept is not None and weights.verify(weights_of(key)) == "verified"
-    made = apollo.restore([AUDIO[:8820]], "cpu", "fp32", print, model)[0]
-    assert np.array_equal(made, restored_by(checkpoints.apollo_state(width, layers), width, layers, AUDIO[:8820]))
+    made = apollo.restore([SHORT], "cpu", "fp32", print, model)[0]
+    assert np.array_equal(made, restored_by(checkpoints.apollo_state(width, layers), width, layers))
 
 
 def test_apollo_as_training_saves_it(tmp_path):
     path = checkpoints.trained_apollo(tmp_path / "epoch=54.ckpt")
     assert named_in(path) > OMEGACONF
     download(card("apollo-own"), given=path)
-    made = apollo.restore([AUDIO], "cpu", "fp32", print, "own")[0]
+    made = apollo.restore([SHORT], "cpu", "fp32", print, "own")[0]
     assert np.array_equal(made, restored_by(checkpoints.apollo_state(128), 128, 6))
     assert identified(path).endswith("looks like Apollo 128 wide with 6 layers, as apollo-own would be.")
 
@@ -145,13 +146,13 @@ def test_deepfilternet3():
 needs_demucs = pytest.mark.skipif(importlib.util.find_spec("demucs") is None, reason="needs the extra 'ai'")
 
 
-def separated_by_the_package(path, name):
+def separated_by_the_package(path):
     """What the package's own loader and our way of applying its model make of the file."""
     from demucs.hf import load_safetensors_model
     from demucs.states import load_model
 
     model = load_safetensors_model(path) if path.suffix == ".safetensors" else load_model(path)
-    return demucs._apply(model.eval().float(), AUDIO[:22050], devices.Attempt("cpu"), lambda: None)
+    return demucs._apply(model.eval().float(), SHORT, devices.Attempt("cpu"), lambda: None)
 
 
 @needs_demucs
@@ -165,16 +166,18 @@ def test_demucs_from_the_hub_and_from_the_package(tmp_path, name):
         "torch HalfStorage",
         f"demucs.{name.partition('_')[0]} {'HTDemucs' if name[0:2] == 'ht' else 'HDemucs'}",
     } < named_in(package)
-    expected = separated_by_the_package(hub, name)
-    for given in (hub, package):
-        done = mp3restore("models", "get", name, "--from", str(given))
-        assert done.returncode == 0, done.stderr
-        kept = weights.find(weights_of(name))
-        assert kept.suffix == ".safetensors" and kept.stat().st_size == pytest.approx(hub.stat().st_size, rel=1e-3)
-        made = demucs.separate(AUDIO[:22050], name, "cpu", print)
-        assert list(made) == list(expected) and all(np.array_equal(made[stem], expected[stem]) for stem in made)
-        weights.remove(weights_of(name))
-        devices.unload_all()
+    kept = download(card(name), given=hub)
+    assert kept.name == weights_of(name).filename and kept.read_bytes() == hub.read_bytes()
+    weights.remove(weights_of(name))
+    done = mp3restore("models", "get", name, "--from", str(package))
+    assert done.returncode == 0, done.stderr
+    kept, published = weights.find(weights_of(name)), read(hub)
+    assert kept.suffix == ".safetensors" and kept.stat().st_size == pytest.approx(hub.stat().st_size, rel=1e-3)
+    found = read(kept).tensors()
+    assert found.keys() == published.tensors().keys()
+    assert all(np.array_equal(found[key].array(), tensor.array()) for key, tensor in published.tensors().items())
+    made, expected = demucs.separate(SHORT, name, "cpu", print), separated_by_the_package(hub)
+    assert list(made) == list(expected) and all(np.array_equal(made[stem], expected[stem]) for stem in made)
 
 
 @needs_demucs
@@ -249,9 +252,11 @@ def test_what_is_refused_is_told_by_what_it_looks_like(tmp_path, folder):
     for name, (words, write) in files.items():
         write(tmp_path / name)
         assert words in identified(tmp_path / name), name
-        refused = mp3restore("models", "get", "apollo", "--from", str(tmp_path / name))
-        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
-        assert "This is not Apollo: " in refused.stderr and words in refused.stderr
+        with pytest.raises(UsageError, match="This is not Apollo: ") as refused:
+            download(card("apollo"), given=tmp_path / name)
+        assert words in str(refused.value)
+    told = mp3restore("models", "get", "apollo", "--from", str(tmp_path / "page.bin"))
+    assert told.returncode == 2 and "a web page" in told.stderr and len(told.stderr.splitlines()) == 1, told.stderr
     assert "htdemucs_6s" in identified(tmp_path / "six.safetensors")
     assert not [path for path in folder.rglob("*") if path.suffix != ".json"]
 

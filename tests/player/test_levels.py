@@ -9,8 +9,10 @@ import soundfile
 
 from engine.audio.resample import resample, resampled_length
 from engine.errors import DecodeError, OutputError
+from engine.player import tracks
 from engine.player.levels import LevelMeter, matched_gains
-from engine.player.tracks import SampleFolder, Track, load, stereo
+from engine.player.tracks import Loader, Part, SampleFolder, Track, load, stereo
+from tests.player.soundcard import until
 
 RATE = 48000
 
@@ -92,6 +94,24 @@ def test_what_is_no_audio_and_a_full_disk_are_one_sentence(tmp_path, monkeypatch
         load(tmp_path / "no.mp3", Track(0, tmp_path / "x.f32"), RATE)
     with pytest.raises(OutputError, match="not there"):
         load(demo_mp3, Track(0, tmp_path / "gone" / "x.f32"), RATE)
+
+
+def test_one_file_that_nobody_expected_does_not_keep_the_others_from_loading(tmp_path, monkeypatch, demo_mp3):
+    honest = tracks.load
+
+    def load_some(path, *arguments, **options):
+        if path.stem == "strange":
+            raise RuntimeError("what no decoder should raise")
+        honest(path, *arguments, **options)
+
+    monkeypatch.setattr(tracks, "load", load_some)
+    loader = Loader(RATE, lambda track: None)
+    strange, good = (Track(n, tmp_path / f"{n}.f32") for n in range(2))
+    loader.add(Part("strange", tmp_path / "strange.mp3"), tmp_path / "strange.mp3", strange)
+    loader.add(Part("good", demo_mp3), demo_mp3, good)
+    until(lambda: good.complete)
+    assert "what no decoder should raise" in strange.error
+    loader.close()
 
 
 def test_left_over_sample_folders_are_removed(tmp_path, monkeypatch):

@@ -115,6 +115,13 @@ def test_stems_in_a_folder_can_be_heard_together(tmp_path):
     ]
 
 
+def test_all_stems_that_a_separator_makes_are_known_as_such(tmp_path):
+    for name in ("vocals", "accompaniment", "residual"):
+        soundfile.write(tmp_path / f"{name}.flac", np.zeros((1000, 2)), 44100)
+    (listening_set,) = of_paths([tmp_path])
+    assert {p.name for p in listening_set.candidates[0].parts} == {"vocals", "accompaniment", "residual"}
+
+
 def test_verdicts_survive_and_broken_ones_cost_nothing(tmp_path):
     assert read_verdict(tmp_path).favourite == ""
     change_verdict(tmp_path, favourite="11_offline")

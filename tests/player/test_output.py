@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from engine.player import output as output_module
 from engine.player.output import Output
 from tests.player.soundcard import until
 
@@ -31,3 +32,13 @@ def test_a_process_that_begins_anew_while_it_is_closed_ends_too(tmp_path, monkey
     finally:
         for child in children:
             child.kill()
+
+
+def test_a_driver_that_keeps_crashing_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(output_module, "_MOST_RESTARTS", 0)
+    output = Output(tmp_path, lambda: None, lambda: None)
+    output.child.kill()
+    until(lambda: "keeps crashing" in output.problem)
+    began = time.monotonic()
+    assert not output.ask("rates", "rate", rate=48000) and time.monotonic() - began < 1
+    output.close()

@@ -12,6 +12,7 @@ import pyloudnorm
 import pytest
 import soundfile
 
+from engine.dsp.mix import Strip
 from engine.player.player import Player
 from engine.player.tracks import Candidate, Part
 from tests.player.soundcard import record, until
@@ -190,7 +191,7 @@ def test_the_mix_of_stems_is_their_sum(sound_card, player, tmp_path):
         "s", "s", (Part("vocals", paths["vocals"], paths["vocals.enhanced"]), Part("drums", paths["drums"]))
     )
     ready(player, [stems])
-    assert [s.name for s in player.stems] == ["vocals", "drums"] and player.stems[0].can_be_enhanced
+    assert [s.name for s in player.stems_of("s")] == ["vocals", "drums"] and player.stems_of("s")[0].can_be_enhanced
 
     def play():
         player.seek(0)
@@ -206,12 +207,12 @@ def test_the_mix_of_stems_is_their_sum(sound_card, player, tmp_path):
     both = listen()
     start = start_of(both)
     assert np.abs(both[start + FADE : start + RATE] - (vocals + drums)[FADE:RATE]).max() < 1e-6
-    player.stems[1].muted = True
+    player.stems_of("s")[1].strip = Strip(muted=True)
     player.stems_changed()
     alone = listen()
     start = start_of(alone)
     assert np.array_equal(alone[start + FADE : start + RATE], vocals[FADE:RATE])
-    player.stems[0].enhanced = True
+    player.stems_of("s")[0].enhanced = True
     player.stems_changed()
     enhanced = listen()
     start = int(np.argmax(np.abs(enhanced[:, 0]) > 0.45)) - SYNC

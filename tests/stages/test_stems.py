@@ -243,7 +243,7 @@ def test_equal_work_is_one_task_and_chains_keep_their_fingerprints():
     linear = 'format = 1\n[variants.a]\nchain = ["decode", "lowpass", "restore"]\n[variants.b]\nchain = ["decode", "lowpass"]'
     tasks = {t.id: t for t in build(recipes.parse(linear, "r", "r"))}
     assert len(tasks) == 3 and tasks["a"].parents == [tasks["b"]]
-    spec = [tasks["b"].recipe_of(), tasks["b"].parents[0].fingerprint("0" * 64)]
+    spec = [tasks["b"].spec(), tasks["b"].parents[0].fingerprint("0" * 64)]
     import hashlib
 
     assert tasks["b"].fingerprint("0" * 64) == hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 
-import numpy as np
 import pytest
-import soundfile
 from rich.cells import cell_len
 from textual.widgets import Input, OptionList
 
@@ -81,9 +79,9 @@ def test_open_start_and_see_everything_done(drive, songs, quick):
 
 
 @pytest.fixture
-def long_song(tmp_path, piece):
+def long_song(tmp_path, repeated):
     (tmp_path / "long").mkdir()
-    soundfile.write(tmp_path / "long/Long.mp3", np.tile(piece, (25, 1)), 44100, format="MP3")
+    shutil.copy(repeated(12), tmp_path / "long/Long.mp3")
     return tmp_path / "long"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 
 import numpy as np
@@ -22,7 +23,7 @@ from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup
 from tui.screens.dialogs import TextDialog
 from tui.screens.listen import ListenScreen
-from tui.screens.stems import StemsDialog
+from tui.screens.mixer import MixerScreen
 from tui.widgets.spectrogram import Spectrogram
 from tui.widgets.waveform import Waveform
 
@@ -196,13 +197,14 @@ def test_stems_are_muted_and_soloed(drive, tmp_path):
         assert player.current == "stems" and len(player.mix_of("stems")) == 2
         assert player.levels_of("stems").loudness() > player.levels_of(player.keys[1]).loudness()
         await pilot.press("t")
-        await until(pilot, lambda: isinstance(app.screen, StemsDialog))
+        await until(pilot, lambda: isinstance(app.screen, MixerScreen))
         await pilot.press("m")
-        assert len(player.mix_of("stems")) == 1 and player.stems[0].muted
-        await pilot.press("m", "down", "s")
-        assert player.stems[1].solo and len(player.mix_of("stems")) == 1
+        assert len(player.mix_of("stems")) == 1 and player.stems_of("stems")[0].strip.muted
+        await pilot.press("m", "right", "s")
+        assert player.stems_of("stems")[1].strip.solo and len(player.mix_of("stems")) == 1
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is screen)
+        await until(pilot, lambda: "heard mixed: only drums" in screen_text(app))
 
     drive(app, script)
 
@@ -383,3 +385,18 @@ def test_keys_are_heard(drive, sound_card, tmp_path):
     assert np.allclose(recorded[start + 1000 : start + switched], tracks[0][1000:switched] * low, atol=1e-5)
     after = slice(switched + 480, switched + rate // 2)
     assert np.allclose(recorded[start + after.start : start + after.stop], tracks[1][after] * high, atol=1e-5)
+
+
+def test_where_no_samples_can_be_kept_it_is_said_and_the_dashboard_goes_on(drive, songs, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    app = RestoreApp([songs], recipe=quick)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.press("l")
+        await until(pilot, lambda: any("cannot be listened to" in n.message for n in app._notifications))
+        assert "The folder for samples is not there" in screen_text(app)
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen is app.home)
+
+    drive(app, script)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import soundfile
 from textual.color import Color
@@ -228,9 +228,9 @@ def test_the_log_opens_when_it_has_something_to_say_and_there_is_room(drive, son
     drive(app, script, size=(130, 40))
 
 
-def test_v_in_the_table_asks_which_variant(drive, tmp_path, piece, quick):
+def test_v_in_the_table_asks_which_variant(drive, tmp_path, repeated, quick):
     (tmp_path / "long").mkdir()
-    soundfile.write(tmp_path / "long/Long.mp3", np.tile(piece, (25, 1)), 44100, format="MP3")
+    shutil.copy(repeated(12), tmp_path / "long/Long.mp3")
     app = RestoreApp([tmp_path / "long"], recipe=quick)
 
     async def script(pilot):
@@ -253,9 +253,9 @@ def test_v_in_the_table_asks_which_variant(drive, tmp_path, piece, quick):
     drive(app, script)
 
 
-def test_the_keys_at_the_bottom_are_those_that_work_now(drive, tmp_path, piece, quick):
+def test_the_keys_at_the_bottom_are_those_that_work_now(drive, tmp_path, repeated, quick):
     (tmp_path / "long").mkdir()
-    soundfile.write(tmp_path / "long/Long.mp3", np.tile(piece, (25, 1)), 44100, format="MP3")
+    shutil.copy(repeated(12), tmp_path / "long/Long.mp3")
     app = RestoreApp([], recipe=quick)
 
     async def script(pilot):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 import weakref
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from engine import stages
 from engine.library.store import Store
@@ -35,10 +34,10 @@ def states(model, song):
 
 
 @pytest.fixture
-def long_song(tmp_path, piece):
+def long_song(tmp_path, repeated):
     (tmp_path / "long").mkdir()
-    soundfile.write(tmp_path / "long/A long one.mp3", np.tile(piece, (25, 1)), 44100, format="MP3")
-    soundfile.write(tmp_path / "long/Later.mp3", piece, 44100, format="MP3")
+    shutil.copy(repeated(12), tmp_path / "long/A long one.mp3")
+    shutil.copy(repeated(1), tmp_path / "long/Later.mp3")
     return tmp_path / "long"
 
 

@@ -13,13 +13,14 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import OptionList
 
+from engine.errors import RestoreError, explain_os_error
 from engine.player.player import Player
 from engine.player.tracks import Candidate, ListeningSet
 from engine.player.verdicts import change_verdict, read_verdict
 from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog
-from tui.screens.stems import StemsDialog
+from tui.screens.mixer import MixerScreen
 from tui.settings import Settings
 from tui.widgets.key_line import KeyLine
 from tui.widgets.meters import Meters, TransportLine
@@ -34,10 +35,15 @@ _VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
 _LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
+_NEXT_RUN = "is made with it at the next run over this song."
 
 
 class ListenScreen(Screen[None]):
-    """Variants, spectrogram, waveform, meters and transport of one song after the other."""
+    """Variants, spectrogram, waveform, meters and transport of one song after the other.
+
+    With ``mixer`` the mixer is opened at once. ``kept`` is called with a song's place when a mix of it was kept; it
+    gives the rest of a sentence about when the variant is made with it.
+    """
 
     AUTO_FOCUS = "#variants-heard"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,7 +74,7 @@ class ListenScreen(Screen[None]):
         Binding("n", "note", "Note", show=False),
         Binding("b", "blind", "Blind test"),
         Binding("d", "device", "Output device", show=False),
-        Binding("t", "stems", "Stems", show=False),
+        Binding("t", "mixer", "Mixer of the stems", show=False),
         Binding("pagedown", "song(1)", "Next song", show=False, priority=True),
         Binding("pageup", "song(-1)", "Previous song", show=False, priority=True),
         Binding("escape,q", "leave", "Back"),
@@ -79,11 +85,14 @@ class ListenScreen(Screen[None]):
     def __init__(
         self, songs: Sequence[Callable[[], ListeningSet]], place: int, settings: Settings, *,
         working: Callable[[], bool] = lambda: False, blind: Sequence[str] | None = None, trials: int | None = None,
+        mixer: bool = False, kept: Callable[[int], str] = lambda _: _NEXT_RUN,
     ) -> None:  # fmt: skip
         super().__init__()
         self._settings, self._working = settings, working
         self._songs, self._place = songs, place
         self._blind_at_once, self._trials = blind, trials
+        self._mixer_at_once = self._only_mixer = mixer
+        self._kept = kept
         self._set: ListeningSet | None = None
         self._player: Player | None = None
         self._pair: list[str] = []
@@ -92,6 +101,7 @@ class ListenScreen(Screen[None]):
         self._in_view = (0, 1)
         self._opening = False
         self._left = False
+        self._problem = ""  # why nothing is to be heard
 
     def compose(self) -> ComposeResult:
         """Title; variants and spectrograms; waveform; meters; keys."""
@@ -120,7 +130,7 @@ class ListenScreen(Screen[None]):
             self._settings.volume = self._player.volume
             self._settings.save()
             if not self._opening:  # what is being opened is closed by whoever opens it
-                self._player.close()
+                self._close_player()
 
     def on_screen_resume(self) -> None:
         """Whatever was on top of it may have changed what is heard."""
@@ -135,33 +145,45 @@ class ListenScreen(Screen[None]):
 
     def _open(self) -> None:
         """Open the song that is wanted; where another is being opened, when that is done."""
-        self._set = None
+        self._set, self._problem = None, ""
         if not self._opening:
             self._opening = True
             self._open_in_background(self._place)
 
     @work(thread=True, group="song")
     def _open_in_background(self, place: int) -> None:
-        listening_set = self._songs[place]()
-        if self._player is None:
-            self._player = Player(self._changed, self._settings.output_device or None)
-            self._player.volume = self._settings.volume
-        self._player.open(listening_set.candidates)
+        found: ListeningSet | str
         try:
-            self.app.call_from_thread(self._opened, place, listening_set)
+            found = self._songs[place]()
+            if self._player is None:
+                self._player = Player(self._changed, self._settings.output_device or None)
+                self._player.volume = self._settings.volume
+            self._player.open(found.candidates)
+        except (RestoreError, OSError) as error:
+            found = explain_os_error(error, "the folder for samples") if isinstance(error, OSError) else str(error)
+        try:
+            self.app.call_from_thread(self._opened, place, found)
         except RuntimeError:  # the app has ended meanwhile
+            self._close_player()
+
+    def _close_player(self) -> None:
+        if self._player is not None:
             self._player.close()
 
-    def _opened(self, place: int, listening_set: ListeningSet) -> None:
+    def _opened(self, place: int, found: ListeningSet | str) -> None:
+        """Show what was opened, or tell why there is nothing to be heard."""
         self._opening = False
         if self._left:
-            assert self._player is not None
-            self._player.close()
+            self._close_player()
             return
         if place != self._place:
             self._open()
             return
-        self._set = listening_set
+        if isinstance(found, str):
+            self._problem = found
+            self.notify(f"This song cannot be listened to. {found}", severity="error", timeout=10, markup=False)
+            return
+        self._set = found
         self.query_one(Pictures).forget()
         self._pair, self._zoomed = [], False
         self._dirty = True
@@ -220,6 +242,11 @@ class ListenScreen(Screen[None]):
             self._dirty = False
             self._show_title()
             self._show_variants()
+            if self._mixer_at_once:
+                self._mixer_at_once = False
+                self.action_mixer()
+                self._only_mixer = isinstance(self.app.screen, MixerScreen)
+                return
             if self._blind_at_once is not None and not player.loading:
                 keys, self._blind_at_once = self._blind_at_once, None
                 self._set_up_blind(list(keys))
@@ -250,7 +277,7 @@ class ListenScreen(Screen[None]):
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" Listen ", "bold reverse")
         if self._set is None:
-            text.append("  opening …", "italic")
+            text.append(f"  {self._problem or 'opening …'}", "italic")
         else:
             text.append(f"  {self._set.title}", "bold")
             if len(self._songs) > 1:
@@ -443,12 +470,32 @@ class ListenScreen(Screen[None]):
         answers = {_SYSTEM: _SYSTEM, **{name: name for name in names}}
         self.app.push_screen(Choice("Where should the sound go?", answers), chosen)
 
-    def action_stems(self) -> None:
-        """Mute, solo and compare the stems of what is heard."""
-        if self.player is not None and self.player.stems:
-            self.app.push_screen(StemsDialog(self.player))
-        else:
-            self.notify("What is heard now has no stems.", timeout=3)
+    def action_mixer(self) -> None:
+        """Mix the stems of what is heard, or else those of the song."""
+        player, listening_set = self.player, self._set
+        if player is None or listening_set is None:
+            return
+        current = next((r.stems for r in listening_set.remixes if r.variant == player.current), player.current)
+        key = next((c.key for c in self._with_stems(current)), "")
+        if not key:
+            why = listening_set.no_stems or "The stems of this song cannot be played."
+            self.notify(why, timeout=8, markup=False)
+            return
+        self.app.push_screen(MixerScreen(player, listening_set, key, self._mix_kept), self._mixed)
+
+    def _with_stems(self, current: str) -> list[Candidate]:
+        """The candidates with stems: the current one first, then those that a remix is made of."""
+        mixed = [remixed.stems for remixed in self._set.remixes] if self._set is not None else []
+        found = [c for c in self._candidates if self.player is not None and self.player.stems_of(c.key)]
+        return sorted(found, key=lambda c: (c.key != current, c.key not in mixed))
+
+    def _mix_kept(self) -> str:
+        return self._kept(self._place)
+
+    def _mixed(self, _: None) -> None:
+        """Where the mixer was all that was wanted, the way back leads out of here, too."""
+        if self._only_mixer:
+            self.action_leave()
 
     # --- verdicts ----------------------------------------------------------------------------------------
 

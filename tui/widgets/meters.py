@@ -64,7 +64,7 @@ class TransportLine(Panel):
         text.append(" ▶ " if player.playing else " ❚❚ ", "bold")
         text.append(f"{clock(player.position / rate)} / {duration(player.frames / rate)}", "bold")
         if current:
-            text.append(f"  {number} {fit(current, min(24, len(current)))}", "primary")
+            text.append(f"  {f'{number} ' if number else ''}{fit(current, min(24, len(current)))}", "primary")
         if player.region is not None:
             start, stop = player.region
             sign = "↻" if player.looping else "·"

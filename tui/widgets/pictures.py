@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -110,7 +111,7 @@ class Pictures(Horizontal):
             if place not in known:
                 if len(known) > _MOST_KEPT:
                     known.clear()
-                known[place] = spectrogram(lambda a, b, key=key: player.samples_of(key, a, b), *wanted.part, columns)  # type: ignore[misc]
+                known[place] = spectrogram(partial(player.samples_of, key), *wanted.part, columns)
             pictures.append(known[place])
         levelled = [p + np.float32(gain) for p, gain in zip(pictures, wanted.gains, strict=True)]
         if self.is_running:

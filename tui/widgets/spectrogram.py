@@ -18,7 +18,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.analysis.spectrogram import band_edges, to_rows
+from engine.analysis.spectrogram import Picture, band_edges, to_rows
 from engine.text import duration
 
 AXIS = 6  # cells left of the picture
@@ -30,8 +30,6 @@ _TICKS = (5000, 10000, 15000, 20000)  # Hz
 _LOG_TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 _TIMES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between marks
 _TIME_CELLS = 12  # between marks, at least
-
-Picture = npt.NDArray[np.float32]
 
 
 class Spectrogram(Widget):
@@ -128,9 +126,9 @@ class Spectrogram(Widget):
     def _paint(self, y: int) -> Strip:
         height = self._rows_of_cells
         if self._rows is None:
-            columns = np.linspace(0, self._picture.shape[1] - 1, self.columns).round().astype(int)  # type: ignore[union-attr]
-            top = self._rate / 2
-            self._rows = to_rows(self._picture[:, columns], self._rate, height * 2, top, log=self._log)  # type: ignore[index]
+            assert self._picture is not None
+            columns = np.linspace(0, self._picture.shape[1] - 1, self.columns).round().astype(int)
+            self._rows = to_rows(self._picture[:, columns], self._rate, height * 2, self._rate / 2, log=self._log)
         upper, lower = self._rows[height * 2 - 1 - 2 * y], self._rows[height * 2 - 2 - 2 * y]
         label = Segment(self._label(y).rjust(AXIS - 1) + " ", self._axis_style())
         if self.app.current_theme.ansi:

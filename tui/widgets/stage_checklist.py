@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import ClassVar
 
 from rich.text import Text
@@ -86,20 +88,31 @@ class StageChecklist(OptionList):
         return line
 
     def _stage_lines(self, task: Task, view: SongView) -> list[Text]:
+        """The steps to a variant from the one before it on, as a tree: what is done to a stem stands under its name."""
         lines = []
-        own = task.lineage()
-        for step in own:
-            state = view.tasks[step.id].state
-            tree = "└" if step is own[-1] else "├"
-            line = Text(no_wrap=True, overflow="ellipsis")
-            line.append(f"  {tree} ", "faint")
-            line.append(f"{GLYPHS[state]} ", _STYLES.get(state, ""))
-            line.append(step.stage.title, "faint")
-            lines.append(line)
+        for stem, steps in groupby(_own_steps(task), itemgetter(0)):
+            own = [step for _, step in steps]
+            if stem:
+                lines.append(Text.assemble(("  ├ ", "faint"), stem, no_wrap=True, overflow="ellipsis"))
+            for step in own:
+                branch = ("│ └ " if step is own[-1] else "│ ├ ") if stem else "└ " if step is task else "├ "
+                lines.append(self._step_line(f"  {branch}", step, view))
         text = view.tasks[task.id].text
         if text:
             lines.append(Text(f"    {text}", "italic", no_wrap=True, overflow="ellipsis"))
         return lines
+
+    def _step_line(self, branch: str, step: Task, view: SongView) -> Text:
+        shown = view.tasks[step.id]
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(branch, "faint")
+        line.append(f"{GLYPHS[shown.state]} ", _STYLES.get(shown.state, ""))
+        line.append(step.stage.title, "faint")
+        if step.stage.takes_mix and step.variant in view.mixes:
+            line.append(" · your mix", "accent")
+        if shown.state == "working" and not step.is_final:
+            line.append(f"  {shown.fraction:.0%}", "primary")
+        return line
 
     def _variant(self) -> str | None:
         """The variant that the cursor is at."""
@@ -119,3 +132,10 @@ class StageChecklist(OptionList):
         """Leave the variant out in this run."""
         if (variant := self._variant()) is not None:
             self.post_message(self.Skipped(variant))
+
+
+def _own_steps(task: Task) -> list[tuple[str, Task]]:
+    """The steps from the nearest variants on, each with its stem: what leads to those stands with them."""
+    before = {step.id for near in {port.task.id: port.task for port in task.published_before()}.values()
+              for step in near.lineage() if step is not near}  # fmt: skip
+    return [(stem, step) for stem, step in task.outline() if step.id not in before]

