@@ -47,8 +47,8 @@ def transcoded(audio: Audio, folder: Path, dice: Dice) -> Audio:
     source = folder / "earlier.wav"
     soundfile.write(source, audio, RATE, subtype="PCM_16")
     if dice.random() < 0.5:
-        made = folder / "earlier.ogg"
-        soundfile.write(made, audio, RATE, format="OGG", subtype="VORBIS", compression_level=float(dice.uniform(0.2, 0.8)))
+        made, how = folder / "earlier.ogg", float(dice.uniform(0.2, 0.8))
+        soundfile.write(made, audio, RATE, format="OGG", subtype="VORBIS", compression_level=how)
     else:
         made = folder / "earlier.mp3"
         options = _EARLIER[int(dice.integers(len(_EARLIER)))]
@@ -76,7 +76,7 @@ def _equalised(audio: Audio, dice: Dice) -> Audio:
 
 
 def _to_a_record(
-    frequency: npt.NDArray[np.float64], power: npt.NDArray[np.float64], dice: Dice
+    frequency: npt.NDArray[np.floating], power: npt.NDArray[np.floating], dice: Dice
 ) -> npt.NDArray[np.float64]:
     """dB per band that bring the top to where finished records have it, as far as there is something to bring."""
     sums = np.concatenate([[0.0], np.cumsum(power)])

@@ -27,6 +27,8 @@ _HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
 _SILENT = 8.0  # dB above 16-bit rounding noise from which on there is something to equalise
 _BRIGHT = 0.6  # share of stretches that are given the top of a finished record, beside those that have it already
 _ENDED = 0.15  # share of stretches whose music ends by itself, below the cutoff of a generous encoder
+_EMPTY, _EMPTY_COUNTS = 6.0, 0.4  # dB above rounding noise below which a top is empty; how much such stretches count
+_LEAST_DECODED = 0.3  # bels; nearer to its original a stretch needs not be for its harm to be told
 _GENEROUS = 14500.0  # Hz of cutoff from which on that can be seen
 _GUIDED_TO = 0.1  # share of the guidance that stays to the end: where nothing is made, nothing else tells how much
 _SOFTNESS = 1.5  # dB over which a bin counts as filled, so that there is something to learn from
@@ -36,12 +38,12 @@ _SOFTNESS = 1.5  # dB over which a bin counts as filled, so that there is someth
 class Settings:
     """How it is learnt.
 
-    ``sdr_price`` is the distance (in bels) that 1 dB of SI-SDR is worth, ``harm`` how much more a bel counts by which
-    a stretch is further from the original than it was; ``guidance`` the weight, at the beginning, of what pulls
-    levels to those of the original band by band.
+    ``sdr_price`` is the distance (in bels) that 1 dB of SI-SDR is worth, ``harm`` the distance that it is worth not to
+    double that of a stretch from its original; ``guidance`` the weight, at the beginning, of what pulls levels to
+    those of the original band by band.
     """
 
-    steps: int = 4500
+    steps: int = 6500
     batch: int = 16
     spectra: int = 192
     rate: float = 3e-3
@@ -227,11 +229,12 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
     difference = made.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)
     distance = _distance(difference**2 + heard * share * NOISE_SPREAD**2, counts)
     decoded = _distance((have.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)) ** 2, counts)
-    harm = functional.relu(distance.mean(1) - decoded.mean(1)).mean()
+    harm = functional.relu(distance.mean(1) / decoded.mean(1).clamp(min=_LEAST_DECODED) - 1).mean()
+    further = (_weight(batch, want) * distance.mean(1)).mean() + settings.harm * harm
     spent = (noise * above * counts).sum((1, 2)) / batch.error.sum(1).clamp(min=1e-9)
     lost = 10 * torch.log10(1 + spent)
     told = _told(floor, flatness, doubt, difference.detach(), batch, guidance)
-    loss = distance.mean() + settings.harm * harm + settings.sdr_price * (lost + 4 * lost**2).mean() + told
+    loss = further + settings.sdr_price * (lost + 4 * lost**2).mean() + told
     return {
         "loss": loss,
         "distance": distance.mean(),
@@ -240,6 +243,13 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
         "lost": lost.mean(),
         "told": told,
     }
+
+
+def _weight(batch: Batch, want: Tensor) -> Tensor:
+    """How much each stretch counts: in free music more tops are empty than in what people have."""
+    above = torch.matmul(1 - batch.below[:, None], (batch.gather > 0).float())[:, 0] * batch.counted
+    level = (want.clamp(min=FLOOR_DB).mean(1) * above).sum(-1) / above.sum(-1).clamp(min=1)
+    return torch.where((above.sum(-1) > 0) & (level < FLOOR_DB + _EMPTY), _EMPTY_COUNTS, 1.0)
 
 
 def _distance(squares: Tensor, counts: Tensor) -> Tensor:

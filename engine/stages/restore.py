@@ -35,7 +35,7 @@ _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is r
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
-_GENEROUS = 250_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
+_GENEROUS = 240_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
 _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
