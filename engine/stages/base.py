@@ -242,6 +242,10 @@ class ChunkedStage(Stage):
         """The rate in Hz that the stage works and gives its result at."""
         return signal.rate
 
+    def rate_of(self, context: Context, params: Any) -> int:
+        """:meth:`rate`, where the song or the parameters have a say in it."""
+        return self.rate(context.input)
+
     def geometry(self, signal: Signal) -> ChunkGeometry:
         """Size, overlap and context of the chunks, in frames at :meth:`rate`."""
         raise NotImplementedError
@@ -260,7 +264,7 @@ class ChunkedStage(Stage):
 
     def run(self, context: Context, params: Any) -> Rendered:
         signal = context.input
-        rate = self.rate(signal)
+        rate = self.rate_of(context, params)
         frames = resampled_length(signal.frames, signal.rate, rate)
         note = self.note(context, params)
         processor = self.prepare(context, params)
