@@ -209,13 +209,22 @@ def test_a_mix_is_kept_for_the_song_and_made_by_the_next_run(drive, song, recipe
     assert all(state is State.DONE for state in Session([song], recipe=recipe).states()[0].states.values())
 
 
-def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
-    """The renderer's output for a mix against the file that the remix makes of the same mix."""
+TREATED = RECIPE.replace('from = ["04_stems"]', 'from = ["05_enhanced"]').replace(
+    "[variants.06",
+    '[variants.05_enhanced]\nfrom = ["04_stems"]\nchain = [{ each = { vocals = ["denoise"] } }]\n[variants.06',
+)
+
+
+@pytest.mark.parametrize("treated", [False, True])
+def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path, treated):
+    """The renderer's output for a mix against the file that the remix makes of the same mix, equaliser and all."""
     from engine.library.mixes import keep_mix
     from engine.player.listening_sets import of_song
     from engine.player.player import Player
     from tests.player.soundcard import until as wait
 
+    if treated:
+        (tmp_path / "mixed.toml").write_text(TREATED)
     session = Session([song], recipe=recipe)
     one = session.songs[0]
     mix = {"vocals": Strip(db=-4.5, pan=0.7), "accompaniment": Strip(db=2.0, pan=-0.3), "residual": Strip(db=-1.0)}
@@ -225,7 +234,7 @@ def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
     remix, rate = soundfile.read(session.store.out / marker.outputs[0].path, dtype="float32")
     listening = of_song(session.store, one, session.tasks)
     assert [(r.variant, r.stems, r.treated, r.further) for r in listening.remixes] == [
-        ("06_remixed", "04_stems", False, False)
+        ("06_remixed", "04_stems", treated, False)
     ]
     player = Player()
     try:
@@ -235,7 +244,7 @@ def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
         player.select("04_stems")
         player.set_match(False)
         for stem in player.stems_of("04_stems"):
-            stem.strip = mix[stem.name]
+            stem.strip, stem.enhanced = mix[stem.name], treated
         player.stems_changed()
         renderer = Renderer(rate)
         for place in range(3):
@@ -249,6 +258,7 @@ def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
         turned = player.gains()["04_stems"]
     finally:
         player.close()
+    assert marker.fits["vocals"].equaliser(rate) is not None or not treated
     loud = remix * 10 ** ((turned - marker.gain) / 20)
     assert np.abs(heard[480:] - loud[480:]).max() < 1e-6 + 2**-22  # dither of 24 bits
 
