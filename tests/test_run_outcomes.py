@@ -477,10 +477,11 @@ def test_markers_without_the_new_fields_stay_valid(one, tmp_path):
 def test_the_denoiser_on_a_full_mix_is_off_and_says_why():
     from importlib import resources
 
-    for name in recipes.shipped():
-        variant = recipes.load(name).variants.get("09_denoised")
+    having_it = [name for name in recipes.shipped() if "09_denoised" in recipes.load(name).variants]
+    assert having_it
+    for name in having_it:
         text = resources.files("engine.planning.recipes").joinpath(f"{name}.toml").read_text("utf-8")
-        assert variant is None or (not variant.enabled and "-29 LUFS" in text)
+        assert not recipes.load(name).variants["09_denoised"].enabled and "-29 LUFS" in text
 
 
 def test_real_songs_are_not_called_ruined(music, tmp_path):

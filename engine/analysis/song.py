@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,16 +114,17 @@ class _Attempt:
     error: str
 
 
-def _attempt(path: Path, decoder: Decoder, start: int) -> _Attempt:
+def _attempt(path: Path, decoder: Decoder, start: int, checkpoint: Callable[[], None]) -> _Attempt:
     with open_decoder(path, decoder, start) as decoded:
         measured = _Measurement(decoded.info)
         for block in decoded.blocks:
+            checkpoint()
             measured.process(block)
     return _Attempt(decoded.info, measured, decoded.error)
 
 
-def analyze(path: Path) -> SongAnalysis:
-    """Decode and measure the song at ``path``.
+def analyze(path: Path, checkpoint: Callable[[], None] = lambda: None) -> SongAnalysis:
+    """Decode and measure the song at ``path``; ``checkpoint`` is called with every block, and may raise.
 
     libsndfile decodes; where it fails or gives another number of frames than the file's own headers hold,
     FFmpeg is tried too, and what comes closer is taken, with a warning.
@@ -138,7 +140,7 @@ def analyze(path: Path) -> SongAnalysis:
     decoders: tuple[Decoder, ...] = ("libsndfile", "ffmpeg")
     for decoder in decoders:
         try:
-            attempts[decoder] = _attempt(path, decoder, start)
+            attempts[decoder] = _attempt(path, decoder, start, checkpoint)
         except UnreadableError:
             raise
         except DecodeError as error:

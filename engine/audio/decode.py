@@ -17,12 +17,14 @@ import numpy as np
 from engine.audio.headers import HeaderFacts
 from engine.audio.mpeg import MpegFacts, facts_from_json
 from engine.audio.readers import Audio, Decoder, StreamInfo
+from engine.audio.tags import Picture, Tags
 from engine.errors import DecodeError, UnreadableError
 from engine.machine.frames import PIECE, Frame
 from engine.machine.warm_child import ChildGone, Pool, WarmChild
 
 _PATIENCE = 60.0  # seconds without a sign of life after which a song is given up …
 _HEADER_PATIENCE = 10.0
+_TAGS_PATIENCE = 20.0  # they never take a second, but for those that are made to
 _SLOWEST = 2e6  # … and one more for so many bytes: some things are only known at the end of a file
 _PAGE_ERRORS = (0xC0000006,) if sys.platform == "win32" else (-signal.SIGBUS,)
 
@@ -118,6 +120,40 @@ def read_headers(paths: Sequence[Path]) -> Iterator[HeaderFacts]:
         waiting = waiting[done:]
 
 
+def sound_hash(path: Path) -> str:
+    """:func:`engine.audio.sound_hash.sound_hash` of a song. Raises DecodeError: it cannot be read."""
+    return _answer("sound", path)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of all bytes of a song, as hex. Raises DecodeError: it cannot be read."""
+    return _answer("bytes", path)
+
+
+def _answer(what: str, path: Path) -> str:
+    """The answer that is one piece of text. Raises DecodeError."""
+    with _asked({"do": what, "path": os.path.abspath(path)}, _patience(path)) as (first, _, _):
+        if first.kind != PIECE:
+            raise DecodeError(_error(first))
+        return first.payload.decode()
+
+
+def read_tags(path: Path) -> tuple[Tags, str]:
+    """The tags of a song and a warning (empty where all went well). Never raises, whatever the file does."""
+    request = {"do": "tags", "path": os.path.abspath(path)}
+    try:
+        with _asked(request, _patience(path, _TAGS_PATIENCE)) as (first, rest, _):
+            if first.kind != PIECE:
+                raise DecodeError(_error(first))
+            told = json.loads(first.payload)
+            pictures = [Picture(data=next(rest).payload, **fields) for fields in told["pictures"]]
+            return Tags(told["comments"], pictures), told["problem"]
+    except (DecodeError, ChildGone) as error:
+        slow = isinstance(error, UnreadableError) or (isinstance(error, ChildGone) and error.code is None)
+        why = "it took too long" if slow else "reading them failed"
+        return Tags(), f"The song's tags could not be read ({why}). The audio is not affected."
+
+
 @contextmanager
 def _asked(request: dict[str, Any], patience: float) -> Iterator[tuple[Frame, Iterator[Frame], WarmChild]]:
     """The first frame of the answer, the others, and the child that answers.
@@ -141,11 +177,12 @@ def _asked(request: dict[str, Any], patience: float) -> Iterator[tuple[Frame, It
                 return
 
 
-def _patience(path: Path) -> float:
+def _patience(path: Path, least: float | None = None) -> float:
+    least = _PATIENCE if least is None else least
     try:
-        return _PATIENCE + path.stat().st_size / _SLOWEST
-    except OSError:
-        return _PATIENCE
+        return least + path.stat().st_size / _SLOWEST
+    except (OSError, ValueError):
+        return least
 
 
 def _error(frame: Frame) -> str:

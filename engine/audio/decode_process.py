@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import IO, Any
 from engine.errors import DecodeError, explain_os_error
 from engine.machine import frames
 from engine.machine.frames import AHEAD, END, MORE, PIECE, REQUEST, STOP, Frame
+
+_MOST_MEMORY = 2 << 30  # bytes; the largest tag there can be needs half of it
 
 
 class _Stopped(Exception):
@@ -97,12 +100,40 @@ def _look(talk: Conversation, request: dict[str, Any]) -> None:
         talk.piece(json.dumps(read_headers(Path(path)).__dict__).encode())
 
 
-_WORK: dict[str, Callable[[Conversation, dict[str, Any]], None]] = {"decode": _decode, "facts": _facts, "look": _look}
+def _sound(talk: Conversation, request: dict[str, Any]) -> None:
+    """The hash of what the song sounds like."""
+    from engine.audio.sound_hash import sound_hash
+
+    talk.piece(sound_hash(Path(request["path"])).encode())
+
+
+def _bytes(talk: Conversation, request: dict[str, Any]) -> None:
+    """The hash of the whole file."""
+    from engine.files import file_hash
+
+    talk.piece(file_hash(Path(request["path"])).encode())
+
+
+def _tags(talk: Conversation, request: dict[str, Any]) -> None:
+    """The tags as JSON, then the data of each picture."""
+    from engine.audio.tags import read_tags
+
+    tags, problem = read_tags(Path(request["path"]))
+    pictures = [{"mime": p.mime, "kind": p.kind, "description": p.description} for p in tags.pictures]
+    talk.piece(json.dumps({"comments": tags.comments, "pictures": pictures, "problem": problem}).encode())
+    for picture in tags.pictures:
+        talk.piece(picture.data)
+
+
+_WORK: dict[str, Callable[[Conversation, dict[str, Any]], None]] = {
+    "decode": _decode, "facts": _facts, "look": _look, "sound": _sound, "bytes": _bytes, "tags": _tags,
+}  # fmt: skip
 
 
 def main() -> None:
     """Answer until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
     talk = Conversation(*_private_pipes())
     for request in talk.requests():
         try:
@@ -114,6 +145,18 @@ def main() -> None:
             talk.end(error=str(problem))
         except OSError as problem:
             talk.end(error=explain_os_error(problem, "the song"))
+        except MemoryError:
+            talk.end(error="It needs more memory than any song should: get a new copy of it.")
+
+
+def _limit_memory() -> None:
+    """A small file can say that it unpacks to more than any machine has. Files that are mapped do not count."""
+    if sys.platform == "linux":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = _MOST_MEMORY if most == resource.RLIM_INFINITY else min(_MOST_MEMORY, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:

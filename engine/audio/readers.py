@@ -28,6 +28,11 @@ BLOCK = 1 << 16
 MAX_CHANNELS = 8
 #: First bytes of files that are no MP3, whatever their names say.
 OTHER_KINDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"RF64", b"caff", b"riff", b".snd", b"wvpk")
+#: What FFmpeg may take a song for: files that hold their sound themselves. Lists of other files are not among them.
+_FORMATS = (
+    "mp3", "aac", "ac3", "eac3", "aiff", "ape", "asf", "au", "caf", "flac", "matroska", "mov", "mpeg", "mpegts", "ogg",
+    "tta", "w64", "wav", "wv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,9 @@ def _stream_ffmpeg(path: Path) -> tuple[StreamInfo, Iterator[Audio]]:
 
     av.logging.set_level(av.logging.PANIC)
     try:
-        container = av.open(str(path), mode="r", metadata_errors="replace")
+        container = av.open(
+            str(path), mode="r", metadata_errors="replace", options={"format_whitelist": ",".join(_FORMATS)}
+        )
         source: Any = next((s for s in container.streams if s.type == "audio"), None)
         if source is None:
             container.close()

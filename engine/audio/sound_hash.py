@@ -17,7 +17,7 @@ from engine.files import open_regular
 
 _BLOCK = 1 << 20
 _LYRICS3_1 = 5100 + 20  # bytes of the longest Lyrics3 tag of the first version
-_MOST_CHUNKS = 10_000  # in a RIFF or AIFF file
+_MOST_CHUNKS = 10_000  # in a RIFF, AIFF or FLAC file, and tags one after the other
 Range = tuple[int, int]  # first byte and end
 
 
@@ -84,12 +84,13 @@ def _without_tags(file: BinaryIO, size: int) -> Range:
 
 def _skip_leading_tags(file: BinaryIO, size: int) -> int:
     at = 0
-    while True:
+    for _ in range(_MOST_CHUNKS):
         head = _read(file, at, 32)
         length = _id3v2_length(head) if head[:3] == b"ID3" else _ape_length(head) if head[:8] == b"APETAGEX" else 0
         if not length or at + length >= size:
-            return at  # no tag, or one whose length is a lie
+            break  # no tag, or one whose length is a lie
         at += length
+    return at
 
 
 def _trailing_tag(file: BinaryIO, start: int, end: int) -> int:
@@ -136,7 +137,9 @@ def _ape_length(head: bytes) -> int:
 def _flac(file: BinaryIO, start: int, end: int) -> list[Range] | None:
     """STREAMINFO and the frames."""
     at, parts = start + 4, []
-    while at + 4 <= end:
+    for _ in range(_MOST_CHUNKS):
+        if at + 4 > end:
+            break
         head = _read(file, at, 4)
         following = at + 4 + int.from_bytes(head[1:4], "big")
         if head[0] & 0x7F == 0:

@@ -46,9 +46,11 @@ _PROVENANCE = "MP3RESTORE_VERSION"  # no result is without it, and nothing else 
 _BLOCK = (1 << 24) - 1  # bytes that a FLAC block holds
 _MAX_COMMENTS = _BLOCK - (1 << 20)  # the rest is for where the file comes from
 _MAX_VALUE = 1 << 20
+_MOST_VALUES = 10_000  # nobody reads more, and writing them takes as long as the song
 _MAX_PICTURE = _BLOCK - 32  # its own fields
 _MAX_DESCRIPTION = 1 << 16
 _MOST_NAMED = 5
+_MOST_BLOCKS = 10_000  # before a FLAC file's frames
 _COMMENTS_BLOCK, _LONGEST_NAME = 4, 64
 
 
@@ -73,6 +75,7 @@ class Tags:
     pictures: list[Picture] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _size: int = 0
+    _count: int = 0
 
     def add(self, name: str, values: Iterable[object]) -> None:
         """Add values under ``name`` as far as a Vorbis comment can hold them; no value twice."""
@@ -80,15 +83,21 @@ class Tags:
         if not name or name.startswith(_LEFT_BEHIND):
             return
         into = self.comments.get(name, [])
+        known = set(into)
         for value in values:
             data = str(value).replace("\0", "").strip().encode("utf-8", "replace")
             text, size = data.decode(), 4 + len(name) + 1 + len(data)
-            if not text or text in into:
+            if not text or text in known:
                 continue
+            if self._count == _MOST_VALUES:
+                self._leave_out(f"more than {_MOST_VALUES} values")
+                break
             if size > _MAX_VALUE or self._size + size > _MAX_COMMENTS:
                 self._leave_out(f"{name[:40]} ({readable_size(len(data))})")
                 continue
             self._size += size
+            self._count += 1
+            known.add(text)
             into.append(text)
         if into:
             self.comments[name] = into
@@ -277,7 +286,9 @@ def _comment_names(file: BinaryIO) -> set[bytes]:
     """The names in a FLAC file's comments (RFC 9639, 8.6), in capitals; empty for what is no such file."""
     if file.read(4) != b"fLaC":
         return set()
-    while len(head := file.read(4)) == 4:
+    for _ in range(_MOST_BLOCKS):
+        if len(head := file.read(4)) < 4:
+            break
         kind, size = head[0] & 0x7F, int.from_bytes(head[1:])
         if kind == _COMMENTS_BLOCK:
             return set(_names_in(file.read(size)))

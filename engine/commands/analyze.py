@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.analysis.song import SongAnalysis, analyze
-from engine.audio.tags import read_tags
+from engine.audio.decode import read_tags
 from engine.errors import SongError, UsageError
 from engine.library.scan import default_output, find_songs
 from engine.text import duration, printable

@@ -11,29 +11,36 @@ import dataclasses
 import errno
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from engine.audio.sound_hash import flac_md5, sound_hash
-from engine.audio.tags import read_tags
-from engine.files import file_hash, remove, remove_empty, replace_file, writing
+from engine.audio.decode import file_hash, read_tags, sound_hash
+from engine.audio.sound_hash import flac_md5
+from engine.audio.tags import Tags
+from engine.errors import DecodeError
+from engine.files import remove, remove_empty, replace_file, writing
 from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, SET_ASIDE
 from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
 from engine.library.results import retag, tags_hash
 from engine.library.store import OF_A_FILE, Store, is_same_file
 from engine.planning.task import Task
 
+ReadTags = Callable[[], tuple[Tags, str]]  # a song's tags and what is wrong with them, read once for all who ask
 
-def look(store: Store, song: Song) -> SongRecord:
-    """What is known of the song's file as it is now; it is read only where it is new or was touched. Raises OSError."""
+
+def look(store: Store, song: Song, tags_of_song: ReadTags | None = None) -> SongRecord:
+    """What is known of the song's file as it is now; it is read only where it is new or was touched.
+
+    Raises OSError or DecodeError: it cannot be read.
+    """
     status, before = song.path.stat(), store.record_at(song.key)
     source, size, modified = str(song.path), status.st_size, status.st_mtime_ns
     is_fresh = before is not None and (before.size, before.modified) == (size, modified)
     if before is not None and is_fresh and before.sound and before.tags:
         return dataclasses.replace(before, source=source)
     sound = sound_hash(song.path)
-    tags, problem = read_tags(song.path)
+    tags, problem = tags_of_song() if tags_of_song is not None else read_tags(song.path)
     if before is None or not _has_sound(before, song.path, sound):
         return SongRecord(source, size, modified, sound, sound, tags_hash(tags), None)
     analysis = before.analysis
@@ -48,10 +55,12 @@ def _has_sound(record: SongRecord, path: Path, sound: str) -> bool:
     return record.sound == sound if record.sound else record.identity == file_hash(path)
 
 
-def settle(store: Store, song: Song, record: SongRecord, tasks: Sequence[Task]) -> SongRecord:
+def settle(
+    store: Store, song: Song, record: SongRecord, tasks: Sequence[Task], tags_of_song: ReadTags | None = None
+) -> SongRecord:
     """Bring to the song's place what was made of its sound elsewhere, and its tags into it, and keep the record.
 
-    Gives the record, which may have got another identity and an analysis. Raises OSError.
+    Gives the record, which may have got another identity and an analysis. Raises OSError or DecodeError.
     """
     with store.arranging:
         before = store.record_at(song.key)
@@ -61,7 +70,7 @@ def settle(store: Store, song: Song, record: SongRecord, tasks: Sequence[Task]) 
         if before is not None and not before.sound:
             _bring_up_to_date(store, song.key, record.tags)
         record = _adopt(store, song, record, tasks)
-        tags, problem = read_tags(song.path)
+        tags, problem = tags_of_song() if tags_of_song is not None else read_tags(song.path)
         if not problem:
             retag(store, song, tags)
         store.remember(song.key, record)
@@ -159,6 +168,8 @@ def _has_left(key: PurePath, record: SongRecord, path: Path) -> bool:
         if (status.st_size, status.st_mtime_ns) == (record.size, record.modified):
             return False
         return sound_hash(source) != record.sound
+    except DecodeError:
+        return False  # what cannot be read now may be read again
     except ValueError:
         return True
     except OSError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine import __version__
 from engine.analysis.loss import LossMeter, what_was_lost
 from engine.audio.encode import Encoded, need_room, write_flac
-from engine.audio.tags import Tags, read_tags, write_tags
+from engine.audio.tags import Tags, write_tags
 from engine.dsp.mix import described
 from engine.library.records import FORMAT, Marker, Song, SongRecord
 from engine.library.results import tags_hash
@@ -42,11 +42,15 @@ class Written:
 class Publisher:
     """Writes the results of one song's tasks.
 
-    ``bands_of_song`` gives the levels of the song's plain decode, which that task made (empty: not known).
+    ``bands_of_song`` gives the levels of the song's plain decode, which that task made (empty: not known),
+    ``tags_of_song`` its tags and what is wrong with them.
     """
 
-    def __init__(self, store: Store, song: Song, bands_of_song: Callable[[Task], list[float]]) -> None:
-        self._store, self._song, self._bands_of_song = store, song, bands_of_song
+    def __init__(
+        self, store: Store, song: Song, bands_of_song: Callable[[Task], list[float]],
+        tags_of_song: Callable[[], tuple[Tags, str]],
+    ) -> None:  # fmt: skip
+        self._store, self._song, self._bands_of_song, self._tags_of_song = store, song, bands_of_song, tags_of_song
         self._tags: Tags | None = None
 
     def write(self, made: Made) -> Written:
@@ -61,7 +65,7 @@ class Publisher:
         folder.mkdir(parents=True, exist_ok=True)
         need_room(folder, sum(one.frames * one.channels * 2 for one in rendered.values()))
         if self._tags is None:
-            self._tags, problem = read_tags(self._song.path)
+            self._tags, problem = self._tags_of_song()
             if problem:
                 made.context.warn(problem)
         if len(rendered) == 1:

@@ -6,12 +6,14 @@ import dataclasses
 import time
 import traceback
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine import __version__
 from engine.analysis.loss import LossMeter
 from engine.analysis.song import analyze
+from engine.audio.decode import read_tags
 from engine.errors import DecodeError, RestoreError, explain_os_error
 from engine.library.recognition import look, settle
 from engine.library.records import Song, SongRecord
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from engine.run.runner import Runner
 
 _BY_THE_USER, _SWITCHED_OFF = "skipped by the user", "switched off"
+_NO_MEMORY = "There is not enough memory for it: close other programs, or use fewer --jobs."
 _BYTES_PER_SECOND = 24000  # of an MP3 of unknown length (192 kbit/s)
 
 
@@ -65,7 +68,8 @@ class SongRun:
         self._finished: list[Task] = []
         self._hash = ""  # of the source
         self._intact: set[str] = set()  # tasks whose results were seen to be whole
-        self._publisher = Publisher(self._store, song, self._bands_of_song)
+        self._read_tags = cache(lambda: read_tags(song.path))
+        self._publisher = Publisher(self._store, song, self._bands_of_song, self._read_tags)
 
     def run(self) -> str:
         """``done``, ``failed``, ``skipped``, ``up to date`` or ``stopped``."""
@@ -81,6 +85,8 @@ class SongRun:
             outcome = self._fail(self._reason(error))
         except OSError as error:
             outcome = self._fail(explain_os_error(error, "the song"))
+        except MemoryError:
+            outcome = self._fail(_NO_MEMORY)
         except Exception as error:
             self._log.line(traceback.format_exc())
             outcome = self._fail(unexpected(error, self._log.path))
@@ -121,13 +127,13 @@ class SongRun:
         return "skipped"
 
     def _work(self) -> str:
-        record = look(self._store, self._song)
+        record = look(self._store, self._song, self._read_tags)
         # Of two files that sound the same, the second takes over the work of the first.
         with self._store.alone[record.sound]:
             self._hash = record.identity
             todo = self._todo()
             if todo or record != self._store.record_at(self._song.key):
-                record = settle(self._store, self._song, record, self._runner.tasks)
+                record = settle(self._store, self._song, record, self._runner.tasks, self._read_tags)
                 self._hash = record.identity
                 todo = self._todo()  # what was made of it elsewhere is here now
             return self._work_on(record, todo)
@@ -147,7 +153,7 @@ class SongRun:
         self._emit(SongStarted(self._song.id, self._index, len(todo), duration, retried))
         if not todo:
             if record.analysis is None:
-                self._store.remember(self._song.key, dataclasses.replace(record, analysis=analyze(self._song.path)))
+                self._store.remember(self._song.key, self._analysed(record))
             self._store.forget_outcome(self._song, None)
             self._report_impossible()
             return "up to date"
@@ -155,7 +161,7 @@ class SongRun:
         self._log.line(f"mp3restore {__version__}: {self._song.path}")
         if record.analysis is None:
             self._log.line("analysing")
-            record = dataclasses.replace(record, analysis=analyze(self._song.path))
+            record = self._analysed(record)
         assert record.analysis is not None
         self._store.remember(self._song.key, record)
         self._store.forget_outcome(self._song, None)
@@ -169,6 +175,11 @@ class SongRun:
         self._store.drop_chunks(self._song, [t for t in (*tasks, *self._finished) if t.id not in self._open])
         self._report_impossible()
         return "failed" if self._failed else "done"
+
+    def _analysed(self, record: SongRecord) -> SongRecord:
+        """The record with what decoding and measuring the song tell."""
+        analysis = analyze(self._song.path, lambda: self._control.checkpoint(self._song.id))
+        return dataclasses.replace(record, analysis=analysis)
 
     # --- what is wanted ----------------------------------------------------------------------------------
 
@@ -277,8 +288,7 @@ class SongRun:
             self._log.line(traceback.format_exc())
             self._task_failed(task, needed_by, explain_os_error(error, "the result"))
         except MemoryError:
-            reason = "There is not enough memory for it: close other programs, or use fewer --jobs."
-            self._task_failed(task, needed_by, reason)
+            self._task_failed(task, needed_by, _NO_MEMORY)
         except Exception as error:
             self._log.line(traceback.format_exc())
             self._task_failed(task, needed_by, unexpected(error, self._log.path))

@@ -13,7 +13,7 @@ from engine.audio import decode_process, headers
 poisoned: list[bool] = []
 
 
-def misbehave(path, decoding=False, talk=None):
+def misbehave(path, decoding=False, talk=None, reading_tags=False):
     if poisoned:
         os.abort()
     match Path(path).stem.lstrip("0123456789"):
@@ -23,6 +23,10 @@ def misbehave(path, decoding=False, talk=None):
             os.kill(os.getpid(), signal.SIGBUS)
         case "hang":
             time.sleep(1000)
+        case "hang-tags" if reading_tags:
+            time.sleep(1000)
+        case "abort-tags" if reading_tags:
+            os.abort()
         case "stopped":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "failing":
@@ -47,7 +51,7 @@ def misbehave(path, decoding=False, talk=None):
 def naughty(work):
     def wrapped(talk, request):
         if "path" in request:
-            misbehave(request["path"], request["do"] == "decode", talk)
+            misbehave(request["path"], request["do"] == "decode", talk, request["do"] == "tags")
         work(talk, request)
 
     return wrapped

@@ -7,12 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.audio.chunks import ChunkGeometry, fade_gains, read_window, stitch
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.integers(1, 5000), st.integers(2, 700), st.data())
 def test_coherent_chunks_give_the_signal_back(frames, size, data):
     overlap = data.draw(st.integers(0, size // 2))

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from engine.analysis.song import analyze
+from engine.errors import DecodeError
 from tests.conftest import frame_bytes, mp3restore
 
 FAST = ("--no-tui", "--variants", "01,11")
@@ -182,3 +183,12 @@ def test_a_read_only_disk_is_told(songs, tmp_path):
     finally:
         subprocess.run(["umount", disk], check=False)
     assert done.returncode == 2 and "read-only" in done.stderr and "--out" in done.stderr
+
+
+def test_a_list_of_files_that_is_called_a_song_leads_to_none_of_them(demo_mp3, tmp_path):
+    """FFmpeg would open what it names, wherever that lies."""
+    shutil.copy(demo_mp3, tmp_path / "private.mp3")
+    for name in ("list.mp3", "list.wav"):
+        (tmp_path / name).write_text("ffconcat version 1.0\nfile private.mp3\n")
+        with pytest.raises(DecodeError):
+            analyze(tmp_path / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 
 import numpy as np
@@ -384,3 +385,18 @@ def test_keys_are_heard(drive, sound_card, tmp_path):
     assert np.allclose(recorded[start + 1000 : start + switched], tracks[0][1000:switched] * low, atol=1e-5)
     after = slice(switched + 480, switched + rate // 2)
     assert np.allclose(recorded[start + after.start : start + after.stop], tracks[1][after] * high, atol=1e-5)
+
+
+def test_where_no_samples_can_be_kept_it_is_said_and_the_dashboard_goes_on(drive, songs, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    app = RestoreApp([songs], recipe=quick)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.press("l")
+        await until(pilot, lambda: any("cannot be listened to" in n.message for n in app._notifications))
+        assert "The folder for samples is not there" in screen_text(app)
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen is app.home)
+
+    drive(app, script)

@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import OptionList
 
+from engine.errors import RestoreError, explain_os_error
 from engine.player.player import Player
 from engine.player.tracks import Candidate, ListeningSet
 from engine.player.verdicts import change_verdict, read_verdict
@@ -100,6 +101,7 @@ class ListenScreen(Screen[None]):
         self._in_view = (0, 1)
         self._opening = False
         self._left = False
+        self._problem = ""  # why nothing is to be heard
 
     def compose(self) -> ComposeResult:
         """Title; variants and spectrograms; waveform; meters; keys."""
@@ -128,7 +130,7 @@ class ListenScreen(Screen[None]):
             self._settings.volume = self._player.volume
             self._settings.save()
             if not self._opening:  # what is being opened is closed by whoever opens it
-                self._player.close()
+                self._close_player()
 
     def on_screen_resume(self) -> None:
         """Whatever was on top of it may have changed what is heard."""
@@ -143,33 +145,45 @@ class ListenScreen(Screen[None]):
 
     def _open(self) -> None:
         """Open the song that is wanted; where another is being opened, when that is done."""
-        self._set = None
+        self._set, self._problem = None, ""
         if not self._opening:
             self._opening = True
             self._open_in_background(self._place)
 
     @work(thread=True, group="song")
     def _open_in_background(self, place: int) -> None:
-        listening_set = self._songs[place]()
-        if self._player is None:
-            self._player = Player(self._changed, self._settings.output_device or None)
-            self._player.volume = self._settings.volume
-        self._player.open(listening_set.candidates)
+        found: ListeningSet | str
         try:
-            self.app.call_from_thread(self._opened, place, listening_set)
+            found = self._songs[place]()
+            if self._player is None:
+                self._player = Player(self._changed, self._settings.output_device or None)
+                self._player.volume = self._settings.volume
+            self._player.open(found.candidates)
+        except (RestoreError, OSError) as error:
+            found = explain_os_error(error, "the folder for samples") if isinstance(error, OSError) else str(error)
+        try:
+            self.app.call_from_thread(self._opened, place, found)
         except RuntimeError:  # the app has ended meanwhile
+            self._close_player()
+
+    def _close_player(self) -> None:
+        if self._player is not None:
             self._player.close()
 
-    def _opened(self, place: int, listening_set: ListeningSet) -> None:
+    def _opened(self, place: int, found: ListeningSet | str) -> None:
+        """Show what was opened, or tell why there is nothing to be heard."""
         self._opening = False
         if self._left:
-            assert self._player is not None
-            self._player.close()
+            self._close_player()
             return
         if place != self._place:
             self._open()
             return
-        self._set = listening_set
+        if isinstance(found, str):
+            self._problem = found
+            self.notify(f"This song cannot be listened to. {found}", severity="error", timeout=10, markup=False)
+            return
+        self._set = found
         self.query_one(Pictures).forget()
         self._pair, self._zoomed = [], False
         self._dirty = True
@@ -263,7 +277,7 @@ class ListenScreen(Screen[None]):
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" Listen ", "bold reverse")
         if self._set is None:
-            text.append("  opening …", "italic")
+            text.append(f"  {self._problem or 'opening …'}", "italic")
         else:
             text.append(f"  {self._set.title}", "bold")
             if len(self._songs) > 1:

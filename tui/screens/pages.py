@@ -144,7 +144,7 @@ class DetailPage(Page):
         return table
 
     def _tags(self) -> Table:
-        from engine.audio.tags import read_tags
+        from engine.audio.decode import read_tags
 
         table = _rows()
         tags, problem = read_tags(self._view.song.path)
