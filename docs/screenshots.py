@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,9 @@ async def shoot_mixer(folder: Path) -> None:
         player._output.device_name, player._output.problem = "Speakers", ""
         await pilot.press("up", "up", "up", "2", "m", "3", "down", "down", "less_than_sign", "less_than_sign", "4")
         await pilot.press("greater_than_sign", "greater_than_sign", "1", "colon")
-        player._output.status = np.array([10.0 * RATE, 1, 0, 0, 1e12, 0, 0, player._seeks])  # as if it played
+        player._output.status = np.array(
+            [9.0 * RATE, 1, 0, 0, time.monotonic(), 0, 0, player._seeks]
+        )  # as if it played
         app.clear_notifications()
         await pilot.pause(1.0)
         (HERE / "mixer-ember.svg").write_text(app.export_screenshot(title="mp3restore"), "utf-8")

@@ -364,6 +364,7 @@ def test_gains_mutes_solos_and_places_are_heard(drive, sound_card, tmp_path):
         mixer = await in_mixer(pilot)
         player = mixer._player
         player.set_match(False)
+        player.set_region((0, 40 * RATE), looping=True)  # a busy machine takes its time with the keys
         await until(pilot, lambda: player.device_name)
         settled = []
 
@@ -371,7 +372,6 @@ def test_gains_mutes_solos_and_places_are_heard(drive, sound_card, tmp_path):
             await pilot.press(*keys)
             begin = (5 + 5 * len(settled)) * RATE  # a place of its own in the song
             player.seek(begin)
-            await until(pilot, lambda: begin < player.position < begin + RATE)
             await until(pilot, lambda: player.position > begin + 2 * RATE)
             settled.append(((begin + RATE // 2, begin + 2 * RATE), dict(mixer._mix), player.gains()["stems"]))
 
@@ -412,9 +412,10 @@ def is_in(heard, wanted, frames=RATE // 5):
     for probe in range(0, len(wanted) - frames, frames):
         piece = wanted[probe : probe + frames]
         loud = int(np.argmax(np.abs(piece).max(axis=0)))
-        place = int(np.argmax(correlate(heard[:, loud], piece[:, loud], "valid")))
-        if np.abs(heard[place : place + frames] - piece).max() < 1e-5:
-            return True
+        alike = correlate(heard[:, loud], piece[:, loud], "valid")
+        for place in np.flatnonzero(alike > 0.5 * alike.max()):  # the loop passes here with other settings, too
+            if np.abs(heard[place : place + frames] - piece).max() < 1e-5:
+                return True
     return False
 
 
