@@ -91,6 +91,7 @@ def test_records_tops_are_given_and_ends_kept_from_low_cutoffs():
 def a_batch(cutoff):
     """Of forty stretches of nothing."""
     import torch
+
     from training.train import Batch
 
     rows = {name: torch.zeros(40, 1) for name in Batch.__annotations__}
