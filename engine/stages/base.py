@@ -175,6 +175,14 @@ class Stage:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 
+    def title_of(self, params: Any) -> str:
+        """The title, and what of the parameters a listener should know."""
+        return self.title
+
+    def settled(self, params: Any) -> Any:
+        """The parameters with what is meant on this machine where they leave it open."""
+        return params
+
     def fingerprint(self, params: Any) -> dict[str, Any]:
         """Whatever decides the result besides the input and the parameters (weights, say)."""
         return {}
