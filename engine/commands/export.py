@@ -6,17 +6,15 @@ favourite, the source itself is exported: it is what it is, and no copy of it is
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
 
 from engine.errors import OutsideError, UsageError, explain_os_error
-from engine.files import file_hash, remove, write_json, writing
+from engine.files import file_hash, read_json, remove, write_json, writing
 from engine.library.records import Song
 from engine.library.store import Store
 from engine.player.listening_sets import PLAIN
@@ -123,8 +121,5 @@ def _linked(source: Path, path: Path) -> bool:
 
 
 def _read_manifest(target: Path) -> dict[str, str]:
-    try:
-        data: Any = json.loads((target / _MANIFEST).read_text("utf-8"))
-        return {str(k): str(v) for k, v in data["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    files = (read_json(target / _MANIFEST) or {}).get("files")
+    return {str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {}
