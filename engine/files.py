@@ -40,7 +40,7 @@ def open_regular(path: Path) -> io.BufferedReader: ...
 @overload
 def open_regular(path: Path, *, append: Literal[True]) -> io.BufferedWriter: ...
 def open_regular(path: Path, *, append: bool = False) -> io.BufferedReader | io.BufferedWriter:
-    """Open a file for reading, or to ``append`` to it (not through a link), and nothing else: pipes could block for ever.
+    """Open a file for reading, or to ``append`` to it (not through a link), and nothing else: pipes block.
 
     Raises:
         NotRegularError: it is something else than a file.
