@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Without the tools' words to packagers, which alarm everybody else.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SONG ?=
 
 .PHONY: install create renew FORCE run tui test lint bench clean
@@ -17,19 +19,20 @@ $(VENV)/.ready: FORCE
 FORCE:
 
 create:
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mp3restore needs Python 3.11 or newer: set PYTHON=/path/to/it')"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	cp pyproject.toml $(VENV)/.ready
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mp3restore needs Python 3.11 or newer: set PYTHON=/path/to/it')"
+	@echo "Setting up mp3restore, once; this takes about a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade "pip>=25.1"
+	@$(PIP) --editable .
+	@cp pyproject.toml $(VENV)/.ready
 
 renew:
 	@echo "mp3restore was updated: renewing its environment. PyTorch and models stay."
-	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .; then cp pyproject.toml $(VENV)/.ready; \
+	@if $(PIP) --editable .; then cp pyproject.toml $(VENV)/.ready; \
 	else echo "The environment could not be renewed (the lines above say why). It is tried again the next time."; fi
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@$(PIP) --group dev
 	touch $@
 
 # Restores SONG (a file or a folder); without one it makes a song of its own and restores that.
@@ -43,7 +46,7 @@ endif
 
 # The dashboard, on SONG where one is given.
 tui: install
-	$(BIN)/mp3restore $(if $(SONG),"$(SONG)")
+	@$(BIN)/mp3restore $(if $(SONG),"$(SONG)") || test $$? -eq 130  # stopped, which is no error here
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal

@@ -9,6 +9,8 @@ rem What lies in the current folder (music, say) is never taken for a program, n
 set "NoDefaultCurrentDirectoryInExePath=1"
 chcp 65001 >nul 2>nul
 set "PYTHONUTF8=1"
+rem While setting up, without the tools' words to packagers, which alarm everybody else.
+set "PYTHONWARNINGS=ignore"
 if not exist "%PY%" goto create
 if not exist "%HERE%.venv\.ready" goto create
 "%SystemRoot%\System32\fc.exe" /b "%HERE%pyproject.toml" "%HERE%.venv\.ready" >nul 2>nul
@@ -34,6 +36,7 @@ if errorlevel 1 goto failed
 copy /b /y "%HERE%pyproject.toml" "%HERE%.venv\.ready" >nul
 
 :start
+set "PYTHONWARNINGS="
 "%PY%" -P -m tui %*
 exit /b %errorlevel%
 

@@ -49,6 +49,7 @@ def make_library(folder: Path) -> Path:
 async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[str, str]) -> None:
     """Walk through the screens in ``theme`` and save each that is named."""
     from tui.app import RestoreApp
+    from tui.screens.pages import Page
 
     app = RestoreApp([], jobs=2)
     app.theme = theme
@@ -64,7 +65,7 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
         await pilot.pause(1.0)
         if "library" in names:
             await pilot.press("down", "down", "s")
-            for _ in range(600):
+            for _ in range(6000):
                 await pilot.pause(0.1)
                 done = app.library.counts()["done"] if app.library is not None else 0
                 if done >= 3:
@@ -86,8 +87,10 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
             if screen in names:
                 await pilot.press(key)
                 await pilot.pause(1.0)
+                while isinstance(app.screen, Page) and app.screen.is_waiting:
+                    await pilot.pause(0.2)
                 if screen == "recipe":
-                    await pilot.press("down", "down")
+                    await pilot.press("end")
                     await pilot.pause(0.5)
                 save(screen)
                 await pilot.press("escape")

@@ -7,6 +7,8 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
+from rich.cells import cell_len, set_cell_size
+
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -48,6 +50,33 @@ def duration(seconds: float) -> str:
     total = round(seconds)
     hours, minutes, rest = total // 3600, total // 60 % 60, total % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def fit(text: str, width: int, *, right: bool = False, keep_end: bool = False) -> str:
+    """``text`` in exactly ``width`` terminal cells (日 takes two), with … where it was cut: its end or middle."""
+    if width <= 0:
+        return ""
+    length = cell_len(text)
+    if length > width:
+        if not keep_end:
+            return set_cell_size(text, width - 1) + "…"
+        head = set_cell_size(text, (width - 1) // 3).rstrip()  # the end tells more: a title after its folders
+        tail = text
+        while cell_len(tail) > width - 1 - cell_len(head):
+            tail = tail[1:]
+        return fit(f"{head}…{tail}", width)
+    padding = " " * (width - length)
+    return padding + text if right else text + padding
+
+
+def took(seconds: float) -> str:
+    """How long something took: ``0.4 s``, and from ten seconds on ``1:07``."""
+    return f"{seconds:.1f} s" if 0 <= seconds < 9.95 else duration(seconds)
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 song``, ``2 songs``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def size(count: float) -> str:

@@ -70,12 +70,12 @@ class RestoreApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "open", "Open"),
         Binding("e", "recipe", "Recipe"),
-        Binding("M", "models", "Models", show=False),
-        Binding("D", "doctor", "Doctor", show=False),
+        Binding("M", "models", "Models"),
+        Binding("D", "doctor", "Doctor"),
         Binding("n", "demo", "Make a demo song", show=False),
         Binding("l", "listen", "Listen"),
-        Binding("T", "mixer", "Mix the stems", show=False),
-        Binding("X", "export", "Export favourites", show=False),
+        Binding("T", "mixer", "Mix the stems"),
+        Binding("X", "export", "Export favourites"),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
         Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
@@ -242,7 +242,7 @@ class RestoreApp(App[None]):
     def open_paths(self, paths: list[Path]) -> None:
         """Open what is below ``paths``; refused while a run is under way."""
         if self.session is not None and self.session.running:
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         self._paths = paths
         self._begin_opening()
@@ -258,7 +258,7 @@ class RestoreApp(App[None]):
     def allow_slow(self, variant: str) -> None:
         """Have a variant made that was left out for the time it takes."""
         if self.session is not None and self.session.running:
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         self._allow_slow.add(variant)
         self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
@@ -304,7 +304,7 @@ class RestoreApp(App[None]):
         self.opening = False
         if self.session is not None and self.session.running:
             library.close()
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         if self.library is not None:
             self.library.close()
@@ -336,7 +336,12 @@ class RestoreApp(App[None]):
 
     def action_open(self) -> None:
         """Choose what to open."""
-        self.push_screen(OpenDialog(self.settings.recent), lambda path: self.open_path(path) if path else None)
+
+        def chosen(paths: list[str] | None) -> None:
+            if paths:
+                self.open_paths([Path(path) for path in paths])
+
+        self.push_screen(OpenDialog(self.settings.recent), chosen)
 
     def action_demo(self) -> None:
         """Make a demo song in the home folder's music and open it."""
@@ -385,7 +390,7 @@ class RestoreApp(App[None]):
             return
         store, tasks = session.store, session.tasks
         rows = list(table.rows)
-        songs = [lambda song=view.song: of_song(store, song, tasks) for view in rows]
+        songs = [lambda song=view.song: of_song(store, session.where(song), tasks) for view in rows]
         screen = ListenScreen(
             songs, rows.index(table.current), self.settings, working=lambda: session.running, mixer=mixer,
             kept=lambda place: self._mix_kept(rows[place]),
@@ -436,7 +441,7 @@ class RestoreApp(App[None]):
             problem = str(error)
             self.call_from_thread(lambda: self.notify(problem, severity="error", markup=False))
             return
-        text = f"{len(result.written)} written, {len(result.up_to_date)} up to date in {printable(path)}"
+        text = result.in_words(path)
         self.call_from_thread(lambda: self.notify(text, markup=False, timeout=6))
         for line in result.problems[:5]:
             self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))
@@ -446,7 +451,7 @@ class RestoreApp(App[None]):
     def action_recipe(self) -> None:
         """Look at the recipe and change it."""
         if self.session is not None and self.session.running:
-            self.notify("A run is under way: stop it first (t).", severity="warning")
+            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         try:
             recipe = self.session.recipe if self.session is not None else recipes.load(self._recipe)

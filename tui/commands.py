@@ -49,7 +49,11 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
     ordered = [*here[1], ("Everywhere", everywhere)]
     ordered += [group for place in places if place is not here for group in place[1]]
     groups = [(title, _keys(bindings)) for title, bindings in ordered]
-    signs = [(glyph, MEANINGS[state]) for state, glyph in GLYPHS.items()]
+    next(keys for title, keys in groups if title == "Everywhere").append(
+        ("ctrl+p", "All of it by name, themes and recipes too")
+    )
+    more = {"stale": ": made with other settings or from another file, to be made again"}
+    signs = [(glyph, MEANINGS[state] + more.get(state, "")) for state, glyph in GLYPHS.items()]
     signs.append((RUINED, "beside a variant: it lost much of what the song has; the details say what"))
     signs.append(("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top"))
     after = next(place for place, (title, _) in enumerate(groups, 1) if title == "Stage checklist")

@@ -17,7 +17,7 @@ from engine.planning.recipes import by_number
 from engine.planning.task import State, Task
 from engine.run import events
 from engine.run.session import Session, SongPlan
-from engine.text import printable
+from engine.text import counted, printable
 
 TaskState = Literal["done", "working", "queued", "todo", "stale", "failed", "skipped", "impossible", "off"]
 GLYPHS: dict[TaskState, str] = {
@@ -27,7 +27,7 @@ GLYPHS: dict[TaskState, str] = {
 RUINED = "!"  # beside a variant that lost much of what the song has
 MEANINGS: dict[TaskState, str] = {
     "done": "done", "working": "in work", "queued": "queued", "todo": "to do",
-    "stale": "made with other settings, to be redone", "failed": "failed", "skipped": "skipped",
+    "stale": "out of date", "failed": "failed", "skipped": "skipped",
     "impossible": "not possible here", "off": "switched off",
 }  # fmt: skip
 _OF_PLAN: dict[State, TaskState] = {
@@ -87,6 +87,12 @@ class SongView:
     favourite: str = ""
     mixes: frozenset[str] = frozenset()  # variants that are made with a mix of the listener's own
     warnings: list[str] = field(default_factory=list)
+    at: Song | None = None  # with the place of its results, where that is another one
+
+    @property
+    def place(self) -> Song:
+        """The song with the place at which its results lie."""
+        return self.at or self.song
 
     @property
     def failed(self) -> bool:
@@ -155,7 +161,8 @@ def explain_filter(text: str) -> str:
     """Empty, or one sentence about an ``is:`` in ``text`` that there is not."""
     for word in text.casefold().split():
         if word.startswith("is:") and word[3:] not in FILTERS:
-            return f"There is no {printable(word)}; there are {', '.join('is:' + name for name in FILTERS)}."
+            *names, last = FILTERS
+            return f"There is no {printable(word)}; try is:{', '.join(names)} or {last}."
     return ""
 
 
@@ -230,9 +237,10 @@ class DashboardModel:
         """How a song stands on disk. Reads files, so it is for other threads than the screen's."""
         plan = self.session.song_plan(song)
         done = [task for task in self.tasks if plan.states[task.id] is State.DONE]
-        markers = {task.id: marker for task in done if (marker := self.session.store.marker(song, task)) is not None}
-        favourite = next((f for _, f in favourites(self.session.store, [song])), "")
-        return Reading(plan, markers, favourite, frozenset(self.session.store.mixes(song)))
+        at = plan.at or song
+        markers = {task.id: marker for task in done if (marker := self.session.store.marker(at, task)) is not None}
+        favourite = next((f for _, f in favourites(self.session.store, [at])), "")
+        return Reading(plan, markers, favourite, frozenset(self.session.store.mixes(at)))
 
     # --- from the engine ---------------------------------------------------------------------------------
 
@@ -341,7 +349,7 @@ class DashboardModel:
         if event.made:
             self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
         if reading is not None:
-            view.analysis = reading.plan.analysis or view.analysis
+            view.analysis, view.at = reading.plan.analysis or view.analysis, reading.plan.at
             for key, state in reading.plan.states.items():
                 if state is State.DONE:
                     view.tasks[key].standing = "done"
@@ -353,9 +361,9 @@ class DashboardModel:
             for task in view.tasks.values():
                 task.leave()
         how = "broke off" if event.error else "stopped" if event.stopped else "finished"
-        skipped = f", {event.skipped} skipped" if event.skipped else ""
-        told = f"{event.done} done, {event.up_to_date} up to date, {event.failed} failed{skipped}"
-        self._say("info", f"Run {how}: {told}.")
+        counts = {"done": event.done, "up to date": event.up_to_date, "failed": event.failed, "skipped": event.skipped}
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        self._say("info", f"Run {how}: {told or 'nothing was finished'}.")
         if event.error:
             self._say("error", event.error)
 
@@ -368,7 +376,8 @@ class DashboardModel:
 
     def look_at_favourites(self) -> None:
         """Read again which variants the listener likes best."""
-        known = {song.id: favourite for song, favourite in favourites(self.session.store, self.session.songs)}
+        songs = [view.place for view in self.songs]
+        known = {song.id: favourite for song, favourite in favourites(self.session.store, songs)}
         for view in self.songs:
             view.favourite = known.get(view.song.id, "")
 
@@ -376,6 +385,7 @@ class DashboardModel:
         """Take over how a song stands on disk."""
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
         view.favourite, view.mixes, view.analysis = reading.favourite, reading.mixes, plan.analysis
+        view.at = plan.at
         if plan.analysis is not None:
             view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
@@ -415,7 +425,7 @@ class DashboardModel:
         finished = self.finished
         self.queue(failed)
         self.finished = finished
-        return f"{_songs(len(failed))} that failed will be tried again in this run."
+        return f"{counted(len(failed), 'song')} that failed will be tried again in this run."
 
     def remix(self, view: SongView) -> str:
         """The mix of a song was changed: see what is to be made again. Gives the rest of a sentence about when."""
@@ -436,7 +446,9 @@ class DashboardModel:
         view.skipped = True
         working = any(task.standing == "working" for task in view.tasks.values())
         for key, task in view.tasks.items():
-            if task.queued:
+            if task.queued and task.standing == "done":
+                task.leave()  # it was to be made anew: what is there stays
+            elif task.queued:
                 self._end(view.song.id, key, "skipped", "skipped by the user")
         self.recount([view.song.id])
         return f"{view.name} will be skipped after this chunk." if working else f"{view.name} will be skipped."
@@ -480,7 +492,3 @@ class DashboardModel:
             view = self.by_id.get(song)
             if view is not None:
                 self._standing[self._place[song]] = ord(view.standing[0])
-
-
-def _songs(count: int) -> str:
-    return "1 song" if count == 1 else f"{count} songs"

@@ -27,7 +27,10 @@ from tui.settings import config_folder
 _FIELDS = {f.name: f for f in dataclasses.fields(Theme)}
 DEFAULT = "ember"
 #: What Textual's own rules need and a theme of the terminal's own colours does not have by itself.
-VARIABLES = {"ansi-background": "ansi_black", "ansi-foreground": "ansi_white"}
+#: ``more`` and ``less`` are the two ends of a difference: orange and blue, which every eye tells apart.
+VARIABLES = {
+    "ansi-background": "ansi_black", "ansi-foreground": "ansi_white", "more": "#e69f00", "less": "#56b4e9",
+}  # fmt: skip
 _TEXT_STYLES = ("primary", "accent", "success", "warning", "error", "faint")
 _FAINT = 0.8  # how much of the ink is in what is less important: it stays legible on paper, too
 _MAX_BYTES = 1 << 20  # of a theme's file

@@ -192,7 +192,7 @@ def export(
     if not exporting.favourites(session.store, session.songs):
         raise UsageError("No song has a favourite yet: choose them while listening (mp3restore, key l, then f).")
     result = exporting.export(session.store, session.songs, Path(to), link=link)
-    print(f"{len(result.written)} written, {len(result.up_to_date)} up to date in {printable(to)}")
+    print(result.in_words(to))
     for problem in result.problems:
         print(f"mp3restore: {problem}", file=sys.stderr)
     raise typer.Exit(1 if result.problems else 0)

@@ -132,6 +132,6 @@ def _disk(folder: Path) -> Finding:
             "disk",
             "note",
             text,
-            "An album takes about 2 GB per variant of each song: choose --out elsewhere.",
+            "An hour of music takes about 0.6 GB in every variant: choose another disk with --out.",
         )
     return Finding("disk", "ok", text)

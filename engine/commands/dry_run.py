@@ -15,7 +15,7 @@ from engine.audio.headers import HeaderFacts
 from engine.planning.recipes import by_number
 from engine.planning.task import State
 from engine.run.session import Session, SongPlan
-from engine.text import duration, printable
+from engine.text import counted, duration, printable
 
 _WIDE = 130  # columns from which on a table has room for the variants' names
 _WIDTH_OF_A_PIPE = 400  # nothing is folded where a program reads it
@@ -102,7 +102,11 @@ def _count(plans: list[SongPlan]) -> str:
         for task in item.states:
             counts[_standing(item, task)[0]] += 1
     parts = [f"{number} {name}" for name, number in counts.items() if number]
-    explained = "\nStale means: made before, but with other settings or from another file." if counts["stale"] else ""
+    explained = (
+        "\nStale means out of date: made before, but with other settings or from another file."
+        if counts["stale"]
+        else ""
+    )
     if counts["failed"] or counts["skipped"]:
         explained += "\nA run tries again what failed or was skipped."
-    return f"\n{len(plans)} songs; tasks: {', '.join(parts)}.{explained}"
+    return f"\n{counted(len(plans), 'song')}; tasks: {', '.join(parts)}.{explained}"

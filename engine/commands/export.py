@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from engine.errors import OutsideError, UsageError, explain_os_error
-from engine.files import file_hash, read_json, remove, write_json, writing
+from engine.files import file_hash, remove, writing
+from engine.library.exports import read_exports, write_exports
 from engine.library.records import Song
-from engine.library.store import Store
+from engine.library.store import Store, is_same_file
 from engine.player.listening_sets import PLAIN
 from engine.player.verdicts import read_verdict
-from engine.text import printable
-
-_MANIFEST = ".mp3restore-export.json"
+from engine.text import counted, printable
 
 
 @dataclass
@@ -31,6 +30,12 @@ class Exported:
     written: list[str] = field(default_factory=list)
     up_to_date: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def in_words(self, target: str) -> str:
+        """The same as a sentence."""
+        there = f", {len(self.up_to_date)} of them up to date already" if self.up_to_date else ""
+        whole = counted(len(self.written) + len(self.up_to_date), "favourite")
+        return f"{whole} in {printable(target)}{there}."
 
 
 def favourites(store: Store, songs: Sequence[Song]) -> list[tuple[Song, str]]:
@@ -57,7 +62,7 @@ def export(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(str(target))}")) from error
-    manifest = _read_manifest(target)
+    manifest = read_exports(target)
     result = Exported()
     for song, favourite in favourites(store, songs):
         source, sha256 = _file_of(store, song, favourite)
@@ -72,7 +77,7 @@ def export(
         if progress is not None:
             progress(printable(name.as_posix()))
     with suppress(OSError):
-        write_json(target / _MANIFEST, {"format": 1, "files": manifest})
+        write_exports(target, manifest)
     return result
 
 
@@ -96,6 +101,9 @@ def _place(
             if file_hash(target / other) == manifest[other]:
                 remove(target / other, target)
         del manifest[other]
+    if is_same_file(source, path):  # the library is exported into itself: a song is never taken for an export
+        result.up_to_date.append(printable(key))
+        return
     if path.exists():
         there = file_hash(path)
         if there == sha256:
@@ -118,8 +126,3 @@ def _linked(source: Path, path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _read_manifest(target: Path) -> dict[str, str]:
-    files = (read_json(target / _MANIFEST) or {}).get("files")
-    return {str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {}

@@ -22,8 +22,9 @@ from rich.text import Text
 from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session
-from engine.text import duration, printable
+from engine.text import counted, duration, fit, printable, took
 
+_WIDE, _DETAIL = 110, 38  # columns from which bars are long, and cells for what is said of a song in work
 _LAST_SECONDS = 1.0  # to leave the terminal as it was, when there is no time
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
 
@@ -170,24 +171,30 @@ class _LineView:
         self._session = session
         self._failures: list[tuple[str, str]] = []
         self._last_progress = time.monotonic()
+        self._last_song = ""
 
     def show(self, event: events.Event) -> None:
         match event:
             case events.BatchStarted():
-                self.say(f"{event.songs} songs, results go to {printable(event.out)}")
+                self.say(f"{counted(event.songs, 'song')}, results go to {printable(event.out)}")
             case events.SongStarted() if event.tasks:
                 again = " (not finished the last time, tried again)" if event.retried else ""
                 self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}{again}")
+                self._last_song = event.song
             case events.Progress() if time.monotonic() - self._last_progress > (5 if event.chunk else 60):
                 self._last_progress = time.monotonic()
+                self._name(event.song)
                 left = duration(self._session.estimate.time_left())
                 done = f"chunk {event.chunk} of {event.chunks}" if event.chunk else f"{event.fraction:.0%}"
                 self.say(f"  {event.variant}: {done}, about {left} left in all")
             case events.TaskDone():
-                self.say(f"  {event.variant} ({event.stage}) done in {duration(event.seconds)}, {event.realtime:.1f}x")
+                self._name(event.song)
+                self.say(f"  {event.variant} ({event.stage}) done in {took(event.seconds)}, {event.realtime:.1f}x")
             case events.TaskSkipped():
+                self._name(event.song)
                 self.say(f"  {event.variant} skipped: {event.reason}")
             case events.SongWarning():
+                self._name(event.song)
                 self.say(f"  note: {event.text}")
             case events.SongDone():
                 self._failures += [(event.song, reason) for reason in event.failed]
@@ -196,6 +203,12 @@ class _LineView:
             case events.BatchDone():
                 for line in _summary(event, self._failures, str(self._session.store.out)):
                     self.say(line)
+
+    def _name(self, song: str) -> None:
+        """Several songs are in work at a time: say whose lines follow."""
+        if song != self._last_song:
+            self._last_song = song
+            self.say(f"{printable(song)}:")
 
     def say(self, text: str) -> None:
         print(text, flush=True)
@@ -214,7 +227,7 @@ def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str)
         lines.append(f"{event.failed} of the songs could not be finished:")
         lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
         lines.append("The next run tries them again.")
-    parts = [f"{event.done} songs done"]
+    parts = [f"{counted(event.done, 'song')} done"] if event.done or not (event.up_to_date or event.failed) else []
     if event.up_to_date:
         parts.append(f"{event.up_to_date} were up to date")
     if event.failed:
@@ -232,9 +245,10 @@ class _TerminalView:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._console = Console(highlight=False)
+        self._bar_width = 24 if self._console.width >= _WIDE else 10
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=self._bar_width),
             TextColumn("{task.fields[detail]}", markup=False, style="dim"),
             console=self._console,
             transient=True,
@@ -247,7 +261,7 @@ class _TerminalView:
     def show(self, event: events.Event) -> None:
         match event:
             case events.BatchStarted():
-                self.say(f"{event.songs} songs, results go to {printable(event.out)}")
+                self.say(f"{counted(event.songs, 'song')}, results go to {printable(event.out)}")
             case events.TaskStarted():
                 bar = self._bar(event.song)
                 self._progress.update(bar, completed=0.0, detail=f"{event.variant} · {event.stage}")
@@ -273,9 +287,8 @@ class _TerminalView:
 
     def _bar(self, song: str) -> TaskID:
         if song not in self._bars:
-            name = printable(song)
-            room = max(12, min(48, self._console.width - 64))
-            shown = name if len(name) <= room else "…" + name[1 - room :]
+            room = max(12, min(48, self._console.width - _DETAIL - self._bar_width))
+            shown = fit(printable(song), room, keep_end=True).rstrip()
             self._bars[song] = self._progress.add_task(shown, total=1.0, detail="")
         return self._bars[song]
 

@@ -136,6 +136,10 @@ class Layout:
         """Why a task was not finished; without a task (``""``), why the song was not."""
         return self._place(DONE, *key.parts, f"{task}.failed.json" if task else "failed.json")
 
+    def off(self, key: PurePath) -> Path:
+        """Which variants are switched off for the song."""
+        return self.song_folder(key) / "off.json"
+
     @property
     def run_log(self) -> Path:
         """What broke a run off: no song's log is hidden."""

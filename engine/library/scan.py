@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 
 from engine.audio.tags import has_provenance
 from engine.errors import UsageError
+from engine.library.exports import read_exports
 from engine.library.layout import DONE, MARKER_ENDING, OWN_FOLDERS
 from engine.text import printable
 
@@ -38,7 +39,8 @@ def default_output(paths: Iterable[Path]) -> Path:
 
 
 def find_songs(paths: Iterable[Path], out: Path) -> list[Found]:
-    """All songs in ``paths``, sorted, each once. Hidden files, earlier results and what is no file are left out.
+    """All songs in ``paths``, sorted, each once. Hidden files, earlier results, what was exported
+    and what is no file are left out.
 
     Raises:
         UsageError: a path does not exist, or a file is given that is not a song.
@@ -80,6 +82,7 @@ def _below(path: Path, out: Path) -> Iterator[Found]:
 def _walk(top: Path, out: Path) -> Iterator[Path]:
     """The songs in ``top`` and below. Folders behind links are not entered, and none twice."""
     waiting, seen = [top], set()
+    exported: set[Path] = set()  # copies of favourites: songs of the library themselves, or results
     while waiting:
         folder = waiting.pop()
         try:
@@ -93,7 +96,8 @@ def _walk(top: Path, out: Path) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         ours = _folders_of_results(folder, out)
-        yield from (Path(entry.path) for entry in entries if _is_song(entry))
+        exported |= {folder / name for name in read_exports(folder)}
+        yield from (path for entry in entries if (path := Path(entry.path)) not in exported and _is_song(entry))
         below = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and e.name not in ours]
         waiting += [b for b in reversed(below) if not _is_all_results(b)]
 

@@ -36,6 +36,11 @@ class SoundIndex:
         with self._lock:
             return any(digest.startswith(prefix) for digest in self._entries())
 
+    def all_places(self) -> list[PurePath]:
+        """All places that are known."""
+        with self._lock:
+            return list(dict.fromkeys(key for keys in self._entries().values() for key in keys))
+
     def add(self, digest: str, key: PurePath) -> None:
         """Tell of a song. Raises OSError."""
         with self._lock:

@@ -306,6 +306,21 @@ class Store:
             return f"{status.st_size} {status.st_mtime_ns}"
         return ""
 
+    def switched_off(self, key: PurePath) -> list[str]:
+        """The variants that are not wanted of the song at ``key``."""
+        data = read_checked(self.places.off(key), 0) or {}
+        variants = data.get("variants")
+        return [v for v in variants if isinstance(v, str)] if isinstance(variants, list) else []
+
+    def switch_off(self, key: PurePath, variants: Iterable[str]) -> None:
+        """Keep which variants are not wanted of the song at ``key`` from now on. Raises OSError."""
+        path, variants = self.places.off(key), sorted(variants)
+        if variants:
+            write_checked(path, {"format": FORMAT, "variants": variants})
+        elif path.exists():
+            remove(path, self.out / DONE)
+            remove_empty(path.parent, self.out / DONE)
+
     # --- chunks ------------------------------------------------------------------------------------------
 
     def chunks(self, song: Song, task: Task, fingerprint: str) -> ChunkCache:

@@ -21,6 +21,7 @@ from engine.library.recognition import clear_set_aside
 from engine.library.records import Outcome, Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
+from engine.library.whereabouts import Whereabouts
 from engine.machine.priority import work_in_background
 from engine.models.runtime import device as devices
 from engine.planning import plan, recipes
@@ -41,6 +42,7 @@ class SongPlan:
     """How every task stands for a song, and what was found in it where it has been analysed.
 
     ``outcomes`` tell which tasks failed or were skipped the last time, ``outcome`` whether the song as a whole did.
+    ``at`` is the song with the place at which its results lie, where its file was moved since they were made.
     """
 
     song: Song
@@ -48,6 +50,7 @@ class SongPlan:
     analysis: SongAnalysis | None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     outcome: Outcome | None = None
+    at: Song | None = None
 
 
 class Session:
@@ -73,7 +76,11 @@ class Session:
         if not found:
             raise UsageError(f"There are no songs in {', '.join(printable(str(p)) for p in paths)}.")
         self.songs: list[Song] = [self.store.claim(item) for item in found]
-        self.off: set[tuple[str, str]] = set()
+        self._whereabouts = Whereabouts(self.store)
+        #: (song, variant) pairs that are not wanted; variants that are asked for by name are.
+        self.off: set[tuple[str, str]] = {
+            (song.id, variant) for song in self.songs if not variants for variant in self.store.switched_off(song.key)
+        }  # fmt: skip
         self.control = Control(self.off)
         self.estimate = Estimate(self.control.idle)
         self.outcome: BatchDone | None = None  # of the latest run, once it has ended
@@ -119,19 +126,31 @@ class Session:
         return [self.song_plan(song, force=force) for song in self.songs]
 
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
-        """The same for one song."""
-        record = self.store.record(song)
+        """The same for one song. Files that moved or were retagged may be read for it."""
+        at, record = self._whereabouts.find(song)
+        if at.key != song.key and not self._given[3]:
+            self.off |= {(song.id, variant) for variant in self.store.switched_off(at.key)}
         source_hash = record.identity if record is not None else None
-        states = {task.id: self.store.state(song, task, source_hash) for task in self.tasks}
+        states = {task.id: self.store.state(at, task, source_hash) for task in self.tasks}
         if force:
             states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
         outcomes = {
             task.id: outcome for task in self.tasks
             if states[task.id] in (State.TODO, State.STALE)
-            and (outcome := self.store.outcome(song, task, source_hash)) is not None
+            and (outcome := self.store.outcome(at, task, source_hash)) is not None
         }  # fmt: skip
         analysis = record.analysis if record is not None else None
-        return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song))
+        return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song), at)
+
+    def where(self, song: Song) -> Song:
+        """The song with the place at which its results lie now. Files may be read for it."""
+        return self._whereabouts.find(song)[0]
+
+    def keep_off(self, songs: Iterable[Song]) -> None:
+        """Remember which variants of ``songs`` are switched off; a disk that does not take it is no reason to stop."""
+        for song in songs:
+            with suppress(OSError):
+                self.store.switch_off(self.where(song).key, (v for s, v in list(self.off) if s == song.id))
 
     def look_at(
         self, receive: Callable[[dict[str, HeaderFacts]], None], songs: Sequence[Song] | None = None,

@@ -41,28 +41,28 @@ _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 class RestoreParams(Params):
     fill_holes: bool = parameter(True, "fill the spectral holes below the cutoff with noise")
     hole_depth_db: float = parameter(
-        30.0, "plain: how far below its surroundings a bin must lie to be a hole", unit="dB", low=6.0, high=60.0
+        30.0, "a gap this far below its surroundings counts as a hole (engine plain)", unit="dB", low=6.0, high=60.0
     )
     hole_level_db: float = parameter(
-        17.0, "plain: how far below their surroundings holes are filled up to", unit="dB", low=6.0, high=60.0
+        17.0, "holes are filled up to this far below their surroundings (engine plain)", unit="dB", low=6.0, high=60.0
     )
     extend: bool = parameter(True, "rebuild the band above the cutoff")
     extend_level_db: float = parameter(
         -1.0,
-        "plain: level of the new band against what the song's own slope promises",
+        "level of the new band, against what the song's own slope suggests (engine plain)",
         unit="dB",
         low=-24.0,
         high=6.0,
     )
     top_hz: float = parameter(
-        _PLAIN_TOP, "where the new band ends (learned: its own end, unless lower)", unit="Hz", low=4000.0, high=24000.0
+        _PLAIN_TOP, "where the new band ends; the engine learned may end it lower", unit="Hz", low=4000.0, high=24000.0
     )
     engine: str = parameter(
         "plain",
-        "who says how much is missing: plain (rules) or learned (a small network)",
+        "what decides how much is missing: 'plain' (rules) or 'learned' (a small network)",
     )
     caution: float = parameter(
-        0.0, "learned: share of its own doubt by which less is made than it believes was there", low=0.0, high=2.0
+        0.0, "how careful it is: the share of its own doubt that is taken off (engine learned)", low=0.0, high=2.0
     )
 
     def __post_init__(self) -> None:

@@ -109,7 +109,7 @@ def test_a_whole_evening(library, tmp_path):
     terminal = Terminal(arguments, tmp_path)
     terminal.wait_for("Long song.mp3", "0/1 done")
     terminal.press("s")
-    terminal.wait_for("1/1 done", "1 of 1 songs done")
+    terminal.wait_for("1/1 done", "1 of 1 song done")
     terminal.press("q")
     assert terminal.exit_code() == 0
     assert (library.parent / "AI_Restored_Variants/11_offline/Long song.offline.flac").is_file()

@@ -178,9 +178,31 @@ def test_export_play_and_abx_on_the_command_line(made, songs, tmp_path):
     assert result.returncode == 2 and "No song has a favourite yet" in result.stderr
     choose(made, Two="11_offline")
     result = mp3restore("export", songs, "--to", tmp_path / "Best")
-    assert result.returncode == 0 and result.stdout.startswith("1 written") and (tmp_path / "Best/Two.flac").is_file()
+    assert (
+        result.returncode == 0
+        and result.stdout.startswith("1 favourite in ")
+        and (tmp_path / "Best/Two.flac").is_file()
+    )
     for arguments in (["play", songs], ["abx", songs / "Two.mp3", songs / "Artist/One.mp3"]):
         result = mp3restore(*arguments)
         assert result.returncode == 2 and "needs a terminal" in result.stderr
     same = mp3restore("abx", songs / "Two.mp3", songs / "Two.mp3")
     assert same.returncode == 2 and "same file" in same.stderr
+
+
+def test_what_was_exported_into_the_library_is_no_song_of_it(made, songs):
+    choose(made, One="11_offline", Two="01_baseline")
+    assert export(made.store, made.songs, songs / "Best").written
+    assert [s.id for s in Session([songs]).songs] == [s.id for s in made.songs]
+    (songs / "Best/.mp3restore-export.json").write_text("[" * 100_000)
+    assert "Best/Two.mp3" in [s.id for s in Session([songs]).songs]
+
+
+def test_a_library_that_is_exported_into_itself_keeps_its_songs(made, songs):
+    before = (songs / "Two.mp3").read_bytes()
+    choose(made, Two="01_baseline")
+    assert export(made.store, made.songs, songs).up_to_date == ["Two.mp3"]
+    assert [s.id for s in Session([songs]).songs] == [s.id for s in made.songs]
+    choose(made, Two="11_offline")
+    export(made.store, made.songs, songs)
+    assert (songs / "Two.mp3").read_bytes() == before

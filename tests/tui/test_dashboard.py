@@ -415,7 +415,7 @@ def test_the_palette_knows_all_actions():
                 "Stop",
                 "Skip song",
                 "Retry failed",
-                "Recompute",
+                "Make anew",
                 "Open",
                 "Recipe",
                 "Models",

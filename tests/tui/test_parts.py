@@ -12,10 +12,11 @@ import pytest
 from rich.cells import cell_len
 
 from engine.machine.monitor import Machine
+from engine.text import fit
 from tui.app import RestoreApp
 from tui.settings import Settings, config_folder, load_settings
 from tui.theming import load_themes, parse_theme
-from tui.widgets.cells import bar, fit, sparkline
+from tui.widgets.cells import bar, sparkline
 from tui.widgets.machine_panel import MachinePanel
 
 

@@ -224,9 +224,7 @@ def test_switching_on_and_off_and_painting_read_no_files(songs, monkeypatch):
 
 
 def test_is_foo_says_what_there_is():
-    assert explain_filter("is:foo bar") == (
-        "There is no is:foo; there are is:failed, is:skipped, is:done, is:open, is:ruined."
-    )
+    assert explain_filter("is:foo bar") == ("There is no is:foo; try is:failed, skipped, done, open or ruined.")
     assert explain_filter("is:failed words") == ""
 
 

@@ -33,15 +33,15 @@ class BlindScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "play", "Play/pause", priority=True),
-        Binding("a", "hear('A')", "A"),
-        Binding("b", "hear('B')", "B"),
-        Binding("x", "hear('X')", "X"),
-        Binding("1", "hear('1')", "1"),
-        Binding("2", "hear('2')", "2"),
+        Binding("a", "hear('A')", "Hear", key_display="a b x"),
+        Binding("b", "hear('B')", "", show=False),
+        Binding("x", "hear('X')", "", show=False),
+        Binding("1", "hear('1')", "Hear", key_display="1 2"),
+        Binding("2", "hear('2')", "", show=False),
         Binding("home", "restart", "From the start", show=False),
-        Binding("left", "answer(0)", "Left answer"),
-        Binding("right", "answer(1)", "Right answer"),
-        Binding("enter", "confirm", "Confirm"),
+        Binding("left", "answer(0)", "Answer", key_display="← →"),
+        Binding("right", "answer(1)", "", show=False),
+        Binding("enter", "confirm", "Go on"),
         Binding("minus", "volume(-1)", "Softer", show=False),
         Binding("plus,equals_sign", "volume(1)", "Louder", show=False),
         Binding("escape,q", "leave", "Leave"),
@@ -65,12 +65,11 @@ class BlindScreen(Screen[None]):
         """One page of text, and the keys."""
         yield Panel(id="blind-title")
         with Vertical(id="blind-body"):
-            yield Panel(id="blind-text")
+            yield Panel(id="blind-text", wraps=True)
         yield KeyLine("leave", "confirm", "answer", "play", "hear")
 
     def on_mount(self) -> None:
         """Match the levels, loop a region, compute what the log needs, begin with training."""
-        self.query_one("#blind-text", Panel).wraps = True
         player = self._player
         player.set_match(True)
         if player.region is None:
@@ -86,10 +85,10 @@ class BlindScreen(Screen[None]):
         self._paint()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only the labels that this test has."""
-        if action == "hear":
-            return parameters[0] in LABELS[self._plan.kind]
-        return True
+        """Only the labels that this test has, and nothing to hear or to answer between and after the trials."""
+        if self.phase in ("break", "outcome") and action in ("play", "hear", "answer", "restart", "volume"):
+            return False
+        return action != "hear" or parameters[0] in LABELS[self._plan.kind]
 
     @work(thread=True)
     def _hash(self) -> None:
@@ -184,6 +183,7 @@ class BlindScreen(Screen[None]):
                     self._next_trial()
             case "outcome":
                 self._close()
+        self.refresh_bindings()
         self._paint()
 
     def _next_trial(self) -> None:

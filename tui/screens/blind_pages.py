@@ -43,7 +43,7 @@ def training(plan: Plan, trials: int, told: str, sounding: Text) -> Text:
         text.append(f"  {told}\n\n", "bold")
     else:
         text.append("  Two of the variants, names hidden. Find a moment where they differ.\n\n")
-    text.append("Levels are matched, switching keeps the position. Rest, find your volume (+ and -).\n\n")
+    text.append("Levels are matched, switching keeps the position. Take your time; + and - set the volume.\n\n")
     text.append(f"Enter begins the {trials} trials.", "bold")
     return text
 

@@ -90,7 +90,7 @@ class BlindSetup(Dialog[Plan | None]):
                 f"{pairs} pairs share {self._trials} trials: too few for a clear answer. "
                 "More trials or fewer variants tell more."
             )
-        return "Space chooses, ◂ ▸ sets the trials, Enter begins. Loop 5 to 20 telling seconds first."
+        return "Space chooses, ◂ ▸ sets the trials, Enter begins. First loop 5 to 20 seconds in which they differ."
 
     def action_trials(self, step: int) -> None:
         """Another number of trials."""

@@ -23,13 +23,25 @@ class Dialog(ModalScreen[Answer]):
 
     def compose(self) -> ComposeResult:
         """What is asked, and the keys."""
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog -wide" if self.wide else "dialog"):
             yield from self.content()
         yield KeyLine()
+
+    wide = False  # whether the box takes what room there is
 
     def content(self) -> ComposeResult:
         """What stands in the box."""
         raise NotImplementedError
+
+
+_LONG = 60  # characters of an answer for which the box is made wide
+_NUMBERED = 9  # answers that a digit chooses
+
+
+class Answers(OptionList):
+    """Lines to choose from, which say so in the line of keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Choose")]
 
 
 class Choice(Dialog[str | None]):
@@ -40,16 +52,20 @@ class Choice(Dialog[str | None]):
     def __init__(self, question: str, answers: dict[str, str]) -> None:
         super().__init__()
         self._question, self._answers = question, answers
+        self.wide = any(len(answer) > _LONG for answer in answers.values())
 
     def content(self) -> ComposeResult:
         """Question above, answers below."""
         yield Static(Text(self._question), classes="question")
-        lines = [Text.assemble((f" {n}  ", "bold"), text) for n, text in enumerate(self._answers.values(), 1)]
-        yield OptionList(*(Option(line, id=key) for key, line in zip(self._answers, lines, strict=True)))
+        lines = [
+            Text.assemble((f" {n if n <= _NUMBERED else ' '}  ", "bold"), text)
+            for n, text in enumerate(self._answers.values(), 1)
+        ]
+        yield Answers(*(Option(line, id=key) for key, line in zip(self._answers, lines, strict=True)))
 
     def on_key(self, event: events.Key) -> None:
         """An answer's number."""
-        keys = list(self._answers)
+        keys = list(self._answers)[:_NUMBERED]
         if event.character and event.character.isdigit() and 0 < int(event.character) <= len(keys):
             event.stop()
             self.dismiss(keys[int(event.character) - 1])
@@ -57,6 +73,12 @@ class Choice(Dialog[str | None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """The answer under the cursor."""
         self.dismiss(event.option.id)
+
+
+class Field(Input):
+    """A line to type into, which says in the line of keys that Enter takes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "OK")]
 
 
 class TextDialog(Dialog[str | None]):
@@ -71,7 +93,7 @@ class TextDialog(Dialog[str | None]):
     def content(self) -> ComposeResult:
         """Question above, text below."""
         yield Static(Text(self._question), classes="question")
-        yield Input(self._value, id="text", select_on_focus=False)
+        yield Field(self._value, id="text", select_on_focus=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The text."""

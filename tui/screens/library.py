@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +20,7 @@ from textual.widgets import Input, RichLog
 from engine.errors import RestoreError
 from engine.machine.monitor import Sample
 from engine.run.control import Control
-from engine.text import duration, short_path
+from engine.text import counted, duration, fit, short_path
 from tui.dropped import dropped_paths, looks_dropped
 from tui.host import Host
 from tui.model import DashboardModel, SongView, explain_filter
@@ -34,7 +36,15 @@ from tui.widgets.welcome import Welcome
 
 _PANEL_INTERVAL = 0.25  # seconds between paints of the panels; the table follows every frame
 _NO_RUN = "Nothing is being made. To leave a variant out beforehand, switch it off: Tab to the stages, then space."
+_ROOM_FOR_WORDS = 100  # columns from which the header says what its parts are
+_LEAST_PATH = 12  # cells below which nothing of a path is worth showing
 _ROOM_FOR_LOG = (120, 30)  # columns and lines from which the log opens by itself when it has something to say
+
+
+class SearchField(Input):
+    """Words to find songs by."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "To the songs")]
 
 
 class LibraryScreen(Screen[None]):
@@ -47,12 +57,12 @@ class LibraryScreen(Screen[None]):
         Binding("p", "pause", "Pause"),
         Binding("p", "resume", "Resume"),
         Binding("t", "stop", "Stop"),
-        Binding("x", "skip_song", "Skip song", show=False),
-        Binding("r", "retry", "Retry failed", show=False),
-        Binding("f", "force", "Recompute", show=False),
+        Binding("x", "skip_song", "Skip song"),
+        Binding("r", "retry", "Retry failed"),
+        Binding("f", "force", "Make anew", show=False),
         Binding("slash", "search", "Find"),
-        Binding("g", "toggle_log", "Log", show=False),
-        Binding("escape", "clear", "Clear the search", show=False),
+        Binding("g", "toggle_log", "Log"),
+        Binding("escape", "clear", "Show all songs"),
         *(Binding(str(n), f"recent({n})", "", show=False) for n in range(1, 6)),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide"), (170, "-huge")]  # noqa: RUF012
@@ -72,14 +82,19 @@ class LibraryScreen(Screen[None]):
         yield Welcome(id="welcome")
         with Horizontal(id="main"):
             with Vertical(id="songs"):
-                yield Input(placeholder="Find: words of the name, is:failed, is:open …", id="search", compact=True)
+                yield SearchField(
+                    placeholder="Find: words of the name, is:failed, is:open …", id="search", compact=True
+                )
                 yield SongTable(id="table")
             with Vertical(id="side"):
                 yield StageChecklist(id="stages", compact=True)
                 yield RunPanel(id="run")
                 yield MachinePanel(id="machine")
         yield RichLog(id="log", wrap=True, markup=False, highlight=False, max_lines=500)
-        yield KeyLine("quit_app", "help", "listen", "open", "start", "resume", "pause", "stop", "demo")
+        yield KeyLine(
+            "quit_app", "help", "listen", "open", "start", "resume", "pause", "stop", "clear", "submit", "switch",
+            "details", "demo", "mark", "search", "recipe", "skip_song", "export", "next_sort", "models", "doctor",
+        )  # fmt: skip
 
     def on_mount(self) -> None:
         """Start empty."""
@@ -136,7 +151,11 @@ class LibraryScreen(Screen[None]):
                 return control is not None and not control.stopped
             case "skip_song":
                 return control is not None
-            case "search" | "toggle_log" | "retry" | "force":
+            case "clear":
+                return any(field.display for field in self.query(SearchField))
+            case "search":
+                return self._host.library is not None and not isinstance(self.focused, SearchField)
+            case "toggle_log" | "retry" | "force":
                 return self._host.library is not None
         return True
 
@@ -148,16 +167,20 @@ class LibraryScreen(Screen[None]):
         session = library.session
         counts = library.counts()
         out = short_path(session.store.out)
-        text.append(f"  {session.recipe.title}  ", "bold")
+        recipe = "Recipe: " if self.size.width >= _ROOM_FOR_WORDS else ""
+        text.append(f"  {recipe}", "faint").append(f"{session.recipe.title}  ", "bold")
         text.append(f"{counts['done']}/{len(library.songs)} done")
         for name in ("failed", "skipped"):
             if counts[name]:
                 text.append(f"  {counts[name]} {name}", "bold")
         if session.running:
             state = "paused" if session.control.paused else "stopping" if session.control.stopped else "running"
-            left = duration(session.estimate.time_left())
-            text.append(f"  {state} {session.estimate.fraction():.0%}, {left} left", "bold")
-        text.append(f"  → {out}", "faint")
+            seconds = session.estimate.time_left()
+            left = f", {duration(seconds)} left" if 0 <= seconds < math.inf else ""
+            text.append(f"  {state} {session.estimate.fraction():.0%}{left}", "bold")
+        room = self.size.width - text.cell_len - len("  → ")
+        if room >= _LEAST_PATH:
+            text.append(f"  → {fit(out, room, keep_end=True).rstrip()}", "faint")
         return text
 
     @property
@@ -221,6 +244,8 @@ class LibraryScreen(Screen[None]):
         on = library.toggle(views, event.variant)
         whom = "all songs" if event.for_all else f"{len(views)} marked songs" if table.marked else "this song"
         self.notify(f"{event.variant} switched {'on' if on else 'off'} for {whom}", timeout=2, markup=False)
+        songs = [view.song for view in views]
+        self.run_worker(partial(library.session.keep_off, songs), thread=True, group="off")
         table.refresh()
         self.query_one(StageChecklist).show(library, table.current)
 
@@ -264,7 +289,7 @@ class LibraryScreen(Screen[None]):
             self.notify("Open a folder first (o).")
             return
         if session.running:
-            self.notify("A run is under way already.")
+            self.notify("A run is in progress already.")
             return
         if self._host.opening:
             self.notify("Another folder is just being opened: start it in a moment.", severity="warning")
@@ -280,6 +305,8 @@ class LibraryScreen(Screen[None]):
             self.notify(str(error), severity="error", timeout=10, markup=False)
             self._host.reopen()
             return
+        if len(views) < len(model.songs):
+            self.notify(f"Working on {counted(len(views), 'song')} of {len(model.songs)}.", timeout=3)
         self.query_one(SongTable).refresh()
         self.show_state()
 

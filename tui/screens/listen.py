@@ -48,7 +48,7 @@ class ListenScreen(Screen[None]):
     AUTO_FOCUS = "#variants-heard"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "play", "Play/pause", priority=True),
-        *(Binding(str(n), f"number({n})", "Variant 1-9" if n == 1 else "", show=n == 1, key_display="1-9")
+        *(Binding(str(n), f"number({n})", "Variant" if n == 1 else "", show=n == 1, key_display="1-9")
           for n in range(1, 10)),
         Binding("tab", "other", "A/B", priority=True),
         Binding("left", "seek(-5)", "5 s back", show=False),
@@ -56,25 +56,25 @@ class ListenScreen(Screen[None]):
         Binding("shift+left,comma", "seek(-1)", "1 s back", show=False),
         Binding("shift+right,full_stop", "seek(1)", "1 s on", show=False),
         Binding("home", "jump(0)", "To the start (of the loop)", show=False, priority=True),
-        Binding("i", "set_in", "Loop from here", show=False),
-        Binding("o", "set_out", "Loop to here", show=False),
+        Binding("i", "set_in", "Loop from here"),
+        Binding("o", "set_out", "Loop to here"),
         Binding("l", "loop", "Loop"),
         Binding("left_square_bracket", "nudge(0,-1)", "Loop start 10 ms earlier", show=False),
         Binding("right_square_bracket", "nudge(0,1)", "Loop start 10 ms later", show=False),
         Binding("left_curly_bracket", "nudge(1,-1)", "Loop end 10 ms earlier", show=False),
         Binding("right_curly_bracket", "nudge(1,1)", "Loop end 10 ms later", show=False),
         Binding("c", "clear_region", "No loop", show=False),
-        Binding("z", "zoom", "Zoom to the loop", show=False),
+        Binding("z", "zoom", "Zoom to the loop"),
         Binding("minus", "volume(-1)", "Softer", show=False),
         Binding("plus,equals_sign", "volume(1)", "Louder", show=False),
-        Binding("m", "match", "Match levels", show=False),
+        Binding("m", "match", "Match levels"),
         Binding("s", "view", "View"),
         Binding("g", "log", "Log frequency", show=False),
         Binding("f", "favourite", "Favourite"),
-        Binding("n", "note", "Note", show=False),
+        Binding("n", "note", "Note"),
         Binding("b", "blind", "Blind test"),
         Binding("d", "device", "Output device", show=False),
-        Binding("t", "mixer", "Mixer of the stems", show=False),
+        Binding("t", "mixer", "Mixer of the stems"),
         Binding("pagedown", "song(1)", "Next song", show=False, priority=True),
         Binding("pageup", "song(-1)", "Previous song", show=False, priority=True),
         Binding("escape,q", "leave", "Back"),
@@ -113,7 +113,7 @@ class ListenScreen(Screen[None]):
             yield Pictures(id="pictures")
         yield Waveform(id="waveform")
         yield TransportLine(id="transport")
-        yield KeyLine("leave", "help", "play", "number", "other", "blind", "favourite")
+        yield KeyLine("leave", "help", "play", "number", "other", "blind", "favourite", "loop", "view", "note")
 
     def on_mount(self) -> None:
         """Get a player and the first song."""
@@ -348,6 +348,8 @@ class ListenScreen(Screen[None]):
         chosen = next((c for c in self._candidates if c.key == key), None)
         if chosen is not None:
             self._select(chosen)
+        else:
+            self.notify("There is no other variant to compare this one with yet.", timeout=3)
 
     @on(OptionList.OptionHighlighted, "#variants-heard")
     def _pointed(self, event: OptionList.OptionHighlighted) -> None:

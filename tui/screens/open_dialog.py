@@ -16,9 +16,11 @@ from textual.widgets import DirectoryTree, Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from engine.library.scan import SUFFIXES
-from engine.text import printable, short_path
+from engine.text import fit, printable, short_path
 from tui.dropped import dropped_paths
-from tui.screens.dialogs import Dialog
+from tui.screens.dialogs import Answers, Dialog
+
+_WIDTH, _FRAME = 90, 12  # cells of the dialog (as in app.tcss), and of what is around a path in it
 
 
 class _MusicTree(DirectoryTree):
@@ -69,7 +71,10 @@ def _is_offered(entry: os.DirEntry[str], begun: str) -> bool:
 class _PathInput(Input):
     """Tab (or →) takes what is suggested; with nothing suggested it goes on to the next part of the dialog."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "complete", "Complete", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "complete", "Complete", priority=True),
+        Binding("enter", "submit", "Open"),
+    ]
 
     def action_complete(self) -> None:
         """Take the suggestion, or leave the field."""
@@ -80,12 +85,12 @@ class _PathInput(Input):
             self.screen.focus_next()
 
 
-class OpenDialog(Dialog[str | None]):
-    """Choose a folder or a song: type or drop a path, pick a recent one, or walk the tree."""
+class OpenDialog(Dialog[list[str] | None]):
+    """Choose folders or songs: type or drop paths, pick a recent one, or walk the tree."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel"),
-        Binding("ctrl+o", "here", "Open the folder under the cursor"),
+        Binding("ctrl+o", "here", "Open the folder in the tree"),
     ]
 
     def __init__(self, recent: list[str]) -> None:
@@ -97,30 +102,31 @@ class OpenDialog(Dialog[str | None]):
         yield Label("Open a folder or a song", classes="title")
         yield _PathInput(placeholder="Type, paste or drop a path here, then Enter", id="path", suggester=_Completion())
         if self._recent:
-            yield OptionList(*(Option(Text(f"↺ {short_path(Path(p))}")) for p in self._recent[:5]), id="recent")
+            room = min(_WIDTH, self.app.size.width * 95 // 100) - _FRAME
+            shown = [fit(short_path(Path(p)), room, keep_end=True).rstrip() for p in self._recent[:5]]
+            yield Answers(*(Option(Text(f"↺ {path}")) for path in shown), id="recent")
         yield _MusicTree(Path.home(), id="tree")
-        yield Label(
-            "Enter opens what is typed, a recent folder or a song; Ctrl+O the folder in the tree", classes="hint"
-        )
+        yield Label("Tab goes from the path to recent folders and to the tree.", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """What is typed or dropped."""
-        for path in dropped_paths(event.value)[:1]:
-            if Path(path).exists():
-                self.dismiss(path)
-            else:
-                self.notify(f"{printable(path)} does not exist.", severity="error", markup=False)
+        paths = dropped_paths(event.value)
+        missing = [path for path in paths if not Path(path).exists()]
+        if missing:
+            self.notify(f"{printable(missing[0])} does not exist.", severity="error", markup=False)
+        elif paths:
+            self.dismiss(paths)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A recent folder."""
-        self.dismiss(self._recent[event.option_index])
+        self.dismiss([self._recent[event.option_index]])
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
         """A song."""
-        self.dismiss(str(event.path))
+        self.dismiss([str(event.path)])
 
     def action_here(self) -> None:
         """The folder under the tree's cursor."""
         node = self.query_one("#tree", DirectoryTree).cursor_node
         if node is not None and node.data is not None:
-            self.dismiss(str(node.data.path))
+            self.dismiss([str(node.data.path)])

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +24,7 @@ from engine.commands.analyze import describe
 from engine.errors import RestoreError
 from engine.files import open_regular
 from engine.models.runtime.cards import ModelCard, cards, download
-from engine.text import duration, printable, short_path, size
+from engine.text import duration, fit, printable, short_path, size, took
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
 from tui.screens.dialogs import Choice
 from tui.widgets.key_line import KeyLine
@@ -42,13 +43,16 @@ class Page(Screen[None]):
         Binding("up,k", "scroll(-1)", "Scroll", show=False),
     ]
     TITLE = ""
+    WAITING = "…"  # what it says until it is made
 
     def compose(self) -> ComposeResult:
         """Title, body, keys."""
         yield Label(Text(self.heading()), classes="page-title")
         with VerticalScroll(classes="page"):
-            yield Static("…", id="body")
+            yield Static(self.WAITING, id="body")
         yield KeyLine("pop_screen", "get")
+
+    is_waiting = True
 
     def heading(self) -> str:
         """The page's title."""
@@ -68,6 +72,7 @@ class Page(Screen[None]):
     def _show(self, body: RenderableType) -> None:
         if self.is_mounted:
             self.query_one("#body", Static).update(body)
+            self.is_waiting = False
 
     def body(self) -> RenderableType:
         """What the page says; called on a thread of its own."""
@@ -78,9 +83,10 @@ class Page(Screen[None]):
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
-def _rows() -> Table:
+def _rows(least: int = 0) -> Table:
+    """Names and what is to be said of them; ``least`` cells for the names make several tables stand in line."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="faint", no_wrap=True)
+    table.add_column(style="faint", no_wrap=True, min_width=least)
     table.add_column(overflow="fold")
     return table
 
@@ -122,9 +128,9 @@ class DetailPage(Page):
         for task in self._library.final:
             shown = self._view.tasks[task.id]
             lines = [MEANINGS[shown.state]]
-            marker = session.store.marker(self._view.song, task)
+            marker = session.store.marker(self._view.place, task)
             if marker is not None and shown.state == "done":
-                lines[0] += f" in {duration(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
+                lines[0] += f" in {took(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
                 lines += [marker.note, short_path(session.store.out / marker.outputs[0].path)]
             lines += [shown.text] if shown.text else []
             lines.insert(0, task.stage.title)
@@ -145,7 +151,7 @@ class DetailPage(Page):
             table.add_row("note", Text(printable(warning), "warning"))
         return table
 
-    def _tags(self) -> Table:
+    def _tags(self) -> RenderableType:
         from engine.audio.decode import read_tags
 
         table = _rows()
@@ -157,11 +163,11 @@ class DetailPage(Page):
             table.add_row("covers", ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures))
         if problem:
             table.add_row("note", Text(problem, "warning"))
-        return table
+        return table if table.row_count else Text("none", "faint")
 
     def _log(self) -> RenderableType:
         try:
-            with open_regular(self._library.session.store.log_path(self._view.song)) as file:
+            with open_regular(self._library.session.store.log_path(self._view.place)) as file:
                 file.seek(max(0, file.seek(0, 2) - _LOG_BYTES))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
@@ -232,7 +238,8 @@ class ModelsPage(Page):
                 self._getting = True
                 self._get(missing[key])
 
-        answers = {key: f"{c.name}, {size(c.size)}: {c.task}" for key, c in missing.items()}
+        wide = max(cell_len(c.name) for c in missing.values())
+        answers = {key: f"{fit(c.name, wide)} {size(c.size):>7}  {c.task}" for key, c in missing.items()}
         self.app.push_screen(Choice("Which model should be downloaded?", answers), chosen)
 
     @work(thread=True, exclusive=True, group="get")
@@ -276,7 +283,7 @@ class ModelsPage(Page):
             )
             facts = {
                 "does": card.task, "trained on": card.trained_on, "licence": card.licence, "size": size(card.size),
-                "from": card.source, "needed for": ", ".join(card.stages) or "the stems (to come)",
+                "from": card.source, "needed for": ", ".join(card.stages),
             }  # fmt: skip
             for name, text in facts.items():
                 table.add_row(name, Text(text))
@@ -290,6 +297,7 @@ class DoctorPage(Page):
     """What this machine has, and what to do about what is missing."""
 
     TITLE = "Doctor"
+    WAITING = "\nLooking at this machine …"
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -306,7 +314,7 @@ class DoctorPage(Page):
             if finding.advice:
                 text.append(f"\n{finding.advice}", "italic")
             table.add_row(marks[finding.verdict], Text(finding.topic, "bold"), text)
-        return table
+        return Group(Text(), table)
 
 
 class HelpPage(Page):
@@ -321,8 +329,9 @@ class HelpPage(Page):
     def body(self) -> RenderableType:
         """A table per place."""
         parts: list[RenderableType] = []
+        widest = max(cell_len(key) for _, keys in self._groups for key, _ in keys)
         for title, keys in self._groups:
-            table = _rows()
+            table = _rows(widest)
             for key, text in keys:
                 table.add_row(key, text)
             parts += [_section(title), table]

@@ -10,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
@@ -36,16 +37,17 @@ class ParameterRow(Vertical):
             value = getattr(self._step.params, self.item.name)
             yield Input(_shown(value), compact=True, classes="parameter-value")
             yield Static(Text(self._limits()), classes="parameter-limits")
-        yield Static(Text(self.item.metadata["help"]), classes="parameter-help")
+        help_ = f"{self.item.metadata['help']} (default {_shown(self.item.default)})"
+        yield Static(Text(help_), classes="parameter-help")
         yield Static("", classes="parameter-problem")
 
     def _limits(self) -> str:
         low, high, unit = (self.item.metadata[k] for k in ("low", "high", "unit"))
         if isinstance(self.item.default, bool):
-            return f"true or false (default {_shown(self.item.default)})"
+            return "true or false"
         if low is None or high is None:  # a word, of those that the meaning tells
-            return f"{unit} (default {_shown(self.item.default)})".strip()
-        return f"{unit} {_shown(low)} … {_shown(high)} (default {_shown(self.item.default)})".strip()
+            return unit
+        return f"{_shown(low)} … {_shown(high)} {unit}".strip()
 
     def read(self, text: str) -> object:
         """The value that ``text`` stands for. Raises UsageError where it does not fit."""
@@ -78,11 +80,24 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+class VariantSwitches(OptionList):
+    """The recipe's variants; space switches one on or off."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "switch", "On/off")]
+
+    class Switched(Message):
+        """The variant under the cursor shall be made, or no more."""
+
+    def action_switch(self) -> None:
+        """The other way round."""
+        self.post_message(self.Switched())
+
+
 class RecipeScreen(Screen[str | None]):
     """Edit a recipe; gives the name that it was saved under, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back"),
+        Binding("escape,q", "leave", "Back"),
         Binding("ctrl+s", "save", "Save and use", priority=True),
     ]
 
@@ -99,7 +114,7 @@ class RecipeScreen(Screen[str | None]):
         """Variants at the left, parameters at the right, the name below."""
         yield Label(Text(f"Recipe: {self._recipe.title}"), classes="page-title")
         with Horizontal(id="recipe-body"):
-            yield OptionList(id="variants")
+            yield VariantSwitches(id="variants")
             yield VerticalScroll(id="parameters", can_focus=False)  # Tab goes to the first field
         with Horizontal(id="recipe-name"):
             yield Label("Save as ")
@@ -110,7 +125,7 @@ class RecipeScreen(Screen[str | None]):
     def on_mount(self) -> None:
         """Show the first variant."""
         listing = self.query_one("#variants", OptionList)
-        listing.border_title = "Variants (space: on/off)"
+        listing.border_title = "Variants"
         listing.focus()
         self._list()
         listing.highlighted = 0
@@ -148,15 +163,13 @@ class RecipeScreen(Screen[str | None]):
             title = f"{stem}: {STAGES[step.stage].title}" if stem else STAGES[step.stage].title
             await box.mount(Label(Text(title), classes="stage-title"), *rows)
 
-    def on_key(self, event: Any) -> None:
-        """Space switches the variant under the cursor."""
-        listing = self.query_one("#variants", OptionList)
+    @on(VariantSwitches.Switched)
+    def _switch(self) -> None:
         variant = self._current()
-        if event.key == "space" and listing.has_focus and variant is not None:
+        if variant is not None:
             self._variants[variant.name] = dataclasses.replace(variant, enabled=not variant.enabled)
             self._changed = True
             self._list()
-            event.stop()
 
     @on(Input.Changed, ".parameter-value")
     def _check(self, event: Input.Changed) -> None:

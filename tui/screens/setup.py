@@ -31,6 +31,7 @@ class SetupScreen(Page):
     """Looks at the machine, says what it would fetch, and does it when asked; Escape cancels, or leaves."""
 
     TITLE = "Set up the AI models"
+    WAITING = "\nLooking at this machine …"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,r", "go", "Set up"),
         Binding("g", "models", "Models"),
@@ -59,7 +60,7 @@ class SetupScreen(Page):
         try:
             self._plan = setup.plan(host.look())
         except RestoreError as error:
-            return Text(str(error), "yellow")
+            return Text(str(error), "warning")
         return self._page(Text("Enter sets it up." if self._plan.requirements else "Enter tries it once more."))
 
     def _show(self, body: RenderableType) -> None:
@@ -68,11 +69,11 @@ class SetupScreen(Page):
 
     def _page(self, below: RenderableType) -> RenderableType:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True)
+        table.add_column(style="faint", no_wrap=True)
         table.add_column(overflow="fold")
         for topic, text in setup.described(self._plan) if self._plan is not None else []:
             table.add_row(topic, Text(text))
-        return Group(table, Text(), below)
+        return Group(Text(), table, Text(), below)
 
     # --- what can be done --------------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ class SetupScreen(Page):
         if total is not None and progress.phase == "fetching":
             text += f": {size(progress.received)} of {size(total)}"
         bar = ProgressBar(total, progress.received if total else 0, width=60)
-        self._say(self._show, self._page(Group(Text(text), bar, Text("\nEscape cancels.", "dim"))))
+        self._say(self._show, self._page(Group(Text(text), bar, Text("\nEscape cancels.", "faint"))))
 
     # --- how it ended ------------------------------------------------------------------------------------
 
@@ -137,11 +138,11 @@ class SetupScreen(Page):
         self._working, self._done = False, True
         offered = [f"{card.name}, {size(card.size)}: {card.task}" for card in setup.models_to_offer()]
         models = "\n".join(["", "Models that can be downloaded now (g):", *offered]) if offered else ""
-        self._show(self._page(Group(Text(printable(text), "green"), Text(models))))
+        self._show(self._page(Group(Text(printable(text), "success"), Text(models))))
 
     def _failed(self, problem: str) -> None:
         self._working = False
-        self._show(self._page(Group(Text(printable(problem), "yellow"), Text("Enter tries again.", "dim"))))
+        self._show(self._page(Group(Text(printable(problem), "warning"), Text("Enter tries again.", "faint"))))
 
     def _ask_fallback(self, plan: Plan, problem: str) -> None:
         other = plan.fallback()

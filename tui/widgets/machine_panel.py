@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from rich.text import Text
 
 from engine.machine.monitor import Gpu, Sample
-from engine.text import size
-from tui.widgets.cells import bar, fit, sparkline
+from engine.text import fit, size
+from tui.widgets.cells import bar, sparkline
 from tui.widgets.panel import Panel
 
 _HISTORY = 60
@@ -18,7 +19,7 @@ _HOT = 87
 class MachinePanel(Panel):
     """Shows the latest sample."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._cpu: deque[float] = deque(maxlen=_HISTORY)
         self._gpu: deque[float] = deque(maxlen=_HISTORY)

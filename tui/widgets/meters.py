@@ -7,8 +7,8 @@ from rich.text import Text
 from engine.audio.loudness import SILENCE_DB
 from engine.player.levels import Levels
 from engine.player.player import Player
-from engine.text import duration, printable
-from tui.widgets.cells import bar, fit
+from engine.text import duration, fit, printable
+from tui.widgets.cells import bar
 from tui.widgets.panel import Panel
 
 _QUIET, _LOUD = -48.0, 0.0

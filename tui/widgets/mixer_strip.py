@@ -10,7 +10,8 @@ from textual.message import Message
 
 from engine.audio.loudness import SILENCE_DB
 from engine.dsp.mix import LEVELS, Strip
-from tui.widgets.cells import BLOCKS, fit
+from engine.text import fit
+from tui.widgets.cells import BLOCKS
 from tui.widgets.panel import Panel
 
 LEVEL_STEP = 0.5  # dB

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.text import Text
 from textual.widgets import Static
 
 
 class Panel(Static):
-    """Lays the screen out again only when the number of its lines changes: that costs more than painting it."""
+    """Lays the screen out again only when the number of its lines changes: that costs more than painting it.
 
-    wraps = False  # whether lines may be longer than the panel is wide
+    Lines that are too long are cut; with ``wraps`` they go on below.
+    """
 
-    def __init__(self, **options: str) -> None:
-        super().__init__("", **options)  # type: ignore[arg-type]
+    def __init__(self, *, wraps: bool = False, **options: Any) -> None:
+        super().__init__("", **options)
         self._text = Text()
+        self._wraps = wraps
+        self.set_class(wraps, "-wraps")
 
     def on_mount(self) -> None:
         """Follow the theme."""
@@ -25,4 +30,4 @@ class Panel(Static):
         if text == before and text.spans == before.spans:
             return
         self._text = text
-        self.update(text, layout=self.wraps or text.plain.count("\n") != before.plain.count("\n"))
+        self.update(text, layout=self._wraps or text.plain.count("\n") != before.plain.count("\n"))

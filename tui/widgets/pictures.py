@@ -127,7 +127,7 @@ class Pictures(Horizontal):
             difference = np.where(quiet, np.float32(0), pictures[0] - pictures[1])
             first.show_picture(difference, rate, wanted.part, kind="difference", log=wanted.log, cutoff=wanted.cutoff)
             names = Text(f"{wanted.titles[0]} against {wanted.titles[1]}: ").markup
-            first.border_title = f"{names}[$success]more [/][$error]less[/]"
+            first.border_title = f"{names}[$more]more [/][$less]less[/]"
             return
         loudest = max(float(p.max()) for p in pictures)
         for widget, picture, title in zip((first, second), pictures, wanted.titles, strict=False):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from engine.text import duration, printable
+from engine.text import counted, duration, fit, printable
 from tui.model import DashboardModel
-from tui.widgets.cells import bar, fit
+from tui.widgets.cells import bar
 from tui.widgets.panel import Panel
+
+_STAGE, _LEAST_BAR = 11, 5  # cells for the name of the stage, and for a bar at least
 
 
 class RunPanel(Panel):
@@ -27,9 +29,9 @@ class RunPanel(Panel):
         session = library.session
         if not session.running:
             counts = library.counts()
-            text = f"{counts['done']} of {len(library.songs)} songs done"
+            text = f"{counts['done']} of {counted(len(library.songs), 'song')} done"
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
-            hint = "\npress s to start" if counts["open"] else ""
+            hint = "\nPress s to start." if counts["open"] else "\nPress r to try what failed again." if failed else ""
             return Text.assemble(text, failed, (hint, "faint"))
         fraction, left = session.estimate.fraction(), session.estimate.time_left()
         state = "paused" if session.control.paused else "stopping…" if session.control.stopped else "all"
@@ -38,8 +40,11 @@ class RunPanel(Panel):
         for current in list(library.current.values())[:4]:
             chunk = f"chunk {current.chunk}/{current.chunks}" if current.chunks else ""
             speed = f"{current.realtime:.1f}x" if current.realtime else ""
-            lines.append(Text(fit(printable(current.song), width).rstrip(), no_wrap=True))
-            own = (bar(current.fraction, max(4, width - 30)), "primary")
-            told = f" {current.fraction:4.0%} {chunk} {speed}".rstrip()
-            lines.append(Text.assemble((f"  {fit(current.stage, 8)} ", "faint"), own, (told, "faint"), no_wrap=True))
+            lines.append(Text(fit(printable(current.song), width, keep_end=True).rstrip()))
+            told = f" {current.fraction:4.0%}"
+            for more in filter(None, (chunk, speed)):
+                if len(told) + 1 + len(more) <= width - _STAGE - _LEAST_BAR:
+                    told += f" {more}"
+            own = (bar(current.fraction, max(_LEAST_BAR, width - _STAGE - len(told))), "primary")
+            lines.append(Text.assemble((f"  {fit(current.stage, _STAGE - 3)} ", "faint"), own, (told, "faint")))
         return Text("\n").join(lines)

@@ -15,9 +15,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.text import duration, printable
+from engine.text import duration, fit, printable
 from tui.model import GLYPHS, RUINED, DashboardModel, SongView, matches
-from tui.widgets.cells import fit
 
 _DAMAGE = ("▁", "▂", "▄", "▆", "█")
 _SORTS: dict[str, Callable[[SongView], object]] = {
@@ -53,8 +52,8 @@ class SongTable(ScrollView, can_focus=True):
         Binding("end", "jump(-1)", "Last song", show=False),
         Binding("space,m", "mark", "Mark"),
         Binding("asterisk", "mark_all", "Mark all", show=False),
-        Binding("enter", "open", "Details"),
-        Binding("c", "next_sort", "Sort", show=False),
+        Binding("enter", "details", "Details"),
+        Binding("c", "next_sort", "Sort"),
         Binding("v", "skip_variant", "Skip a variant", show=False),
     ]
 
@@ -208,7 +207,7 @@ class SongTable(ScrollView, can_focus=True):
             view.marked = marked
         self.refresh()
 
-    def action_open(self) -> None:
+    def action_details(self) -> None:
         """Ask for the details."""
         if self.current is not None:
             self.post_message(self.Opened(self.current))
@@ -230,7 +229,7 @@ class SongTable(ScrollView, can_focus=True):
         row = event.y - _HEADER_LINES + round(self.scroll_y)
         if event.y >= _HEADER_LINES and 0 <= row < len(self._rows):
             if row == self.cursor and event.chain == 2:
-                self.action_open()
+                self.action_details()
             self.cursor = row
 
     # --- painting ----------------------------------------------------------------------------------------
@@ -332,7 +331,7 @@ def _source(view: SongView, *, with_encoder: bool) -> str:
     if facts is None:
         return ""
     if facts.problem:
-        return "unreadable"
+        return "unreadable" if with_encoder else "broken"
     kind = "VBR" if facts.vbr else "CBR"
     if view.analysis is not None and view.analysis.mpeg is not None:
         kind = view.analysis.mpeg.bitrate_mode  # tells ABR from VBR, too

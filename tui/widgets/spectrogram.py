@@ -132,8 +132,7 @@ class Spectrogram(Widget):
         upper, lower = self._rows[height * 2 - 1 - 2 * y], self._rows[height * 2 - 2 - 2 * y]
         label = Segment(self._label(y).rjust(AXIS - 1) + " ", self._axis_style())
         if self.app.current_theme.ansi:
-            shades = self._scaled((upper + lower) / 2) * (len(_SHADES) - 1) // (_STEPS - 1)
-            return Strip([label, Segment("".join(_SHADES[int(s)] for s in shades), self.rich_style)])
+            return Strip([label, *self._shaded((upper + lower) / 2)])
         palette = self._palette()
         top_steps, low_steps = self._scaled(upper), self._scaled(lower)
         marks = self._marks(y)
@@ -146,6 +145,22 @@ class Spectrogram(Widget):
             else:
                 segments.append(Segment("▀" * (end - begin), Style(color=above, bgcolor=below)))
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _shaded(self, row: Picture) -> list[Segment]:
+        """A row in shades of the terminal's own colours, which cannot be mixed: ink, or more and less in one each."""
+        most = len(_SHADES) - 1
+        if self._kind != "difference":
+            shades = self._scaled(row) * most // (_STEPS - 1)
+            return [Segment("".join(_SHADES[int(s)] for s in shades), self.rich_style)]
+        amounts = np.clip(np.round(row / _MOST_DIFFERENCE * most), -most, most).astype(np.int64)
+        changes = np.flatnonzero(np.diff(amounts) != 0) + 1
+        return [
+            Segment(
+                _SHADES[abs(int(amounts[begin]))] * (end - begin),
+                self.rich_style + Style(color=self._rich("more" if amounts[begin] > 0 else "less")),
+            )
+            for begin, end in pairwise([0, *changes.tolist(), len(amounts)])
+        ]
 
     def _scaled(self, row: Picture) -> npt.NDArray[np.int64]:
         """Colour steps from dB."""
@@ -203,9 +218,9 @@ class Spectrogram(Widget):
     def _palette(self) -> list[RichColor]:
         """Colours of the theme, from nothing to much (or from less over nothing to more)."""
         variables = self.app.theme_variables
-        names: tuple[str, ...] = ("background", "primary", "accent", "foreground")
+        names: tuple[str, ...] = ("background", "primary", "foreground")
         if self._kind == "difference":
-            names = ("error", "background", "success")
+            names = ("less", "background", "more")
         stops = [Color.parse(variables[name]) for name in names]
         colors = []
         for step in range(_STEPS):

@@ -14,9 +14,8 @@ from engine.audio.loudness import SILENCE_DB
 from engine.dsp.mix import described
 from engine.player.player import Player
 from engine.player.tracks import Candidate
-from engine.text import printable
+from engine.text import fit, printable
 from tui.model import RUINED
-from tui.widgets.cells import fit
 from tui.widgets.meters import level
 
 

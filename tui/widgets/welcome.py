@@ -12,10 +12,11 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.text import short_path
+from engine.text import fit, short_path
 
 _WORDS = "mp3restore\n\nrebuilds plausible approximations of what MP3 threw away,\nand lets your ear decide\n"
 _MOST_RECENT = 5
+_ROOM = 50  # cells for a path, in the list that app.tcss gives 60
 
 
 class Welcome(Vertical):
@@ -39,7 +40,7 @@ class Welcome(Vertical):
         self._choices = [self.Chosen("open"), *(self.Chosen(path=p) for p in recent[:_MOST_RECENT])]
         self._choices += [self.Chosen("demo"), self.Chosen("help")]
         lines = [("o", "open a folder of music")]
-        lines += [(str(n), short_path(Path(p))) for n, p in enumerate(recent[:_MOST_RECENT], 1)]
+        lines += [(str(n), self._shown(p)) for n, p in enumerate(recent[:_MOST_RECENT], 1)]
         lines += [("n", "make a demo song and try it"), ("?", "help")]
         options = self.query_one(OptionList)
         options.clear_options()
@@ -47,6 +48,10 @@ class Welcome(Vertical):
             text = Text.assemble((f" {key}  ", "bold"), words, no_wrap=True, overflow="ellipsis")
             options.add_option(Option(text))
         options.highlighted = 0
+
+    def _shown(self, path: str) -> str:
+        """A folder as it fits: what it is called is at its end."""
+        return fit(short_path(Path(path)), _ROOM, keep_end=True).rstrip()
 
     def choose_recent(self, number: int) -> None:
         """Open the recent folder with that number, where there is one."""
