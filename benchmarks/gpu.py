@@ -35,6 +35,7 @@ from engine.machine import measurements, monitor
 from engine.models import apollo, audiosr, demucs, hifigan_bwe
 from engine.models.audiosr import Extender, NoiseField, Piece
 from engine.models.runtime import device as devices
+from engine.models.separators import SEPARATORS
 from engine.text import size
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "measured.md"
@@ -143,9 +144,13 @@ class Bench:
         return hifigan_bwe.extend(_sound(int(self.song * hifigan_bwe.RATE)), device)
 
     def separate(self, device: str) -> Audio:
-        """Demucs, all stems one after the other."""
+        """Demucs, chunk by chunk, as many at once as fit."""
+        separator = SEPARATORS["htdemucs"]
+        size, edges = separator.geometry.size, 2 * separator.geometry.context
         audio = _sound(int(self.song * demucs.RATE))
-        return np.concatenate(list(demucs.separate(audio, "htdemucs", device, _nothing).values()))
+        windows = [audio[at : at + size + edges] for at in range(0, len(audio) - edges, size)]
+        work, most = separator.prepare(lambda: [audio], device, _nothing), separator.batch(device)
+        return np.concatenate([one for n in range(0, len(windows), most) for one in work(windows[n : n + most])])
 
     def each(self) -> dict[str, Callable[[str], Audio]]:
         """Every model by its name: a short piece of work on a device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,13 @@ def _hifigan_bwe(path: Path, *, tiny: bool) -> None:
     torch.jit.save(torch.jit.script(model), str(path))
 
 
-def _demucs(path: Path, *, tiny: bool) -> None:
+def htdemucs(folder: Path, *, tiny: bool) -> None:
+    """One that works on pieces as long as the published one's, for the program and for the package's command."""
+    folder.mkdir(exist_ok=True)
+    _demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename, tiny=tiny, segment=Fraction(39, 5))
+
+
+def _demucs(path: Path, *, tiny: bool, segment: Fraction | None = None) -> None:
     """As the package's own file on the Hub, and as the one that its command takes with ``--repo``."""
     import torch
     from demucs.htdemucs import HTDemucs
@@ -91,10 +98,13 @@ def _demucs(path: Path, *, tiny: bool) -> None:
     arguments |= (
         {"channels": 8, "t_layers": 1, "t_heads": 2, "bottom_channels": 16} if tiny else {"bottom_channels": 512}
     )
-    seconds = 2 if tiny else 8
+    seconds = segment or Fraction(2 if tiny else 8)
     model = HTDemucs(**arguments, segment=seconds)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    told = {**arguments, "segment": {"_type": "fraction", "numerator": seconds, "denominator": 1}}
+    told = {
+        **arguments,
+        "segment": {"_type": "fraction", "numerator": seconds.numerator, "denominator": seconds.denominator},
+    }
     save_file(state, path, {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(told)})
     package = {"klass": HTDemucs, "args": (), "kwargs": {**arguments, "segment": seconds}, "state": state}
     torch.save(package, path.with_name("random.th"))

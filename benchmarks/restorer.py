@@ -170,19 +170,19 @@ def decoded(source: Path, folder: Path) -> tuple[Alone, Audio]:
     return Alone(source, analyze(source), Signal(place, rate, heard.shape[1], len(heard), 0.0)), heard
 
 
-def restored(song: Alone, engine: str) -> Audio:
-    """What an engine makes of a file."""
+def restored(song: Alone, engine: str) -> tuple[Audio, int]:
+    """What an engine makes of a file, and its sample rate in Hz."""
     made = Restore().run(Alone(song.source, song.analysis, song.input), RestoreParams(engine=engine))
     assert isinstance(made, Rendered)
-    return np.concatenate(list(made.blocks()))
+    return np.concatenate(list(made.blocks())), made.rate
 
 
 def figures(reference: Audio, rate: int, song: Alone, heard: Audio, engine: str) -> Figures:
     """Of one engine on one coding, of which ``heard`` are the samples as they are decoded."""
     started = time.process_time()
-    audio = heard if engine == "decode" else restored(song, engine)
+    audio, own = (heard, song.input.rate) if engine == "decode" else restored(song, engine)
     seconds = time.process_time() - started
-    estimate = resample(audio, song.input.rate, rate)
+    estimate = resample(audio, own, rate)
     count = min(len(reference), len(estimate))
     first, second = reference[:count], estimate[:count]
     cutoff = song.cutoff or rate / 2

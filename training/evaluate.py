@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from engine.models.restorer.features import FLOOR_DB
 from training.network import RestorerNetwork
 from training.train import Settings, Stored, batch_of, loss_of
 
@@ -31,17 +30,14 @@ class Figures:
 
 def evaluate(network: RestorerNetwork, pairs: list[Stored], settings: Settings) -> dict[str, Figures]:
     """Figures by LAME setting, and for ``all``; the restored distance is the one that its noise is expected to have."""
-    whole = replace(settings, batch=1, spectra=660, overshoot=1.0)
+    whole = replace(settings, batch=1, spectra=660)
     rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     network.eval()
     for pair in pairs:
         batch = batch_of([pair], whole, np.random.default_rng(0))
         with torch.no_grad():
             losses = loss_of(network, batch, whole)
-        stored = batch.bins.clamp(min=FLOOR_DB)
-        counts = batch.counted[:, None]
-        squares = ((stored[:, :, 0] - stored[:, :, 1]) ** 2 * counts).sum(-1) / counts.sum(-1)
-        row = (float((squares + 1e-3).sqrt().mean() / 10), float(losses["distance"]), float(losses["lost"]))
+        row = (float(losses["decoded"]), float(losses["distance"]), float(losses["lost"]))
         setting = " ".join(pair.setting.split()[:2])
         rows[setting].append(row)
         rows["all"].append(row)
@@ -50,6 +46,6 @@ def evaluate(network: RestorerNetwork, pairs: list[Stored], settings: Settings) 
 
 def _figures(rows: list[tuple[float, float, float]]) -> Figures:
     values = np.array(rows)
-    decoded, restored, lost = values.mean(axis=0)
+    decoded, restored, lost = (float(value) for value in values.mean(axis=0))
     worse = float((values[:, 1] > _WORSE * values[:, 0]).mean())
     return Figures(len(rows), round(decoded, 3), round(restored, 3), round(lost, 3), round(worse, 3))

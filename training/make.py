@@ -20,7 +20,7 @@ from typing import Any
 _TOOLS = ("apt-get", "dpkg-deb", "lame", "fluidsynth", "openmpt123")
 _TARGET = Path(__file__).resolve().parents[1] / "engine" / "models" / "restorer"
 #: Pieces of a track and codings of each: drum kits never play the same twice.
-_PLAN = {"midi": (4, 3), "module": (4, 3), "recording": (3, 3), "kit": (20, 3), "loop": (2, 2)}
+_PLAN = {"midi": (3, 3), "module": (4, 3), "recording": (3, 3), "kit": (18, 3), "loop": (2, 2)}
 
 
 def make_pairs(work: Path, workers: int, seed: int) -> tuple[Path, list[dict[str, str]]]:
@@ -77,7 +77,23 @@ def write_card(
         "held out": figures,
         "tracks": told,
     }
-    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "card.json").write_text(compact(card), "utf-8")
+
+
+def compact(card: dict[str, Any]) -> str:
+    """JSON with one line for each value, each row of figures and each track."""
+    lines = []
+    for name, value in card.items():
+        if isinstance(value, list):
+            rows = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in value)
+            told = f"[\n{rows}\n ]"
+        elif isinstance(value, dict):
+            rows = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
+            told = f"{{\n{rows}\n }}"
+        else:
+            told = json.dumps(value, ensure_ascii=False)
+        lines.append(f" {json.dumps(name)}: {told}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from engine.models.restorer import features
 from engine.models.restorer.bands import COUNT
 from engine.models.restorer.network import DILATIONS, TAPS
 
+SONG_WIDTH = 96
+
 
 class RestorerNetwork(nn.Module):
     """Answers ``(batch, 3 * COUNT, time)`` from moments ``(batch, MOMENT_SIZE, time)`` and songs."""
@@ -19,7 +21,8 @@ class RestorerNetwork(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.first = nn.Conv1d(features.MOMENT_SIZE, width, TAPS, padding=TAPS // 2)
-        self.song = nn.Linear(features.SONG_SIZE, width)
+        self.song = nn.Linear(features.SONG_SIZE, SONG_WIDTH)
+        self.told = nn.Linear(SONG_WIDTH, width)
         self.layers = nn.ModuleList(
             nn.Conv1d(width, width, TAPS, padding=TAPS // 2 * dilation, dilation=dilation) for dilation in DILATIONS
         )
@@ -33,10 +36,13 @@ class RestorerNetwork(nn.Module):
             self.last.bias[:COUNT] = torch.linspace(-0.6, -1.5, COUNT)
 
     def forward(self, moments: Tensor, songs: Tensor) -> Tensor:
-        hidden = functional.relu(self.first(moments) + self.song(self.drop(songs))[:, :, None])
-        for layer in self.layers:
-            hidden = hidden + functional.relu(layer(self.drop(hidden)))
-        return self.last(hidden)
+        # Half precision while it learns takes half the time, and is what the weights are kept in.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
+            told = self.told(functional.relu(self.song(self.drop(songs))))
+            hidden = functional.relu(self.first(moments) + told[:, :, None])
+            for layer in self.layers:
+                hidden = hidden + functional.relu(layer(self.drop(hidden)))
+            return self.last(hidden).float()
 
     def weights(self) -> dict[str, npt.NDArray[np.float16]]:
         """As numpy takes them: kernels ``(taps, inputs, outputs)``, matrices ``(inputs, outputs)``."""

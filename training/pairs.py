@@ -21,21 +21,25 @@ from engine.audio.mpeg import read_facts
 from engine.audio.resample import output_rate, resample, resampled_length
 from engine.dsp.spectrum import FFT, HANN, HOP, power, stft
 from engine.models.restorer import features
-from training.augment import augment
+from training.augment import augment, transcoded
 from training.render import RATE, Audio, Dice, material
 from training.sources import Track
 
 SECONDS = 8.0
 BIN_STEP, BIN_ZERO = 0.5, -76.0  # dB
-EVERY = 3  # of so many spectra one is kept bin by bin
+EVERY = 6  # of so many spectra one is kept bin by bin
 _RENDERED = 60.0  # seconds of a track that are rendered at most
 _MARGIN = 600.0  # Hz by which lossy originals are believed less than they reach
-_UNKNOWN = 0.25  # share of pairs that are heard as a decoded file of which nothing is known
+_UNKNOWN = 0.3  # share of pairs that are heard as a decoded file of which nothing is known
 #: LAME's options, as often as they are worth it: the bitrates that people have come first.
 SETTINGS = (
     *(("-b", rate) for rate in ("64", "64", "96", "96", "112", "128", "128", "128", "160", "192", "192")),
     *(("-b", rate) for rate in ("24", "32", "40", "48", "48", "56", "80", "224", "256", "320")),
     *(("-V", level) for level in ("0", "2", "2", "4", "5", "5", "5", "7", "9")),
+)
+#: For decoded files: other programs keep the sample rate where LAME's own would lower it, and pay for it in holes.
+KEPT_RATE = tuple(
+    ("-b", rate, "--resample", "44.1") for rate in ("24", "32", "40", "48", "48", "56", "64", "64", "80", "96", "128")
 )
 
 
@@ -62,16 +66,15 @@ def encode(audio: Audio, options: tuple[str, ...], folder: Path) -> Path:
 
 
 def excerpts(track: Track, soundfonts: list[Path], loops: list[Path], count: int, dice: Dice) -> list[Audio]:
-    """``count`` pieces of :data:`SECONDS` of a track, augmented; fewer where there is too little sound in it."""
+    """``count`` pieces of :data:`SECONDS` of a track; fewer where there is too little sound in it."""
     frames = int(SECONDS * RATE)
     found = []
     for _ in range(count):
         soundfont = soundfonts[int(dice.integers(len(soundfonts)))]
-        audio = material(track, soundfont, loops, _RENDERED if track.kind in ("midi", "module") else 20.0, dice)
-        start = int(dice.integers(0, max(1, len(audio) - frames)))
-        piece = audio[start : start + frames]
+        longest = _RENDERED if track.kind in ("midi", "module") else 20.0
+        piece = material(track, soundfont, loops, float(dice.uniform(SECONDS, longest)), dice)[-frames:]
         if len(piece) > frames // 2 and float(np.sqrt((piece**2).mean())) > 1e-3:
-            found.append(augment(piece, dice))
+            found.append(piece)
     return found
 
 
@@ -150,16 +153,18 @@ def write_pairs(
     count = 0
     work = folder / f"{label}.work"
     work.mkdir(parents=True, exist_ok=True)
-    for number, audio in enumerate(excerpts(track, soundfonts, loops, pieces, dice)):
-        believed = believed_up_to(audio, track.lossless)
+    for number, excerpt in enumerate(excerpts(track, soundfonts, loops, pieces, dice)):
+        believed = believed_up_to(excerpt, track.lossless)
+        audio = transcoded(augment(excerpt, dice), work, dice)
         for index in dice.permutation(len(SETTINGS))[:codings]:
-            mode = ("-m", str(dice.choice(["j", "j", "s"])))
-            options = (*SETTINGS[int(index)], *mode)
-            made = make_pair(audio, encode(audio, options, work), bool(dice.random() > _UNKNOWN))
+            known = bool(dice.random() > _UNKNOWN)
+            setting = SETTINGS[int(index)] if known else KEPT_RATE[int(index) % len(KEPT_RATE)]
+            options = (*setting, "-m", str(dice.choice(["j", "j", "s"])))
+            made = make_pair(audio, encode(audio, options, work), known)
             if made is None:
                 continue
             pair, arrays = made
-            place = folder / f"{label}-{number}-{''.join(SETTINGS[int(index)])}"
+            place = folder / f"{label}-{number}-{''.join(setting)}"
             place.mkdir(exist_ok=True)
             for name, array in arrays.items():
                 np.save(place / f"{name}.npy", array)

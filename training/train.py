@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,20 @@ from torch.nn import functional
 
 from engine.dsp.spectrum import BINS, FFT
 from engine.models.restorer.bands import CENTRES, COUNT, band_grid
-from engine.models.restorer.features import EDGE_BANDS, FLOOR_DB, PERCENTILES
-from engine.models.restorer.network import FLATNESS_UNIT, LEVEL_UNIT
+from engine.models.restorer.features import EDGE_CENTRES, FLOOR_DB, PERCENTILES
+from engine.models.restorer.network import FLATNESS_UNIT, LEAST_KNOWN, LEVEL_UNIT
 from training.network import RestorerNetwork
 from training.pairs import BIN_STEP, BIN_ZERO, EVERY
 
 NOISE_BIAS, NOISE_SPREAD = -2.51, 5.57  # dB: mean and deviation of the level of a bin of Gaussian noise
 _HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
 _SILENT = 8.0  # dB above 16-bit rounding noise from which on there is something to equalise
-_BRIGHT = 0.5  # share of stretches that are given the top of a finished record
+_BRIGHT = 0.6  # share of stretches that are given the top of a finished record, beside those that have it already
+_ENDED = 0.15  # share of stretches whose music ends by itself, below the cutoff of a generous encoder
+_EMPTY, _EMPTY_COUNTS = 6.0, 0.4  # dB above rounding noise below which a top is empty; how much such stretches count
+_LEAST_DECODED = 0.3  # bels; nearer to its original a stretch needs not be for its harm to be told
+_GENEROUS = 14500.0  # Hz of cutoff from which on that can be seen
+_GUIDED_TO = 0.1  # share of the guidance that stays to the end: where nothing is made, nothing else tells how much
 _SOFTNESS = 1.5  # dB over which a bin counts as filled, so that there is something to learn from
 
 
@@ -32,19 +38,20 @@ _SOFTNESS = 1.5  # dB over which a bin counts as filled, so that there is someth
 class Settings:
     """How it is learnt.
 
-    ``sdr_price`` is the distance (in bels) that 1 dB of SI-SDR is worth; ``guidance`` the weight, at the beginning,
-    of what pulls levels to those of the original band by band (at the end it is nothing).
+    ``sdr_price`` is the distance (in bels) that 1 dB of SI-SDR is worth, ``harm`` the distance that it is worth not to
+    double that of a stretch from its original; ``guidance`` the weight, at the beginning, of what pulls levels to
+    those of the original band by band.
     """
 
-    steps: int = 4000
+    steps: int = 6500
     batch: int = 16
     spectra: int = 192
-    rate: float = 2e-3
+    rate: float = 3e-3
     width: int = 192
-    dropout: float = 0.15
+    dropout: float = 0.1
     sdr_price: float = 0.05
-    guidance: float = 1.0
-    overshoot: float = 1.0
+    harm: float = 0.5
+    guidance: float = 0.5
     varied: bool = True
     seed: int = 1
     threads: int = 1
@@ -85,6 +92,7 @@ class Batch:
     loudness: Tensor
     songs: Tensor
     below: Tensor
+    cutoff: Tensor
     spread: Tensor
     gather: Tensor
     bins: Tensor
@@ -117,10 +125,6 @@ def batch_of(pairs: list[Stored], settings: Settings, dice: np.random.Generator)
         part = slice(start, start + settings.spectra)
         kept = slice(start // EVERY, (start + settings.spectra) // EVERY)
         song = np.asarray(pair.array("song"), np.float32)
-        grid = band_grid(pair.rate)
-        gather = np.zeros((COUNT, BINS), np.float32)
-        for band in range(COUNT):
-            gather[band, grid.starts[band] : grid.starts[band + 1]] = 1 / grid.widths[band]
         counted = np.arange(BINS) * pair.rate / FFT < min(pair.believed, 22050.0)
         rows.append(
             (
@@ -128,14 +132,25 @@ def batch_of(pairs: list[Stored], settings: Settings, dice: np.random.Generator)
                 _fill(pair.array("loudness")[part, channel].astype(np.float32), settings.spectra),
                 song,
                 song[-COUNT - 3 : -3],
-                grid.spread,
-                gather,
+                np.array([pair.cutoff], np.float32),
+                band_grid(pair.rate).spread,
+                _gather(pair.rate),
                 _fill(bins[kept, channel], settings.spectra // EVERY).astype(np.float32) * BIN_STEP + BIN_ZERO,
                 counted.astype(np.float32),
                 _fill(pair.array("error")[part, channel][::EVERY], settings.spectra // EVERY),
             )
         )
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
+
+
+@lru_cache(maxsize=4)
+def _gather(rate: int) -> npt.NDArray[np.float32]:
+    """What takes the mean of each band, ``(COUNT, BINS)``."""
+    grid = band_grid(rate)
+    gather = np.zeros((COUNT, BINS), np.float32)
+    for band in range(COUNT):
+        gather[band, grid.starts[band] : grid.starts[band + 1]] = 1 / grid.widths[band]
+    return gather
 
 
 def _fill(values: npt.NDArray[np.generic], length: int) -> npt.NDArray[np.generic]:
@@ -151,7 +166,7 @@ def vary(batch: Batch, dice: np.random.Generator) -> Batch:
     position = np.linspace(-1, 1, COUNT)
     wave = np.cos(np.pi * (position * dice.uniform(1, 4, (count, 1)) + dice.uniform(-1, 1, (count, 1))))
     curve = dice.normal(0, 3.0, (count, 1)) * position + dice.normal(0, 2.0, (count, 1)) * wave
-    curve = curve + _brightness(batch, dice)
+    curve = curve + _brightness(batch, dice) - _ends(batch, dice)
     bands = torch.from_numpy(curve.astype(np.float32))
     level = torch.from_numpy(dice.normal(0, 4.0, (count, 1)).astype(np.float32))
     per_bin = torch.matmul((bands + level)[:, None], batch.spread)[:, :, None]  # (count, 1, 1, BINS)
@@ -159,8 +174,9 @@ def vary(batch: Batch, dice: np.random.Generator) -> Batch:
     heard = moments[..., :COUNT] * LEVEL_UNIT + batch.loudness[..., None] > FLOOR_DB + _SILENT
     moments[..., :COUNT] += torch.where(heard, bands[:, None] / LEVEL_UNIT, 0.0)
     moments[..., -1] += level / LEVEL_UNIT
-    at_cutoff = bands.gather(1, (batch.below.sum(1, keepdim=True).long() - 1).clamp(0, COUNT - 1))
-    shift = torch.cat([bands, at_cutoff.expand(count, EDGE_BANDS)], dim=1) / LEVEL_UNIT
+    edges = batch.cutoff.numpy() + EDGE_CENTRES
+    at_edges = np.stack([np.interp(row, CENTRES, own) for row, own in zip(edges, curve, strict=True)])
+    shift = torch.cat([bands, torch.from_numpy(at_edges.astype(np.float32))], dim=1) / LEVEL_UNIT
     for index in range(len(PERCENTILES)):
         part = songs[:, index * shift.shape[1] : (index + 1) * shift.shape[1]]
         part += torch.where(part > part.min(dim=1, keepdim=True).values + 0.15, shift, 0.0)
@@ -178,17 +194,28 @@ def _brightness(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float
     now = 10 * np.log10(power.numpy() + 1e-10) - batch.loudness.mean(1, keepdim=True).numpy()
     kilohertz = CENTRES / 1000
     slope = np.minimum(dice.normal(-1.6, 0.8, (count, 1)), -0.2)
-    wanted = dice.normal(-20, 6.0, (count, 1)) + slope * (kilohertz - 8)
+    flatter = dice.uniform(0, 1.2, (count, 1)) * np.maximum(0, kilohertz - 16)
+    wanted = dice.normal(-19, 6.0, (count, 1)) + slope * (np.minimum(kilohertz, 16) - 8 + flatter)
     change = np.clip(uniform_filter1d(wanted - now, 9, axis=1), -15, 25)
     change *= np.clip((kilohertz - 4) / 4, 0, 1)
     return change * (dice.random((count, 1)) < _BRIGHT)
+
+
+def _ends(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float64]:
+    """dB per band by which some of the stretches fall from somewhere below their cutoff on, steeply or not."""
+    count = len(batch.songs)
+    cutoff = batch.cutoff.numpy()
+    chosen = (dice.random((count, 1)) < _ENDED) & (cutoff > _GENEROUS)
+    end = cutoff - dice.uniform(1500, 5000, (count, 1))  # nearer to it, encoders themselves leave little
+    slope = 10 ** dice.uniform(0.8, 2.0, (count, 1))  # dB per kHz
+    return np.minimum(slope * np.maximum(0, CENTRES - end) / 1000, 100) * chosen
 
 
 def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance: float = 0.0) -> dict[str, Tensor]:
     """``loss`` and what it is made of, means over the batch: ``distance`` in bels, ``lost`` SI-SDR in dB."""
     raw = network(batch.moments.transpose(1, 2), batch.songs).transpose(1, 2)[:, ::EVERY]
     level, flatness, doubt = raw.split(COUNT, dim=-1)
-    known = batch.moments[:, ::EVERY, :COUNT] * batch.below[:, None]
+    known = batch.moments[:, ::EVERY, :COUNT].clamp(min=float(LEAST_KNOWN)) * batch.below[:, None]
     floor = (level + known) * LEVEL_UNIT + batch.loudness[:, ::EVERY, None]
     fill = torch.matmul(floor.clamp(min=FLOOR_DB - 20), batch.spread)
     have, want = batch.bins[:, :, 0], batch.bins[:, :, 1]
@@ -200,15 +227,34 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
     heard = (made > FLOOR_DB).float()
     share = (noise / (noise + kept)) ** 2
     difference = made.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)
-    # Too much is worse than too little: what was never there is heard.
-    weight = torch.where(difference > 0, settings.overshoot, 1.0)
-    squares = weight * difference**2 + heard * share * NOISE_SPREAD**2
-    distance = ((squares * counts).sum(-1) / counts.sum(-1) + 1e-3).sqrt() / 10
+    distance = _distance(difference**2 + heard * share * NOISE_SPREAD**2, counts)
+    decoded = _distance((have.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)) ** 2, counts)
+    harm = functional.relu(distance.mean(1) / decoded.mean(1).clamp(min=_LEAST_DECODED) - 1).mean()
+    further = (_weight(batch, want) * distance.mean(1)).mean() + settings.harm * harm
     spent = (noise * above * counts).sum((1, 2)) / batch.error.sum(1).clamp(min=1e-9)
     lost = 10 * torch.log10(1 + spent)
     told = _told(floor, flatness, doubt, difference.detach(), batch, guidance)
-    loss = distance.mean() + settings.sdr_price * (lost + lost**2).mean() + told
-    return {"loss": loss, "distance": distance.mean(), "lost": lost.mean(), "told": told}
+    loss = further + settings.sdr_price * (lost + 4 * lost**2).mean() + told
+    return {
+        "loss": loss,
+        "distance": distance.mean(),
+        "decoded": decoded.mean(),
+        "harm": harm,
+        "lost": lost.mean(),
+        "told": told,
+    }
+
+
+def _weight(batch: Batch, want: Tensor) -> Tensor:
+    """How much each stretch counts: in free music more tops are empty than in what people have."""
+    above = torch.matmul(1 - batch.below[:, None], (batch.gather > 0).float())[:, 0] * batch.counted
+    level = (want.clamp(min=FLOOR_DB).mean(1) * above).sum(-1) / above.sum(-1).clamp(min=1)
+    return torch.where((above.sum(-1) > 0) & (level < FLOOR_DB + _EMPTY), _EMPTY_COUNTS, 1.0)
+
+
+def _distance(squares: Tensor, counts: Tensor) -> Tensor:
+    """Bels per stretch and moment, of squared dB ``(stretches, moments, BINS)``."""
+    return ((squares * counts).sum(-1) / counts.sum(-1) + 1e-3).sqrt() / 10
 
 
 def _told(floor: Tensor, flatness: Tensor, doubt: Tensor, difference: Tensor, batch: Batch, guidance: float) -> Tensor:
@@ -251,7 +297,7 @@ def learn(pairs: list[Stored], held_out: list[Stored], settings: Settings, log: 
     means: dict[str, float] = {}
     for step, batch in zip(range(settings.steps), batches(pairs, settings), strict=False):
         optimiser.zero_grad()
-        guidance = settings.guidance * max(0.0, 1 - step / (0.6 * settings.steps))
+        guidance = settings.guidance * max(_GUIDED_TO, 1 - step / (0.6 * settings.steps))
         losses = loss_of(network, batch, settings, guidance)
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

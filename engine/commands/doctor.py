@@ -12,7 +12,9 @@ from engine import __version__
 from engine.commands import setup
 from engine.machine import gpu_probe, monitor
 from engine.models import deepfilternet
+from engine.models.runtime import device as devices
 from engine.models.runtime.cards import cards
+from engine.models.separators import best
 from engine.text import size
 
 Verdict = Literal["ok", "note", "problem"]
@@ -32,7 +34,8 @@ class Finding:
 def examine(folder: Path) -> list[Finding]:
     """Look at everything; ``folder`` is where results would go. Never raises."""
     checks: list[Callable[[], Finding]] = [
-        _program, _machine, _libsndfile, _ffmpeg, _deepfilternet, _gpu, _torch, _models, _audio, lambda: _disk(folder),
+        _program, _machine, _libsndfile, _ffmpeg, _deepfilternet, _gpu, _torch, _models, _stems, _audio,
+        lambda: _disk(folder),
     ]  # fmt: skip
     return [_safely(check) for check in checks]
 
@@ -108,6 +111,14 @@ def _models() -> Finding:
     if missing:
         return Finding("models", "note", f"not here: {', '.join(missing)}", "See 'mp3restore models list'.")
     return Finding("models", "ok", "all here")
+
+
+def _stems() -> Finding:
+    found = best(devices.likely() != "cpu")
+    if found is None:
+        advice = "Run 'mp3restore models get spleeter-2stems' (73 MB, no PyTorch, quick on any processor)."
+        return Finding("stems", "note", "nothing is here that takes songs apart", advice)
+    return Finding("stems", "ok", f"songs are taken apart by {found.title}, the best that is here and fits")
 
 
 def _audio() -> Finding:

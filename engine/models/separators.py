@@ -53,7 +53,7 @@ class Separator:
 def _spleeter(key: str) -> Separator:
     stems = spleeter.MODELS[key].stems
     return Separator(
-        key=key, title=f"Spleeter, {len(stems)} stems", stems=stems, rate=spleeter.RATE, geometry=spleeter.GEOMETRY,
+        key=key, title=f"Spleeter ({len(stems)} stems)", stems=stems, rate=spleeter.RATE, geometry=spleeter.GEOMETRY,
         cost=0.06 * len(stems), neural=False, slow_without_gpu=False,
         unavailable_reason=lambda: spleeter.unavailable_reason(key), fingerprint=lambda: spleeter.fingerprint(key),
         prepare=lambda song, device, tell: spleeter.prepare(key),

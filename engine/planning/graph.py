@@ -105,6 +105,8 @@ def _behind(step: Step, flow: Flow, where: str) -> Flow:
     if wanted == ():
         node = Node(step, ())
     elif wanted is None:
+        if MIX in flow:
+            raise UsageError(f'{where}: {step.stage} takes stems, and there is one signal: put "separate" before it.')
         node = Node(step, (*flow.items(), (MIX, _mix_of(flow, step.stage, where))))
     else:
         if len(flow) != 1:

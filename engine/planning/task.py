@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -58,6 +59,11 @@ class Task:
     serves: frozenset[str] = frozenset()
     source: str = ""
     instead: Task | None = None
+
+    @cached_property
+    def title(self) -> str:
+        """What it does, for the listener."""
+        return self.stage.title_of(self.params)
 
     @property
     def parents(self) -> list[Task]:
@@ -153,8 +159,9 @@ def _chain(tasks: Iterable[Task], parameters: bool) -> str:
 
 def _name(task: Task, parameters: bool) -> str:
     if not parameters:
-        return task.stage.title
-    values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(task.params).items())
+        return task.title
+    settled = task.stage.settled(task.params)
+    values = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(settled).items())
     return f"{task.stage.name}({values})"
 
 

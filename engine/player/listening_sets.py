@@ -160,7 +160,7 @@ def _title(key: str, task: Task | None, endings: Counter[str]) -> str:
     plain = printable(key.partition("_")[2].replace("_", " ") or key)
     if task is None:
         return plain
-    return f"{task.stage.title} ({plain})" if endings[task.stage.name] > 1 else task.stage.title
+    return f"{task.title} ({plain})" if endings[task.stage.name] > 1 else task.title
 
 
 # --- of anything ------------------------------------------------------------------------------------------

@@ -158,7 +158,10 @@ def at_source_level(bands: list[float], gain: float) -> list[float]:
 
 def _note(rendered: dict[str, Rendered]) -> str:
     """What is said of the result as a whole."""
-    return next(iter(rendered.values())).note if len(rendered) == 1 else f"{len(rendered)} stems"
+    first = next(iter(rendered.values())).note
+    if len(rendered) == 1:
+        return first
+    return f"{', '.join(rendered)}: {first.partition(', ')[2]}"
 
 
 def _provenance(made: Made, port: str, gain: float) -> dict[str, str]:
@@ -170,7 +173,7 @@ def _provenance(made: Made, port: str, gain: float) -> dict[str, str]:
         "MP3RESTORE_VARIANT": task.variant,
         **({"MP3RESTORE_STEM": port} if port != MIX else {}),
         "MP3RESTORE_CHAIN": own.described(parameters=True),
-        "MP3RESTORE_NOTE": made.rendered[port].note or task.stage.title,
+        "MP3RESTORE_NOTE": made.rendered[port].note or task.title,
         "MP3RESTORE_GAIN": f"{gain:.2f} dB",
         "MP3RESTORE_SOURCE_SHA256": made.record.identity,
     }

@@ -175,6 +175,14 @@ class Stage:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
         return ""
 
+    def title_of(self, params: Any) -> str:
+        """The title, and what of the parameters a listener should know."""
+        return self.title
+
+    def settled(self, params: Any) -> Any:
+        """The parameters with what is meant on this machine where they leave it open."""
+        return params
+
     def fingerprint(self, params: Any) -> dict[str, Any]:
         """Whatever decides the result besides the input and the parameters (weights, say)."""
         return {}
@@ -234,6 +242,10 @@ class ChunkedStage(Stage):
         """The rate in Hz that the stage works and gives its result at."""
         return signal.rate
 
+    def rate_of(self, context: Context, params: Any) -> int:
+        """:meth:`rate`, where the song or the parameters have a say in it."""
+        return self.rate(context.input)
+
     def geometry(self, signal: Signal) -> ChunkGeometry:
         """Size, overlap and context of the chunks, in frames at :meth:`rate`."""
         raise NotImplementedError
@@ -252,7 +264,7 @@ class ChunkedStage(Stage):
 
     def run(self, context: Context, params: Any) -> Rendered:
         signal = context.input
-        rate = self.rate(signal)
+        rate = self.rate_of(context, params)
         frames = resampled_length(signal.frames, signal.rate, rate)
         note = self.note(context, params)
         processor = self.prepare(context, params)

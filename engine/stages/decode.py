@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.analysis.song import ANALYSIS_VERSION
+from engine.analysis.song import DECISIVE_VERSION
 from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio, with_numbers_only
 from engine.audio.resample import output_rate, resample_stream, resampled_length
@@ -38,7 +38,7 @@ class Decode(Stage):
         return ()
 
     def fingerprint(self, params: DecodeParams) -> dict[str, int]:
-        return {"analysis": ANALYSIS_VERSION}
+        return {"analysis": DECISIVE_VERSION}
 
     def run(self, context: Context, params: DecodeParams) -> Rendered:
         analysis = context.analysis

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
+from engine.audio.resample import output_rate, resample_all
 from engine.dsp import replicate
 from engine.dsp.headroom import duck_addition
 from engine.dsp.holes import HoleFill, fill_gains
@@ -33,7 +34,8 @@ _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
-_GENEROUS = 250_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
+_CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
+_GENEROUS = 240_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
 _NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
@@ -90,6 +92,12 @@ class Restore(ChunkedStage):
         known = dataclasses.asdict(params)
         return {"params": {name: value for name, value in known.items() if name not in _NEWER}}
 
+    def rate_of(self, context: Context, params: RestoreParams) -> int:
+        rate = context.input.rate
+        if params.engine == "learned" and context.analysis.rate < _CD <= rate == output_rate(context.analysis.rate):
+            return _CD
+        return rate
+
     def geometry(self, signal: Signal) -> ChunkGeometry:
         return ChunkGeometry(_SIZE, _OVERLAP, _CONTEXT)
 
@@ -118,11 +126,12 @@ class Restore(ChunkedStage):
         if _is_whole(context, params):
             return None
         signal = context.input
-        cutoff = min(cutoff, 0.98 * signal.rate / 2)
+        rate = self.rate_of(context, params)
+        cutoff = min(cutoff, 0.98 * rate / 2)
         if params.engine == "learned":
-            return _learned(context, signal, cutoff, params, extend)
+            return _learned(context, rate, cutoff, params, extend)
         meter = replicate.ProfileMeter(cutoff, signal.rate)
-        for whole in _stretches(context, signal):
+        for whole in _stretches(context, rate):
             spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
             meter.process(spectrum, power(spectrum))
         return _Restorer(meter.profile(), params, extend, signal.rate, context.seed)
@@ -138,17 +147,17 @@ def _extends(context: Context) -> bool:
     return context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF and is_known
 
 
-def _stretches(context: Context, signal: Signal) -> Iterator[Audio]:
-    """The song in blocks of whole hops, as far as they are long enough for a window."""
-    for block in read_blocks(signal, _PROFILE_BLOCK):
+def _stretches(context: Context, rate: int) -> Iterator[Audio]:
+    """The song at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
+    for block in resample_all(read_blocks(context.input, _PROFILE_BLOCK), context.input.rate, rate):
         context.checkpoint()
         if len(block) >= FFT:
             yield block[: len(block) // HOP * HOP]
 
 
-def _learned(context: Context, signal: Signal, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
-    meter, image = SongMeter(cutoff, signal.rate), replicate.ImageMeter(cutoff, signal.rate)
-    for whole in _stretches(context, signal):
+def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+    meter, image = SongMeter(cutoff, rate), replicate.ImageMeter(cutoff, rate)
+    for whole in _stretches(context, rate):
         spectrum = stft(whole, HANN)[2:-2]
         meter.process(power(spectrum))
         image.process(spectrum)
@@ -157,7 +166,7 @@ def _learned(context: Context, signal: Signal, cutoff: float, params: RestorePar
         song=meter.facts(mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
         correlation=image.correlation(),
         cutoff=cutoff,
-        rate=signal.rate,
+        rate=rate,
         holes=params.fill_holes,
         extend=extend,
         top=params.top_hz if params.top_hz < _PLAIN_TOP else _LEARNED_TOP,

@@ -53,6 +53,12 @@ class Separate(Stage):
     def outputs(self, params: SeparateParams, inputs: tuple[str, ...]) -> tuple[str, ...]:
         return (*_chosen(params).stems, RESIDUAL)
 
+    def title_of(self, params: SeparateParams) -> str:
+        return f"{self.title} by {_chosen(params).title}"
+
+    def settled(self, params: SeparateParams) -> SeparateParams:
+        return SeparateParams(_chosen(params).key)
+
     def unavailable_reason(self, params: SeparateParams) -> str:
         return _chosen(params).unavailable_reason()
 

@@ -15,6 +15,7 @@ pytest.importorskip("demucs", reason="needs the extra 'ai'")
 from engine.errors import NotPossibleError  # noqa: E402
 from engine.models import demucs  # noqa: E402
 from engine.models.runtime import device as devices  # noqa: E402
+from engine.models.separators import SEPARATORS  # noqa: E402
 from tests.models.checkpoints import tiny_demucs  # noqa: E402
 
 
@@ -28,28 +29,29 @@ def folder(tmp_path, monkeypatch):
 
 
 AUDIO = np.float32(0.1) * np.random.default_rng(0).standard_normal((4 * 44100, 2)).astype(np.float32)
+SHORT = AUDIO[: 2 * 44100]  # what the tiny networks take at a time
 
 
 def test_a_song_is_taken_apart(folder):
     assert "models get htdemucs" in demucs.unavailable_reason("htdemucs")
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename)
     assert not demucs.unavailable_reason("htdemucs") and len(demucs.fingerprint("htdemucs")) == 64
-    segments = []
-    stems = demucs.separate(AUDIO, "htdemucs", "cpu", print, lambda: segments.append(1))
-    assert list(stems) == ["drums", "bass", "other", "vocals"] and len(segments) >= 2
-    assert all(stem.shape == AUDIO.shape and stem.dtype == np.float32 for stem in stems.values())
-    again = demucs.separate(AUDIO, "htdemucs", "cpu", print)
-    assert all(np.array_equal(stems[name], again[name]) for name in stems)  # no random shifts
+    separator = SEPARATORS["htdemucs"]
+    made, again = (separator.prepare(lambda: [AUDIO], "cpu", print)([SHORT])[0] for _ in range(2))
+    assert made.shape == (len(SHORT) - 2 * separator.geometry.context, 2 * 4) and made.dtype == np.float32
+    assert np.array_equal(made, again)  # no random shifts
 
 
 def test_six_stems_and_four_models(folder):
     names = ("drums", "bass", "other", "vocals", "guitar", "piano")
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs_6s"][0].filename, names)
-    assert tuple(demucs.separate(AUDIO[:44100], "htdemucs_6s", "cpu", print)) == names
+    assert set(SEPARATORS["htdemucs_6s"].stems) == set(names)
+    (made,) = SEPARATORS["htdemucs_6s"].prepare(lambda: [AUDIO], "cpu", print)([SHORT])
+    assert made.shape[1] == 2 * 6
     for number, file in enumerate(demucs.WEIGHTS["htdemucs_ft"]):
         assert ("models get" in demucs.unavailable_reason("htdemucs_ft")) is True, number
         tiny_demucs(folder / file.filename)
-    assert list(demucs.separate(AUDIO[:44100], "htdemucs_ft", "cpu", print)) == ["drums", "bass", "other", "vocals"]
+    assert not demucs.unavailable_reason("htdemucs_ft")
 
 
 def test_a_model_is_loaded_without_pytorchs_compiler(folder):
@@ -62,19 +64,6 @@ def test_a_model_is_loaded_without_pytorchs_compiler(folder):
         "assert all(value.device.type == 'cpu' for value in model.state_dict().values())\n"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-
-
-def test_leaving_in_the_middle_leaves(folder):
-    tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename)
-
-    class Stop(Exception):
-        pass
-
-    def stop():
-        raise Stop
-
-    with pytest.raises(Stop):
-        demucs.separate(AUDIO, "htdemucs", "cpu", print, stop)
 
 
 def test_a_file_that_names_another_class_is_refused(folder):
@@ -100,7 +89,6 @@ def test_a_file_that_names_another_class_is_refused(folder):
 def test_segment_by_segment_is_what_the_package_makes(folder):
     """The middle of a chunk is what the network makes of its segment, normalised as the song is."""
     from engine.models.demucs import separation
-    from engine.models.separators import SEPARATORS
 
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename, tenths=78)
     separator = SEPARATORS["htdemucs"]
@@ -124,8 +112,6 @@ def test_segment_by_segment_is_what_the_package_makes(folder):
 
 
 def test_of_the_fine_tuned_each_gives_its_own_stem(folder):
-    from engine.models.separators import SEPARATORS
-
     for file in demucs.WEIGHTS["htdemucs_ft"]:
         tiny_demucs(folder / file.filename, tenths=78)
     separator = SEPARATORS["htdemucs_ft"]
@@ -134,8 +120,6 @@ def test_of_the_fine_tuned_each_gives_its_own_stem(folder):
 
 
 def test_a_network_for_shorter_pieces_is_told(folder):
-    from engine.models.separators import SEPARATORS
-
     tiny_demucs(folder / demucs.WEIGHTS["htdemucs"][0].filename)
     work = SEPARATORS["htdemucs"].prepare(lambda: [AUDIO], "cpu", print)
     with pytest.raises(NotPossibleError, match="shorter pieces"):

@@ -272,3 +272,41 @@ def test_stems_are_listened_to_by_their_names_with_the_treated_ones_behind_them(
     assert [part.name for part in parts] == ["vocals", "accompaniment", "residual"]
     assert all("05_stems_enhanced" in str(part.enhanced) for part in parts)
     assert "[vocals: Low-pass below the damaged band]" in by_key["06_remixed"].chain
+
+
+def test_the_listener_is_told_what_took_the_song_apart(tmp_path, models):
+    """The parameter says ``auto``; what that was stands in tags, marker, checklist, listen screen and doctor."""
+    import mutagen
+
+    from engine.commands import doctor
+    from engine.player.listening_sets import of_song
+
+    _song(tmp_path / "lib" / "a.wav", seconds=2)
+    text = STEMS.replace('{ stage = "separate", model = "spleeter-2stems" }', '"separate"')
+    session = _session(tmp_path, text, variants=["04"])
+    assert _run(session).done == 1
+    tags = mutagen.File(tmp_path / "out" / "04_stems" / "a" / "vocals.flac")
+    assert tags["MP3RESTORE_CHAIN"][0].endswith("separate(model=spleeter-2stems)")
+    assert tags["MP3RESTORE_NOTE"] == ["vocals, taken apart by Spleeter (2 stems)"]
+    task = next(t for t in session.tasks if t.id == "04_stems")
+    assert task.title == "Separation into stems by Spleeter (2 stems)"
+    note = session.store.marker(session.songs[0], task).note
+    assert note == "vocals, accompaniment, residual: taken apart by Spleeter (2 stems)"
+    candidates = of_song(session.store, session.songs[0], session.tasks).candidates
+    stems = next(c for c in candidates if c.key == "04_stems")
+    assert "by Spleeter (2 stems)" in stems.chain
+    found = doctor._stems()
+    assert found.verdict == "ok" and "Spleeter (2 stems)" in found.text
+    shutil.rmtree(models)
+    missing = doctor._stems()
+    assert missing.verdict == "note" and "models get spleeter-2stems" in missing.advice
+
+
+@pytest.mark.parametrize("name", ["offline", "cpu-overnight", "gpu-fast", "gpu-best"])
+def test_stems_can_be_asked_for_by_number_whatever_recipe_fits(models, name):
+    recipe = recipes.load(name)
+    assert "04_stems" not in {t.id for t in build(recipe)}
+    assert "04_stems" in {t.id for t in build(recipe, ["04"])}
+    shutil.rmtree(models)
+    with pytest.raises(UsageError, match="models get spleeter-2stems"):
+        build(recipe, ["04"])

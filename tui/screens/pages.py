@@ -133,7 +133,7 @@ class DetailPage(Page):
                 lines[0] += f" in {took(marker.seconds)} on {marker.device}, {marker.rate / 1000:g} kHz"
                 lines += [marker.note, short_path(session.store.out / marker.outputs[0].path)]
             lines += [shown.text] if shown.text else []
-            lines.insert(0, task.stage.title)
+            lines.insert(0, task.title)
             table.add_row(f"{GLYPHS[shown.state]} {task.id}", Text("\n".join(printable(line) for line in lines)))
         return table
 

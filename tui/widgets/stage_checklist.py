@@ -107,7 +107,7 @@ class StageChecklist(OptionList):
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(branch, "faint")
         line.append(f"{GLYPHS[shown.state]} ", _STYLES.get(shown.state, ""))
-        line.append(step.stage.title, "faint")
+        line.append(step.title, "faint")
         if step.stage.takes_mix and step.variant in view.mixes:
             line.append(" · your mix", "accent")
         if shown.state == "working" and not step.is_final:

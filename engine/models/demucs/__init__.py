@@ -7,20 +7,15 @@ import inspect
 import json
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, UsageError
 from engine.files import file_hash, writing
 from engine.models.runtime import checkpoint as checkpoints
-from engine.models.runtime import device as devices
 from engine.models.runtime import loading, weights
 from engine.models.runtime.checkpoint import MISFITS, Checkpoint, for_torch, read
 from engine.models.runtime.pickled import StandIn
@@ -30,7 +25,6 @@ RATE = 44100
 _CLASSES = ("demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs")
 _MOST = 64  # of anything that is repeated in a network, such as layers; the published ones have up to 6
 _AS_THEY_COME = {"emb_smooth": False, "rescale": 0.0}  # what is done to the first weights of a training alone
-_ACTIVATIONS = 3_000_000_000  # bytes that one segment takes at its worst
 
 
 @dataclass(frozen=True)
@@ -208,45 +202,3 @@ def _plain(value: Any) -> Any:
 
 def _encoded(value: Any) -> dict[str, Any]:
     return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
-
-
-def separate(
-    audio: Audio, name: str, device: str, tell: Callable[[str], None], after_segment: Callable[[], None] = lambda: None
-) -> dict[str, Audio]:
-    """The stems of ``(frames, 2)`` at 44.1 kHz by name, each of the same shape.
-
-    ``tell`` hears of every step that is taken to use less memory; ``after_segment`` may raise to leave.
-
-    Raises:
-        NotPossibleError: the model is not here, is not what it should be, or there is too little memory.
-    """
-    stems: dict[str, Audio] = {}
-    files = WEIGHTS[name]
-    for number, file in enumerate(files):
-
-        def work(some: list[Audio], how: devices.Attempt, file: Weights = file) -> list[dict[str, Audio]]:
-            with loading.borrowed(
-                file, lambda: unavailable_reason(name), how.device, lambda path: load(path, how.device)
-            ) as model:
-                return [_apply(model, item, how, after_segment) for item in some]
-
-        made = devices.with_oom_fallback(work, [audio], device, tell)[0]
-        # Of the fine-tuned four each is meant for one stem; the others are thrown away.
-        stems |= made if len(files) == 1 else {list(made)[number]: list(made.values())[number]}
-    return stems
-
-
-def _apply(model: Any, audio: Audio, how: devices.Attempt, after_segment: Callable[[], None]) -> dict[str, Audio]:
-    import torch
-    from demucs.apply import apply_model
-
-    mix = torch.from_numpy(np.ascontiguousarray(audio.T))[None]
-    mean, spread = mix.mean(), mix.std() + 1e-8  # what the model was trained on
-    segment = float(model.segment) / 2 if how.short else None
-    with torch.inference_mode():
-        made = apply_model(
-            model, (mix - mean) / spread, shifts=0, split=True, overlap=0.25, device=how.device, segment=segment,
-            callback=lambda event: after_segment() if event.get("state") == "end" else None,
-        )[0]  # fmt: skip
-    made = made * spread + mean
-    return {stem: np.ascontiguousarray(part.T.cpu().numpy()) for stem, part in zip(model.sources, made, strict=True)}

@@ -29,14 +29,15 @@ _AROUND = 7  # spectra over which a bin's surroundings are averaged
 _DEPTHS = (15.0, 30.0)  # dB below its surroundings: a hole, a deep one
 _LEVEL_UNIT, _FLATNESS_UNIT = 20.0, 5.0  # dB that count as one
 _LOWEST, _HIGHEST = -5.0, 3.0  # in level units
-PERCENTILES = (50.0, 80.0, 97.0)
+PERCENTILES = (50.0, 80.0, 97.0, 99.5)
 _HISTOGRAM_FROM, _HISTOGRAM_STEPS = -100, 160  # dB, of one dB each
 
 PER_BAND = 2 + len(_DEPTHS)
 MOMENT_SIZE = PER_BAND * COUNT + 1
 EDGE_BANDS = 14  # narrow ones, up to the cutoff and a little beyond: does the music end by itself before it?
 SONG_SIZE = (len(PERCENTILES) + 2) * COUNT + len(PERCENTILES) * EDGE_BANDS + 3
-_EDGE_FROM, _EDGE_TO = -1600.0, 150.0  # Hz from the cutoff
+_EDGES = np.linspace(-1600.0, 150.0, EDGE_BANDS + 1)  # Hz from the cutoff
+EDGE_CENTRES = (_EDGES[1:] + _EDGES[:-1]) / 2
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ class SongMeter:
     def __init__(self, cutoff: float, rate: int) -> None:
         self._cutoff = cutoff
         self._grid: BandGrid = band_grid(rate)
-        edges = np.linspace(cutoff + _EDGE_FROM, cutoff + _EDGE_TO, EDGE_BANDS + 1)
-        self._edge_bins = [bin_of(edge, rate) for edge in edges]
+        self._edge_bins = [bin_of(cutoff + edge, rate) for edge in _EDGES]
         self._counts = np.zeros((COUNT + EDGE_BANDS, _HISTOGRAM_STEPS), np.int64)
         self._flatness = np.zeros(COUNT)
         self._heard = np.zeros(COUNT)

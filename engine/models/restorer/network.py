@@ -1,4 +1,4 @@
-"""The network, run by numpy: dilated convolutions over time, one small song vector, three answers per band."""
+"""The network, run by numpy: dilated convolutions over time, what the song says, three answers per band."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ TAPS = 3
 #: Spectra on both sides that an answer depends on, beyond those that the features do.
 REACH = TAPS // 2 * (1 + sum(DILATIONS))
 LEVEL_UNIT, FLATNESS_UNIT = 20.0, 5.0
+#: In level units against the loudness of the moment: a band that is empty now may not be so in the next.
+LEAST_KNOWN = np.float32(-2.25)
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,12 @@ class Network:
 
     def __call__(self, moments: Moments, song: Array, cutoff: float) -> Answer:
         """``song`` is :meth:`engine.models.restorer.features.SongMeter.facts`; channels are heard one by one."""
-        told = self._dense("song", song)
+        told = self._dense("told", _relu(self._dense("song", song)))
         parts = [self._channel(moments.values[:, c], told) for c in range(moments.values.shape[1])]
         raw = np.stack(parts, axis=1)
         level, flatness, doubt = raw[..., :COUNT], raw[..., COUNT : 2 * COUNT], raw[..., 2 * COUNT :]
-        known = moments.values[..., :COUNT] * below(cutoff)  # below the cutoff: against what is there
+        # Below the cutoff: against what is there.
+        known = np.maximum(moments.values[..., :COUNT], LEAST_KNOWN) * below(cutoff)
         return Answer(
             np.maximum((level + known) * LEVEL_UNIT + moments.loudness, FLOOR_DB - 20),
             np.minimum(flatness * FLATNESS_UNIT, 0),
