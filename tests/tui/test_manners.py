@@ -259,11 +259,11 @@ def test_the_keys_at_the_bottom_are_those_that_work_now(drive, tmp_path, repeate
     app = RestoreApp([], recipe=quick)
 
     async def script(pilot):
-        await pilot.pause(0.3)
-        assert "Open" in footer(app) and not any(w in footer(app) for w in ("Start", "Pause", "Listen", "Stop"))
+        await until(pilot, lambda: "Open" in footer(app))
+        assert not any(w in footer(app) for w in ("Start", "Pause", "Listen", "Stop"))
         app.open_path(str(tmp_path / "long"))
         await opened(pilot, 1)
-        assert "Start" in footer(app) and "Listen" in footer(app) and "Pause" not in footer(app)
+        await until(pilot, lambda: "Start" in footer(app) and "Listen" in footer(app) and "Pause" not in footer(app))
         gate = Gate(app.session, "restore")
         await pilot.press("s")
         await until(pilot, lambda: gate.chunks == 1)
