@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,41 @@ async def shoot_listening(library: Path, theme: str) -> None:
         app.exit()
 
 
+async def shoot_mixer(folder: Path) -> None:
+    """The mixer, on stems of our own."""
+    import numpy as np
+    import soundfile
+
+    from engine.commands.demo import RATE, compose
+    from engine.player.listening_sets import of_paths
+    from tui.app import Listening, RestoreApp
+    from tui.screens.mixer import MixerScreen
+
+    piece = compose(24.0)
+    folder.mkdir()
+    names = ("vocals", "drums", "bass", "other", "residual")
+    for number, name in enumerate(names):
+        swell = 0.6 + 0.4 * np.sin(np.arange(len(piece)) / RATE * (number + 1))[:, None]
+        soundfile.write(folder / f"{name}.wav", piece * swell / (number + 2), RATE)
+    app = RestoreApp([], listening=Listening(of_paths([folder / f"{name}.wav" for name in names])))
+    app.theme = "ember"
+    async with app.run_test(size=(120, 36)) as pilot:
+        player = await _listening(app, pilot)
+        await pilot.press("t")
+        while not isinstance(app.screen, MixerScreen):
+            await pilot.pause(0.2)
+        player._output.device_name, player._output.problem = "Speakers", ""
+        await pilot.press("up", "up", "up", "2", "m", "3", "down", "down", "less_than_sign", "less_than_sign", "4")
+        await pilot.press("greater_than_sign", "greater_than_sign", "1", "colon")
+        player._output.status = np.array(
+            [9.0 * RATE, 1, 0, 0, time.monotonic(), 0, 0, player._seeks]
+        )  # as if it played
+        app.clear_notifications()
+        await pilot.pause(1.0)
+        (HERE / "mixer-ember.svg").write_text(app.export_screenshot(title="mp3restore"), "utf-8")
+        app.exit()
+
+
 def main() -> None:
     """All pictures."""
     home = Path(tempfile.gettempdir()) / "you"
@@ -178,6 +214,7 @@ def main() -> None:
             asyncio.run(shoot_listening(library, theme))
             shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)
         asyncio.run(shoot(library, "ember", (80, 24), {"library": "library-80x24.svg"}))
+        asyncio.run(shoot_mixer(home / "Stems"))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 
@@ -73,7 +74,15 @@ def explain_os_error(error: OSError, what: str) -> str:
             return f"{what[:1].upper()}{what[1:]} is not there: it may have been moved or its drive unplugged."
         case errno.ENAMETOOLONG:
             return f"The name of {what} is too long for this disk: choose a folder with a shorter path (--out)."
+        case errno.EISDIR | errno.ENOTDIR | errno.ENOTEMPTY | errno.EEXIST:
+            return f"Something else lies where {what} should be{_at(error)}: move it away and run again."
         case errno.EIO:
             return f"The disk reports an error for {what}: check the drive."
         case _:
             return f"The system refused {what}: {error.strerror or error}."
+
+
+def _at(error: OSError) -> str:
+    """Where, as far as the system says it: the last of the names is what it wanted to make."""
+    name = error.filename2 or error.filename
+    return f" ({printable(os.fsdecode(name))})" if isinstance(name, str | bytes | os.PathLike) else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -14,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from engine.errors import NotRegularError, OutsideError
 
@@ -25,6 +27,7 @@ TEMPORARY = ".mp3restore-"  # what the names of temporary files begin with
 _TEMPORARY = re.compile(
     re.escape(TEMPORARY) + r"(?:(\d+)-[0-9a-f]{8}|[0-9a-f]{12})\.tmp"
 )  # the second: of older versions
+_MOST_JSON = 4 << 20  # bytes that a JSON file of ours may have
 _in_work: set[str] = set()  # temporary names that this process is writing to
 _swept: set[Path] = set()  # folders in which stale ones were looked for
 
@@ -32,19 +35,29 @@ _swept: set[Path] = set()  # folders in which stale ones were looked for
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file for reading, and nothing else: a pipe or a device would block, for ever perhaps.
+@overload
+def open_regular(path: Path) -> io.BufferedReader: ...
+@overload
+def open_regular(path: Path, *, append: Literal[True]) -> io.BufferedWriter: ...
+def open_regular(path: Path, *, append: bool = False) -> io.BufferedReader | io.BufferedWriter:
+    """Open a file for reading, or to ``append`` to it (not through a link), and nothing else: pipes block.
 
     Raises:
         NotRegularError: it is something else than a file.
         OSError: it cannot be opened.
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    handle = os.open(path, flags)
+    flags = getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) if append else os.O_RDONLY
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if append and error.errno in (errno.ENXIO, errno.EISDIR, errno.ELOOP):  # a pipe nobody reads, a folder, a link
+            raise NotRegularError(path) from error
+        raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise NotRegularError(path)
-    return io.BufferedReader(io.FileIO(handle, "rb"))
+    return io.BufferedWriter(io.FileIO(handle, "ab")) if append else io.BufferedReader(io.FileIO(handle, "rb"))
 
 
 def read_text(path: Path, most: int) -> str:
@@ -57,6 +70,26 @@ def read_text(path: Path, most: int) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError("it is not text in UTF-8: save it as that.") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in ``path``; None where there is none. Never raises and never waits, whatever lies there."""
+    try:
+        return _as_object(read_text(path, _MOST_JSON))
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _as_object(text: str) -> dict[str, Any] | None:
+    data = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    return data if isinstance(data, dict) else None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a number")
+    return value
 
 
 def file_hash(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -195,3 +196,37 @@ def test_a_recipe_that_is_no_small_text_file_is_told(tmp_path):
     for name in ("pipe", "huge", "bytes", "missing"):
         with pytest.raises(UsageError, match=name):
             recipes.load(str(tmp_path / f"{name}.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[variants.a]\nchain=["decode",' + '"restore",' * 1000 + '"restore"]', "at most 64 steps"),
+        ('[variants.v0]\nchain=["decode"]\n' + "".join(
+            f'[variants.v{i}]\nfrom=["v{i - 1}"]\nchain=["restore"]\n' for i in range(1, 700)
+        ), "at most 64 steps"),
+        ('[variants.a]\nchain=["decode",' + '{stage="separate"},"remix",' * 20 + '"restore"]', 'may be "separate"'),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_would_take_for_ever_to_plan_is_refused_at_once(tmp_path, text, told):
+    (tmp_path / "endless.toml").write_text("format = 1\n" + text)
+    with pytest.raises(UsageError, match=told):
+        build(recipes.load(str(tmp_path / "endless.toml")))
+
+
+def test_the_longest_chains_are_planned_in_a_moment(tmp_path):
+    pairs = '{stage="separate",model="spleeter-4stems"},"remix",' * 3
+    text = f'format = 1\n[variants.a]\nchain=["decode",{pairs}{", ".join(["%s"] * 57)}]\n' % (("'restore'",) * 57)
+    (tmp_path / "long.toml").write_text(text)
+    began = time.process_time()
+    tasks = build(recipes.load(str(tmp_path / "long.toml")), allow_slow=["a"])
+    assert tasks and time.process_time() - began < 10
+
+
+def test_a_recipe_from_windows_editor_is_read_and_names_are_shown_as_they_are(tmp_path):
+    (tmp_path / "bom.toml").write_text('\ufeffformat = 1\n[variants.a]\nchain = ["decode"]\n', "utf-8")
+    assert list(recipes.load(str(tmp_path / "bom.toml")).variants) == ["a"]
+    (tmp_path / "bidi.toml").write_text('format = 1\n[variants."a\\u202eb"]\nchain = ["decode"]\n')
+    with pytest.raises(UsageError) as told:
+        recipes.load(str(tmp_path / "bidi.toml"))
+    assert "\u202e" not in str(told.value) and "\\u202e" in str(told.value)

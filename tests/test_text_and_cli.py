@@ -156,3 +156,21 @@ def test_ctrl_c_finishes_the_chunk_and_says_how_to_go_on(tmp_path, demo_mp3, rep
     again = mp3restore("--no-tui", "--variants", "11", tmp_path / "long.mp3")
     assert again.returncode == 0 and time.monotonic() - start < 120
     assert not list(tmp_path.rglob("*.chunk"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell's redirections")
+@pytest.mark.parametrize(
+    ("redirection", "code", "told"),
+    [("<&- >&- 2>&-", 0, ""), (">&-", 0, ""), ("> /dev/full", 2, "The disk is full")],
+)
+def test_streams_that_are_closed_or_full_are_no_traceback(demo_mp3, tmp_path, redirection, code, told):
+    out = tmp_path / "out"
+    command = f'exec "$0" -m engine --no-tui --recipe offline --variants 01 --out "$1" "$2" {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, out, demo_mp3], capture_output=True, text=True, timeout=300, check=False,
+        cwd=Path(__file__).resolve().parents[1],
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert told in done.stderr
+    if code == 0:
+        assert [path.suffix for path in (out / "01_baseline").iterdir()] == [".flac"]

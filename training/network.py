@@ -29,11 +29,7 @@ class RestorerNetwork(nn.Module):
         self.last = nn.Conv1d(width, 3 * COUNT, 1)
         self.drop = nn.Dropout(dropout)
         nn.init.zeros_(self.last.weight)
-        with (
-            torch.no_grad()
-        ):  # it begins with holes 12 dB below their band, the band above the cutoff 30 below the song
-            self.last.bias.zero_()
-            self.last.bias[:COUNT] = torch.linspace(-0.6, -1.5, COUNT)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, moments: Tensor, songs: Tensor) -> Tensor:
         # Half precision while it learns takes half the time, and is what the weights are kept in.

@@ -43,7 +43,7 @@ class Settings:
     those of the original band by band.
     """
 
-    steps: int = 6500
+    steps: int = 5000
     batch: int = 16
     spectra: int = 192
     rate: float = 3e-3
@@ -215,7 +215,7 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
     """``loss`` and what it is made of, means over the batch: ``distance`` in bels, ``lost`` SI-SDR in dB."""
     raw = network(batch.moments.transpose(1, 2), batch.songs).transpose(1, 2)[:, ::EVERY]
     level, flatness, doubt = raw.split(COUNT, dim=-1)
-    known = batch.moments[:, ::EVERY, :COUNT].clamp(min=float(LEAST_KNOWN)) * batch.below[:, None]
+    known = batch.moments[:, ::EVERY, :COUNT].clamp(min=float(LEAST_KNOWN))
     floor = (level + known) * LEVEL_UNIT + batch.loudness[:, ::EVERY, None]
     fill = torch.matmul(floor.clamp(min=FLOOR_DB - 20), batch.spread)
     have, want = batch.bins[:, :, 0], batch.bins[:, :, 1]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from platformdirs import user_config_path, user_log_path
 
-from engine.files import write_json
+from engine.files import read_json, write_json
 
 _MOST_RECENT = 9
 
@@ -53,13 +52,9 @@ class Settings:
 def load_settings() -> Settings:
     """The remembered settings; defaults for whatever is missing or of the wrong kind."""
     settings = Settings()
-    try:
-        data = json.loads((config_folder() / "settings.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return settings
-    if isinstance(data, dict):
-        for item in fields(Settings):
-            if type(data.get(item.name)) is type(getattr(settings, item.name)):
-                setattr(settings, item.name, data[item.name])
+    data = read_json(config_folder() / "settings.json") or {}
+    for item in fields(Settings):
+        if type(data.get(item.name)) is type(getattr(settings, item.name)):
+            setattr(settings, item.name, data[item.name])
     settings.recent = [p for p in settings.recent if isinstance(p, str)]
     return settings

@@ -14,7 +14,7 @@ from engine.analysis.cutoff import Cutoff, LongTermSpectrum, find_cutoff
 from engine.audio.decode import open_decoder, read_facts
 from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, decibels
 from engine.audio.mpeg import MpegFacts
-from engine.audio.readers import Audio, Decoder, StreamInfo
+from engine.audio.readers import Audio, Decoder, StreamInfo, is_number, with_numbers_only
 from engine.errors import DecodeError, UnreadableError
 from engine.text import duration
 
@@ -84,9 +84,8 @@ class _Measurement:
         self.broken = 0
 
     def process(self, block: Audio) -> None:
-        if not np.isfinite(block).all():
-            self.broken += int((~np.isfinite(block)).sum())
-            block = np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0)
+        self.broken += int((~is_number(block)).sum())
+        block = with_numbers_only(block)
         self.frames += len(block)
         magnitude = np.abs(block)
         self.peak = max(self.peak, float(magnitude.max()))

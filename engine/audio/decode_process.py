@@ -74,10 +74,10 @@ class Conversation:
 
 def _decode(talk: Conversation, request: dict[str, Any]) -> None:
     """The format as JSON, then blocks of float32 samples, interleaved."""
-    from engine.audio.readers import MAX_CHANNELS, in_blocks, stream
+    from engine.audio.readers import MAX_CHANNELS, MAX_RATE, in_blocks, stream
 
     info, blocks = stream(Path(request["path"]), request["decoder"], request["start"])
-    if not 1 <= info.channels <= MAX_CHANNELS or not 1000 <= info.rate <= 768000:
+    if not 1 <= info.channels <= MAX_CHANNELS or not 1000 <= info.rate <= MAX_RATE:
         raise DecodeError(f"it has {info.channels} channels at {info.rate} Hz, which is not supported.")
     talk.piece(json.dumps(info.__dict__).encode())
     for block in in_blocks(blocks):

@@ -24,6 +24,7 @@ _MODES = ("stereo", "joint stereo", "dual channel", "mono")
 DECODER_DELAY = 529  # samples every MP3 decoder adds at the start (528 of the hybrid filter bank, and one)
 LEAST_LOWPASS = 2000  # Hz
 TAIL = 160  # bytes that hold an ID3v1 tag and the footer of an APEv2 tag
+_MOST_FRAMES = 1 << 26  # of a song that lasts weeks: more is not true
 _CONFIRM = 4  # frames in a row that must agree before a sync word is believed
 
 
@@ -257,7 +258,7 @@ def _walk(data: mmap.mmap) -> MpegFacts | None:
     at = start + (first.size if info.is_there else 0)
     while at < end - 3:
         frame = parse_header(data, at)
-        if frame is None or not same_stream(first, frame):
+        if frame is None or not same_stream(first, frame) or (first.size and not frame.size):
             found = find_frame(data, at + 1, end)
             if found < 0:
                 break
@@ -295,7 +296,7 @@ def _facts(
     mode = "free" if samples is None else "CBR" if len(bitrates) <= 1 else "VBR"
     if mode == "VBR" and lame is not None and lame.method == "ABR":
         mode = "ABR"
-    promised = None if info.frames is None else info.frames * first.samples
+    promised = None if info.frames is None or info.frames > _MOST_FRAMES else info.frames * first.samples
     if promised is not None and lame is not None:
         promised = max(0, promised - lame.delay - lame.padding)
     return MpegFacts(

@@ -26,6 +26,8 @@ Audio = npt.NDArray[np.float32]
 Decoder = Literal["libsndfile", "ffmpeg"]
 BLOCK = 1 << 16
 MAX_CHANNELS = 8
+MAX_RATE = 655_350  # Hz, of a FLAC file
+_LOUDEST = 1e10
 #: First bytes of files that are no MP3, whatever their names say.
 OTHER_KINDS = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"RF64", b"caff", b"riff", b".snd", b"wvpk")
 #: What FFmpeg may take a song for: files that hold their sound themselves. Lists of other files are not among them.
@@ -101,6 +103,17 @@ def mpeg_facts(path: Path) -> MpegFacts | None:
         return None if head in OTHER_KINDS else read_facts(file)
 
 
+def is_number(block: Audio) -> npt.NDArray[np.bool_]:
+    """Which samples can be sound: finite, and not louder than whole numbers of 32 bits that are taken for floats."""
+    return np.abs(block) <= _LOUDEST  # False for what is not a number
+
+
+def with_numbers_only(block: Audio) -> Audio:
+    """The block, in which what is not a number is silence, and what is too large for one full scale."""
+    good = is_number(block)
+    return block if good.all() else np.where(good, block, np.nan_to_num(np.sign(block))).astype(np.float32)
+
+
 def in_blocks(pieces: Iterator[Audio]) -> Iterator[Audio]:
     """The same stream in pieces of about BLOCK frames."""
     held: list[Audio] = []
@@ -128,7 +141,7 @@ def _stream_libsndfile(path: Path, start: int) -> tuple[StreamInfo, Iterator[Aud
     except OSError as error:
         raise DecodeError(explain_os_error(error, "the song")) from error
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise DecodeError(f"libsndfile cannot open it: {error}") from error
+        raise DecodeError(f"libsndfile cannot open it: {_words(error)}") from error
     info = StreamInfo(file.samplerate, file.channels, file.frames, f"{file.format} {file.subtype}")
 
     def blocks() -> Iterator[Audio]:
@@ -157,11 +170,16 @@ def _stream_ffmpeg(path: Path) -> tuple[StreamInfo, Iterator[Audio]]:
         rate = int(source.codec_context.sample_rate)
         channels = int(source.codec_context.channels)
     except (OSError, av.FFmpegError, ValueError) as error:
-        raise DecodeError(f"FFmpeg cannot open it: {error}") from error
+        raise DecodeError(f"FFmpeg cannot open it: {_words(error)}") from error
 
     return StreamInfo(rate, channels, -1, f"{container.format.name}"), _ffmpeg_blocks(
         container, source, rate, channels, _missing_trim(path)
     )
+
+
+def _words(error: Exception) -> str:
+    """What a library says is wrong, without names of files and numbers."""
+    return str(getattr(error, "error_string", None) or getattr(error, "strerror", None) or error)
 
 
 def _missing_trim(path: Path) -> tuple[int, int | None]:

@@ -7,6 +7,7 @@ their own.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -382,6 +383,7 @@ def main(screens: Screens | None = None) -> None:
     """
     global _screens  # noqa: PLW0603  (typer calls the commands itself and passes nothing on)
     _screens = screens
+    _hold_standard_streams()
     _speak_utf8()
     sys.argv[1:] = clean_arguments(sys.argv[1:])
     try:
@@ -392,6 +394,17 @@ def main(screens: Screens | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+def _hold_standard_streams() -> None:
+    """Where the program was started without one, nothing else may get its number: libraries would print into it."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (for as long as it runs)
 
 
 def _speak_utf8() -> None:

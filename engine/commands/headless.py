@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from engine.errors import UsageError, explain_os_error
 from engine.planning.recipes import by_number
 from engine.run import events
 from engine.run.session import Session
@@ -144,6 +145,17 @@ class _Interrupts:
             self._view.say("Stopping when the chunk in work is finished; press Ctrl-C again to leave at once.")
 
 
+def _print(text: str) -> None:
+    """Print a line at once. Raises UsageError where it cannot be taken (a full disk), BrokenPipeError as it is."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries it again at its end
+        raise UsageError(explain_os_error(error, "what the program says")) from error
+
+
 class _JsonView:
     """One JSON object per line."""
 
@@ -155,10 +167,10 @@ class _JsonView:
         if isinstance(event, events.Progress):
             data["batch"] = round(self._session.estimate.fraction(), 4)
             data["time_left"] = round(self._session.estimate.time_left(), 1)
-        print(json.dumps(data), flush=True)
+        _print(json.dumps(data))
 
     def say(self, text: str) -> None:
-        print(json.dumps({"event": "Message", "text": text}), flush=True)
+        _print(json.dumps({"event": "Message", "text": text}))
 
     def close(self) -> None:
         pass
@@ -211,7 +223,7 @@ class _LineView:
             self.say(f"{printable(song)}:")
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        _print(text)
 
     def close(self) -> None:
         pass

@@ -7,7 +7,9 @@ there: the problem is regularised towards ``g = 1``, which leaves parts that add
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +64,11 @@ class LevelFit:
 
         return np.asarray(fft.rfft(audio * _WINDOW[:, None], axis=0))
 
+    def fits(self) -> list[Fit]:
+        """The same for each part, with the bands."""
+        edges = tuple(self.edges.tolist())
+        return [Fit(tuple(gains), edges) for gains in self.gains().tolist()]
+
     def gains(self) -> Gains:
         """The gain of each part in each band, 1/2 to 2."""
         bands, parts = self._with_target.shape
@@ -77,15 +84,28 @@ class LevelFit:
         return found
 
 
-def equaliser(gains: Iterable[float], edges: npt.NDArray[np.float64], rate: int) -> Audio | None:
-    """A linear-phase FIR with the gain of every band at its middle, in between interpolated; None where it is flat.
+@dataclass(frozen=True)
+class Fit:
+    """The gain of one part in each band, and the bands' edges in Hz: one more than there are bands."""
 
-    The gain of the last band goes on to half the rate: what was generated above the cutoff follows its stem.
-    """
-    gains = np.asarray(list(gains))
-    if np.abs(gains - 1).max() < _SAME:
-        return None
-    middles = (edges[:-1] + edges[1:]) / 2
-    curve = np.interp(np.fft.rfftfreq(_FFT, 1 / rate), middles, gains)
-    response = np.roll(np.fft.irfft(curve, _FFT), _FFT // 2)[1:]
-    return np.asarray(response * np.hanning(_FFT + 1)[1:-1], np.float32)
+    gains: tuple[float, ...]
+    edges: tuple[float, ...]
+
+    def is_possible(self) -> bool:
+        """Whether it can have been found by a :class:`LevelFit`: what is read from a disk may be anything."""
+        rising = all(low < high for low, high in pairwise(self.edges))
+        return (
+            rising and len(self.edges) == len(self.gains) + 1 > 1 and all(1 / _MOST <= g <= _MOST for g in self.gains)
+        )
+
+    def equaliser(self, rate: int) -> Audio | None:
+        """A linear-phase FIR with the gain of every band at its middle, in between interpolated; None if it is flat.
+
+        The gain of the last band goes on to half the rate: what was generated above the cutoff follows its stem.
+        """
+        gains, edges = np.array(self.gains), np.array(self.edges)
+        if np.abs(gains - 1).max() < _SAME:
+            return None
+        curve = np.interp(np.fft.rfftfreq(_FFT, 1 / rate), (edges[:-1] + edges[1:]) / 2, gains)
+        response = np.roll(np.fft.irfft(curve, _FFT), _FFT // 2)[1:]
+        return np.asarray(response * np.hanning(_FFT + 1)[1:-1], np.float32)

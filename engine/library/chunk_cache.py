@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.audio.readers import Audio
-from engine.files import remove, writing
+from engine.files import open_regular, remove, writing
 from engine.library.layout import CHUNK_ENDING, is_ours, name_on_the_way
 from engine.library.state_file import read_checked, write_checked
 
@@ -39,7 +39,7 @@ class ChunkCache:
         """The chunk, or None where it is not there or not whole."""
         size = len(_MAGIC) + _HEAD.size + shape[0] * shape[1] * 4
         try:
-            with self._path(index).open("rb") as file:
+            with open_regular(self._path(index)) as file:
                 data = file.read(size + 1)
         except OSError:
             return None

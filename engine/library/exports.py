@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from engine.files import write_json
+from engine.files import read_json, write_json
 
 _NAME, _FORMAT = ".mp3restore-export.json", 2
 
 
 def read_exports(folder: Path) -> dict[str, str]:
     """The hashes of what was exported into ``folder``, by path below it; empty where nothing was."""
-    try:
-        data: Any = json.loads((folder / _NAME).read_text("utf-8"))
-        is_known = data["format"] == _FORMAT
-        return {str(name): str(sha256) for name, sha256 in data["files"].items()} if is_known else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    data = read_json(folder / _NAME) or {}
+    files = data.get("files")
+    if data.get("format") != _FORMAT or not isinstance(files, dict):
         return {}
+    return {str(name): str(sha256) for name, sha256 in files.items()}
 
 
 def write_exports(folder: Path, files: dict[str, str]) -> None:

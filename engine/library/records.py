@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
+from engine.dsp.level_fit import Fit
 from engine.library.layout import CHUNKS
 from engine.signals import MIX
 
@@ -88,7 +89,7 @@ class Marker:
 
     ``inputs`` are the contents of the published results that it builds on, through steps on the way: those are known
     by the fingerprint, as nobody needs to get the same bytes when they are made again. ``tags`` is the hash of the
-    source's tags that were written.
+    source's tags that were written. ``fits`` are what a remix equalised its stems by, so that they can be heard alike.
     """
 
     format: Annotated[int, Meta(ge=1, le=FORMAT)]
@@ -109,6 +110,7 @@ class Marker:
     ruined: str = ""
     bands: list[float] = field(default_factory=list)
     tags: Hash = ""
+    fits: dict[str, Fit] = field(default_factory=dict)
 
     @property
     def is_published(self) -> bool:

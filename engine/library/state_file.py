@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from engine.files import write_json
+from engine.files import read_json, write_json
 
-_MOST = 4 << 20  # bytes that such a file may have
 _CHECK = "check"
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``; None where there is none. Never raises, whatever lies there."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MOST + 1)
-        if len(text) > _MOST:
-            return None
-        data = json.loads(text, parse_float=_finite, parse_constant=_finite)
-    except (OSError, ValueError, RecursionError, MemoryError):
-        return None
-    return data if isinstance(data, dict) else None
 
 
 def read_checked(path: Path, unchecked_format: int) -> dict[str, Any] | None:
@@ -50,10 +35,3 @@ def write_checked(path: Path, data: dict[str, Any]) -> None:
 def _checksum(data: dict[str, Any]) -> str:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a number")
-    return value

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from engine.files import write_json
+from engine.files import read_json, write_json
 
 _lock = threading.Lock()
+_MOST = 1e12  # no figure is larger
 
 
 def path() -> Path:
@@ -31,6 +31,5 @@ def remember(name: str, value: float) -> None:
 
 
 def _all() -> dict[str, float]:
-    with suppress(OSError, ValueError, AttributeError):
-        return {str(name): float(value) for name, value in json.loads(path().read_text("utf-8")).items()}
-    return {}
+    found = read_json(path()) or {}
+    return {name: float(value) for name, value in found.items() if type(value) in (int, float) and 0 <= value < _MOST}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from engine.errors import UsageError
 from engine.planning.recipes import Each, Step, Variant
@@ -23,6 +24,13 @@ class Node:
     step: Step
     inputs: tuple[tuple[str, Out], ...]
 
+    def __hash__(self) -> int:
+        return self._hash  # kept, as each node's contains those of all before it, many times over
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.step, self.inputs))
+
     @property
     def stage(self) -> Stage:
         return STAGES[self.step.stage]
@@ -32,7 +40,7 @@ class Node:
         """The names of what it makes."""
         return self.stage.outputs(self.step.params, tuple(name for name, _ in self.inputs))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What it is, in a few letters; the same in every run."""
         chain = _chain(self)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from platformdirs import user_data_path
 
 from engine.analysis.song import SongAnalysis
+from engine.dsp.level_fit import Fit
 from engine.errors import UsageError
 from engine.library.layout import CHUNKS, DONE, SET_ASIDE
 from engine.library.records import Marker, Song
@@ -59,13 +60,31 @@ def of_song(store: Store, song: Song, tasks: Sequence[Task]) -> ListeningSet:
             why = _WHY_MISSING.get(store.state(song, task, source_hash), "not there")
             found[key] = Candidate(key, _title(key, task, endings), chain=_chain(task), missing=why, folder=key)
     cutoff = analysis.cutoff.hz if analysis is not None else None
+    remixes = []
+    for task in tasks:
+        if task.stage.takes_mix:
+            here = store.chosen(song, task, source_hash)
+            remixed = _remixed(task, here, found, joined)
+            if remixed is not None:
+                remixes.append(remixed)
+                made = store.marker(song, here)
+                if made is not None and made.inputs == store.contents(song, here.published_before()):
+                    found[remixed.stems] = _fitted(found[remixed.stems], remixed, made)
     candidates = tuple(found[key] for key in sorted(found, key=by_number))
-    mixers = [(task, store.chosen(song, task, source_hash)) for task in tasks if task.stage.takes_mix]
-    remixes = [remixed for task, here in mixers if (remixed := _remixed(task, here, found, joined)) is not None]
     return ListeningSet(
         printable(song.id), candidates, store.places.listening(song.key), cutoff, tuple(remixes),
         _why_no_stems(candidates, tasks),
     )  # fmt: skip
+
+
+def _fitted(stems: Candidate, remixed: Remixed, marker: Marker) -> Candidate:
+    """The stems, each with what the remix that was made of them equalised it by."""
+
+    def fit_of(part: Part) -> tuple[Path, Fit] | None:
+        path, fit = part.enhanced if remixed.treated else part.path, marker.fits.get(part.name)
+        return (path, fit) if path is not None and fit is not None and fit.is_possible() else None
+
+    return replace(stems, parts=tuple(replace(part, fit=part.fit or fit_of(part)) for part in stems.parts))
 
 
 def _remixed(task: Task, here: Task, found: Mapping[str, Candidate], joined: Mapping[str, str]) -> Remixed | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ import numpy as np
 from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio, Decoder, StreamInfo
 from engine.audio.resample import resample_all, resampled_length
+from engine.dsp.filters import apply_fir
+from engine.dsp.level_fit import Fit
 from engine.dsp.mix import Mix
 from engine.errors import DecodeError, OutputError, OutsideError, explain_os_error
 from engine.files import remove
@@ -33,7 +35,8 @@ _SQRT_HALF = float(np.sqrt(0.5))
 class Part:
     """One file of a candidate. Variants have one; stems have one per stem, ``enhanced`` where that was made.
 
-    ``rate`` in Hz, 0 where it is not known yet.
+    ``rate`` in Hz, 0 where it is not known yet. ``fit`` is what the remix equalises this stem by, and of which of the
+    two files.
     """
 
     name: str
@@ -42,6 +45,11 @@ class Part:
     rate: int = 0
     decoder: Decoder = "libsndfile"
     start: int = 0
+    fit: tuple[Path, Fit] | None = None
+
+    def fit_of(self, path: Path) -> Fit | None:
+        """What the file at ``path`` is equalised by."""
+        return self.fit[1] if self.fit is not None and self.fit[0] == path else None
 
 
 @dataclass(frozen=True)
@@ -167,27 +175,28 @@ def stereo(block: Audio) -> Audio:
 
 
 def load(
-    path: Path, track: Track, rate: int, *, decoder: Decoder = "libsndfile", start: int = 0,
+    path: Path, track: Track, rate: int, *, decoder: Decoder = "libsndfile", start: int = 0, fit: Fit | None = None,
     progress: Callable[[Track], None] | None = None, cancelled: threading.Event | None = None,
 ) -> None:  # fmt: skip
     """Decode ``path`` into ``track`` at ``rate`` Hz; ``progress`` is called when a first part can be played.
 
-    Where libsndfile fails, FFmpeg is tried. ``cancelled`` ends it early, with nothing complete.
+    Where libsndfile fails, FFmpeg is tried. ``fit`` is what it is equalised by. ``cancelled`` ends it early, with
+    nothing complete.
 
     Raises:
         DecodeError: there is nothing to hear in it.
         OutputError: the samples cannot be written (a full disk).
     """
     try:
-        _load(path, track, rate, decoder, start, progress, cancelled)
+        _load(path, track, rate, decoder, start, fit, progress, cancelled)
     except DecodeError:
         if decoder == "ffmpeg":
             raise
-        _load(path, track, rate, "ffmpeg", 0, progress, cancelled)
+        _load(path, track, rate, "ffmpeg", 0, fit, progress, cancelled)
 
 
 def _load(
-    path: Path, track: Track, rate: int, decoder: Decoder, start: int,
+    path: Path, track: Track, rate: int, decoder: Decoder, start: int, fit: Fit | None,
     progress: Callable[[Track], None] | None, cancelled: threading.Event | None,
 ) -> None:  # fmt: skip
     meter = LevelMeter(rate)
@@ -198,7 +207,10 @@ def _load(
             promised = max(0, decoded.info.frames)
             track.mono = decoded.info.channels == 1
             track.frames = resampled_length(promised, decoded.info.rate, rate)
-            for block in resample_all(map(stereo, decoded.blocks), decoded.info.rate, rate):
+            taps = fit.equaliser(decoded.info.rate) if fit is not None else None
+            blocks: Iterator[Audio] = map(stereo, decoded.blocks)
+            blocks = blocks if taps is None else apply_fir(blocks, taps)
+            for block in resample_all(blocks, decoded.info.rate, rate):
                 if cancelled is not None and cancelled.is_set():
                     return
                 file.write(np.ascontiguousarray(np.nan_to_num(block), np.float32).tobytes())
@@ -251,7 +263,7 @@ class Loader:
                 decoder: Decoder = part.decoder if path == part.path else "libsndfile"
                 load(
                     path, track, self.rate, decoder=decoder, start=part.start if path == part.path else 0,
-                    progress=self.report, cancelled=self._cancelled,
+                    fit=part.fit_of(path), progress=self.report, cancelled=self._cancelled,
                 )  # fmt: skip
             except (DecodeError, OutputError) as error:
                 track.error = str(error)

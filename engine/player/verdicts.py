@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from engine.files import write_json
-from engine.library.state_file import read_json
+from engine.files import read_json, write_json
 
 _FILE = "verdict.json"
 _LONGEST_NOTE = 2000

@@ -103,6 +103,7 @@ class Publisher:
             ruined=written.ruined,
             bands=written.bands,
             tags=tags_hash(self._tags) if self._tags is not None and task.ends_variant else "",
+            fits=next(iter(made.rendered.values())).fits,
         )
 
     def _write_guarded(self, made: Made, port: str) -> Written:

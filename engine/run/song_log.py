@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import suppress
+from io import BufferedWriter
 from pathlib import Path
 
+from engine.files import open_regular
 from engine.text import printable
 
 
@@ -14,7 +16,7 @@ class SongLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: int | None = None
+        self._file: BufferedWriter | None = None
         self._broken = False
 
     def line(self, text: str) -> None:
@@ -26,13 +28,15 @@ class SongLog:
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            os.write(self._file, lines.encode("utf-8", "replace"))
+                self._file = open_regular(self.path, append=True)
+            self._file.write(lines.encode("utf-8", "replace"))
+            self._file.flush()
         except OSError:
             self._broken = True
 
     def close(self) -> None:
         """End it; a later line would open it again."""
         if self._file is not None:
-            os.close(self._file)
+            with suppress(OSError):
+                self._file.close()
             self._file = None

@@ -15,6 +15,7 @@ from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
+from engine.dsp.level_fit import Fit
 from engine.dsp.mix import Mix
 from engine.errors import UsageError
 from engine.signals import MIX
@@ -86,7 +87,7 @@ class Rendered:
 
     ``blocks`` yields float32 ``(n, channels)``, ``frames`` in all. ``gain`` in dB is what the stage itself
     attenuated by, ``note`` one honest phrase for the listener. Where it is ``exact``, the samples are whole 24-bit
-    numbers already and need no dither.
+    numbers already and need no dither. ``fits`` are what its inputs were equalised by, by their names.
     """
 
     rate: int
@@ -96,6 +97,7 @@ class Rendered:
     gain: float = 0.0
     note: str = ""
     exact: bool = False
+    fits: dict[str, Fit] = dataclasses.field(default_factory=dict)
 
 
 class Context(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.analysis.song import DECISIVE_VERSION
 from engine.audio.decode import open_decoder
-from engine.audio.readers import Audio
+from engine.audio.readers import Audio, with_numbers_only
 from engine.audio.resample import output_rate, resample_stream, resampled_length
 from engine.errors import DecodeError
 from engine.stages.base import Context, Params, Rendered, Stage, parameter
@@ -55,7 +55,7 @@ class Decode(Stage):
             with open_decoder(context.source, analysis.decoder, analysis.start) as decoded:
                 for block in decoded.blocks:
                     context.checkpoint()
-                    yield np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0) * factor
+                    yield with_numbers_only(block) * factor
                     done += len(block)
                     context.fraction(done / max(1, analysis.frames))
             if done != analysis.frames:

@@ -11,7 +11,7 @@ import numpy as np
 from engine.audio.readers import Audio
 from engine.audio.resample import resample_stream
 from engine.dsp.filters import apply_fir
-from engine.dsp.level_fit import LevelFit, equaliser
+from engine.dsp.level_fit import Fit, LevelFit
 from engine.dsp.mix import LEVELS, Mix, Strip, described, in_the_mix, placed
 from engine.errors import UsageError
 from engine.signals import MIX, RESIDUAL, STEMS
@@ -100,7 +100,8 @@ class Remix(Stage):
         rate = max(signal.rate for signal in inputs.values())  # a stem that was extended may have a higher one
         frames = max(signal.frames for signal in inputs.values() if signal.rate == rate)
         reader = _Reader(rate, frames)
-        filters = self._filters(context, params, reader, mix, inputs)
+        fits = self._fits(context, params, reader, mix, inputs)
+        filters = {name: fit.equaliser(rate) for name, fit in fits.items()}
         strips = {name: params.mix[name] for name in inputs}
         heard = {name: signal for name, signal in inputs.items() if in_the_mix(params.mix, name)}
         gain = min((signal.gain for signal in inputs.values()), default=0.0)
@@ -127,12 +128,12 @@ class Remix(Stage):
                 yield total
 
         channels = max(signal.channels for signal in inputs.values())
-        return Rendered(rate, channels, frames, mixed, note=_note(strips, heard))
+        return Rendered(rate, channels, frames, mixed, note=_note(strips, heard), fits=fits)
 
-    def _filters(
+    def _fits(
         self, context: Context, params: _Common, reader: _Reader, mix: Signal, inputs: dict[str, Signal]
-    ) -> dict[str, Audio]:
-        """The equaliser of each stem that does not add up as it is."""
+    ) -> dict[str, Fit]:
+        """What each stem is equalised by, so that all of them add up to the mix again."""
         stems = [name for name in inputs if name != RESIDUAL]
         if not params.fit or not stems:
             return {}
@@ -147,8 +148,7 @@ class Remix(Stage):
             fit.process(target, blocks[1 : len(stems) + 1])
             done += len(target)
             context.fraction(done / reader.frames / 2)
-        found = {name: equaliser(g, fit.edges, reader.rate) for name, g in zip(stems, fit.gains(), strict=True)}
-        return {name: taps for name, taps in found.items() if taps is not None}
+        return dict(zip(stems, fit.fits(), strict=True))
 
 
 @dataclass(frozen=True)

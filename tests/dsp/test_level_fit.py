@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.dsp.filters import apply_fir, lowpass
-from engine.dsp.level_fit import LevelFit, band_edges, equaliser
+from engine.dsp.level_fit import Fit, LevelFit, band_edges
 
 RATE = 44100
 
@@ -30,7 +30,7 @@ def test_parts_that_add_up_already_stay_as_they_are():
     parts = [_noise(1), 0.01 * _noise(2), np.zeros((4 * RATE, 2), np.float32), _noise(3)]
     fit, gains = _fitted(sum(parts), parts)
     assert np.abs(gains - 1).max() < 1e-4
-    assert all(equaliser(g, fit.edges, RATE) is None for g in gains)
+    assert all(one.equaliser(RATE) is None for one in fit.fits())
 
 
 def test_a_part_that_was_turned_down_or_dulled_comes_back():
@@ -41,8 +41,9 @@ def test_a_part_that_was_turned_down_or_dulled_comes_back():
     fit, gains = _fitted(sum(plain), [dulled, down])
     assert np.allclose(gains[1], 1 / 0.7, rtol=0.05)
     made = []
-    for gain, part in zip(gains, (dulled, down), strict=True):
-        taps = equaliser(gain, fit.edges, RATE)
+    for one, part in zip(fit.fits(), (dulled, down), strict=True):
+        assert one.is_possible()
+        taps = one.equaliser(RATE)
         assert taps is not None and len(taps) % 2 == 1
         made.append(np.concatenate(list(apply_fir([part], taps))))
     before = _db(sum(plain) - dulled - down) - _db(sum(plain))
@@ -68,3 +69,12 @@ def test_nothing_is_compared_above_the_cutoff():
 def test_bands_cover_what_is_compared_and_no_more(rate, top):
     edges = band_edges(rate, top)
     assert edges[0] == 0 and (np.diff(edges) > 0).all() and edges[-1] == min(top or rate / 2, rate / 2)
+
+
+@pytest.mark.parametrize(
+    ("gains", "edges"),
+    [((), ()), ((1.0,), (0.0,)), ((1.0,), (100.0, 0.0)), ((9.0,), (0.0, 100.0)), ((float("nan"),), (0.0, 100.0)),
+     ((1.0,), (0.0, float("nan"))), ((1.0, 1.0), (0.0, 100.0))],
+)  # fmt: skip
+def test_what_no_fit_can_have_found_is_known(gains, edges):
+    assert not Fit(gains, edges).is_possible()

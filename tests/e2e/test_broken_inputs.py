@@ -192,3 +192,47 @@ def test_a_list_of_files_that_is_called_a_song_leads_to_none_of_them(demo_mp3, t
         (tmp_path / name).write_text("ffconcat version 1.0\nfile private.mp3\n")
         with pytest.raises(DecodeError):
             analyze(tmp_path / name)
+
+
+def test_samples_that_cannot_be_sound_are_replaced_and_told(piece, tmp_path):
+    path = tmp_path / "huge.wav"
+    soundfile.write(path, (piece * 3e38).astype(np.float32), 44100, subtype="FLOAT")
+    with np.errstate(all="raise"):
+        found = analyze(path)
+    assert found.peak == 0.0 and any("samples were not numbers" in w for w in found.warnings)
+
+
+def test_whole_numbers_kept_as_floats_are_sound(piece, tmp_path):
+    path = tmp_path / "whole.wav"
+    soundfile.write(path, (piece * 32768).astype(np.float32), 44100, subtype="FLOAT")
+    assert not any("not numbers" in w for w in analyze(path).warnings)
+
+
+def test_a_rate_that_no_result_can_have_is_told(piece, tmp_path):
+    soundfile.write(tmp_path / "fast.wav", piece, 768000)
+    with pytest.raises(DecodeError, match="768000 Hz, which is not supported"):
+        analyze(tmp_path / "fast.wav")
+
+
+def test_what_is_wrong_is_told_without_the_librarys_numbers_and_paths(demo_mp3, tmp_path):
+    (tmp_path / "two.mp3").write_bytes(frame_bytes(demo_mp3)[:836])
+    with pytest.raises(DecodeError) as told:
+        analyze(tmp_path / "two.mp3")
+    assert "Errno" not in str(told.value) and str(tmp_path) not in str(told.value)
+
+
+def test_songs_of_different_rates_in_one_file_are_told(demo_mp3, piece, tmp_path):
+    soundfile.write(tmp_path / "other.mp3", piece, 16000, format="MP3")
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(frame_bytes(demo_mp3) + (tmp_path / "other.mp3").read_bytes())
+    found, good = analyze(path), analyze(demo_mp3)
+    assert abs(found.frames - good.frames) < 6000
+    assert any("between the MP3 frames" in w or "another kind" in w for w in found.warnings)
+
+
+def test_a_header_that_promises_years_is_not_believed(demo_mp3, tmp_path):
+    data = bytearray(demo_mp3.read_bytes())
+    at = max(data.find(b"Info"), data.find(b"Xing"))
+    data[at + 8 : at + 12] = b"\xff" * 4
+    (tmp_path / "years.mp3").write_bytes(data)
+    assert not any("--:--" in w for w in analyze(tmp_path / "years.mp3").warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from engine.models.restorer import features, network
 from engine.models.restorer.bands import COUNT
 from training import sources
-from training.augment import augment
+from training.augment import augment, transcoded
 from training.weights import write_weights
 
 needs_weights = pytest.mark.skipif(not network.is_here(), reason="needs the weights that python -m training.make makes")
@@ -60,6 +61,43 @@ def test_the_card_names_nothing_that_is_excluded():
     assert card["fingerprint"] == network.fingerprint()
 
 
+def test_a_card_has_a_line_for_each_track():
+    from training.make import compact
+
+    card = {"made": "so", "held out": {"all": {"pairs": 2}}, "tracks": [{"track": "ä"}, {"track": "b"}]}
+    assert json.loads(compact(card)) == card and len(compact(card).splitlines()) == 10
+    if CARD.is_file():
+        told = CARD.read_text("utf-8")
+        assert len(told.splitlines()) < len(json.loads(told)["tracks"]) + 80
+
+
+@pytest.mark.skipif(shutil.which("lame") is None, reason="needs lame")
+def test_an_earlier_encoder_leaves_some_excerpts_as_long_as_they_were(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, (44100, 2)).astype(np.float32)
+    made = [transcoded(noise, tmp_path, np.random.default_rng(seed)) for seed in range(30)]
+    changed = [audio for audio in made if audio is not noise]
+    assert 0 < len(changed) < 15 and all(audio.shape == noise.shape for audio in changed)
+
+
+def test_records_tops_are_given_and_ends_kept_from_low_cutoffs():
+    pytest.importorskip("torch")
+    from training import train
+
+    assert (train._ends(a_batch(cutoff=11000.0), np.random.default_rng(0)) == 0).all()
+    fallen = train._ends(a_batch(cutoff=18600.0), np.random.default_rng(0))
+    assert 0 < (fallen.max(axis=1) > 0).mean() < 0.5 and (np.diff(fallen, axis=1) >= 0).all()
+
+
+def a_batch(cutoff):
+    """Of forty stretches of nothing."""
+    import torch
+
+    from training.train import Batch
+
+    rows = {name: torch.zeros(40, 1) for name in Batch.__annotations__}
+    return Batch(**(rows | {"cutoff": torch.full((40, 1), cutoff)}))
+
+
 def test_augmented_music_is_sound_and_told_by_its_seed():
     tone = np.sin(np.arange(44100) / 20)[:, None].repeat(2, 1).astype(np.float32)
     first, second, other = (augment(tone.copy(), np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -92,7 +130,8 @@ def test_numpy_computes_what_pytorch_learnt():
         raw = learnt(torch.from_numpy(values[:, 0].T[None]), torch.from_numpy(song[None]))[0].T.numpy()
     loudness = np.full((60, 1, 1), 30, np.float32)
     run = network.Network({name: value.astype(np.float32) for name, value in learnt.weights().items()})
-    answer = run(features.Moments(values, loudness), song, 0.0)
-    expected = np.maximum(raw[:, :COUNT] * network.LEVEL_UNIT + 30, features.FLOOR_DB - 20)
+    answer = run(features.Moments(values, loudness), song)
+    known = np.maximum(values[:, 0, :COUNT], network.LEAST_KNOWN)
+    expected = np.maximum((raw[:, :COUNT] + known) * network.LEVEL_UNIT + 30, features.FLOOR_DB - 20)
     assert np.abs(answer.level[:, 0] - expected).max() < 0.2  # half precision
     assert np.abs(answer.flatness[:, 0] - np.minimum(raw[:, COUNT : 2 * COUNT] * 5, 0)).max() < 0.1

@@ -14,7 +14,6 @@ from engine.player.listening_sets import of_paths
 from engine.player.renderer import Renderer
 from engine.run.session import Session
 from tests.conftest import execute
-from tests.player.soundcard import has_gap
 from tests.stages.test_stems import models  # noqa: F401
 from tests.tui.conftest import opened, screen_text, until
 from tui.app import Listening, RestoreApp
@@ -209,13 +208,22 @@ def test_a_mix_is_kept_for_the_song_and_made_by_the_next_run(drive, song, recipe
     assert all(state is State.DONE for state in Session([song], recipe=recipe).states()[0].states.values())
 
 
-def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
-    """The renderer's output for a mix against the file that the remix makes of the same mix."""
+TREATED = RECIPE.replace('from = ["04_stems"]', 'from = ["05_enhanced"]').replace(
+    "[variants.06",
+    '[variants.05_enhanced]\nfrom = ["04_stems"]\nchain = [{ each = { vocals = ["denoise"] } }]\n[variants.06',
+)
+
+
+@pytest.mark.parametrize("treated", [False, True])
+def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path, treated):
+    """The renderer's output for a mix against the file that the remix makes of the same mix, equaliser and all."""
     from engine.library.mixes import keep_mix
     from engine.player.listening_sets import of_song
     from engine.player.player import Player
     from tests.player.soundcard import until as wait
 
+    if treated:
+        (tmp_path / "mixed.toml").write_text(TREATED)
     session = Session([song], recipe=recipe)
     one = session.songs[0]
     mix = {"vocals": Strip(db=-4.5, pan=0.7), "accompaniment": Strip(db=2.0, pan=-0.3), "residual": Strip(db=-1.0)}
@@ -225,7 +233,7 @@ def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
     remix, rate = soundfile.read(session.store.out / marker.outputs[0].path, dtype="float32")
     listening = of_song(session.store, one, session.tasks)
     assert [(r.variant, r.stems, r.treated, r.further) for r in listening.remixes] == [
-        ("06_remixed", "04_stems", False, False)
+        ("06_remixed", "04_stems", treated, False)
     ]
     player = Player()
     try:
@@ -235,7 +243,7 @@ def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
         player.select("04_stems")
         player.set_match(False)
         for stem in player.stems_of("04_stems"):
-            stem.strip = mix[stem.name]
+            stem.strip, stem.enhanced = mix[stem.name], treated
         player.stems_changed()
         renderer = Renderer(rate)
         for place in range(3):
@@ -249,6 +257,7 @@ def test_what_is_heard_is_what_is_rendered(song, recipe, tmp_path):
         turned = player.gains()["04_stems"]
     finally:
         player.close()
+    assert marker.fits["vocals"].equaliser(rate) is not None or not treated
     loud = remix * 10 ** ((turned - marker.gain) / 20)
     assert np.abs(heard[480:] - loud[480:]).max() < 1e-6 + 2**-22  # dither of 24 bits
 
@@ -355,6 +364,7 @@ def test_gains_mutes_solos_and_places_are_heard(drive, sound_card, tmp_path):
         mixer = await in_mixer(pilot)
         player = mixer._player
         player.set_match(False)
+        player.set_region((0, 40 * RATE), looping=True)  # a busy machine takes its time with the keys
         await until(pilot, lambda: player.device_name)
         settled = []
 
@@ -362,7 +372,6 @@ def test_gains_mutes_solos_and_places_are_heard(drive, sound_card, tmp_path):
             await pilot.press(*keys)
             begin = (5 + 5 * len(settled)) * RATE  # a place of its own in the song
             player.seek(begin)
-            await until(pilot, lambda: begin < player.position < begin + RATE)
             await until(pilot, lambda: player.position > begin + 2 * RATE)
             settled.append(((begin + RATE // 2, begin + 2 * RATE), dict(mixer._mix), player.gains()["stems"]))
 
@@ -403,9 +412,10 @@ def is_in(heard, wanted, frames=RATE // 5):
     for probe in range(0, len(wanted) - frames, frames):
         piece = wanted[probe : probe + frames]
         loud = int(np.argmax(np.abs(piece).max(axis=0)))
-        place = int(np.argmax(correlate(heard[:, loud], piece[:, loud], "valid")))
-        if np.abs(heard[place : place + frames] - piece).max() < 1e-5:
-            return True
+        alike = correlate(heard[:, loud], piece[:, loud], "valid")
+        for place in np.flatnonzero(alike > 0.5 * alike.max()):  # the loop passes here with other settings, too
+            if np.abs(heard[place : place + frames] - piece).max() < 1e-5:
+                return True
     return False
 
 
@@ -427,20 +437,22 @@ def test_a_fader_moves_without_a_click(drive, sound_card, tmp_path):
     async def script(pilot):
         mixer = await in_mixer(pilot)
         await until(pilot, lambda: mixer._player.device_name)
+        mixer._player.set_region((0, 20 * RATE), looping=True)
         with sound_card.recording() as recordings:
             await pilot.press("space")
             await until(pilot, lambda: mixer._player.position > RATE)
-            await pilot.press(*["down"] * 20, "m", "m", "m", "m", *["shift+left"] * 10, "s", "s", "m", "s", "m")
-            await until(pilot, lambda: mixer._player.position > 5 * RATE)
+            await pilot.press("down", "up", *["down"] * 4, "m", "m", "shift+left", "shift+left", "s", "s", "m", "s")
+            await pilot.pause(1.0)
         found["heard"] = recordings[0]
 
     drive(app, script)
-    heard = found["heard"][:, 0]
-    sounding = np.flatnonzero(np.abs(heard) > 1e-4)
-    heard = heard[sounding[0] + 1000 : sounding[-1] - 1000].astype(np.float64)
-    if has_gap(found["heard"]):
-        heard = heard[: int(np.flatnonzero(heard == 0)[0]) - 100]
-    steps = np.abs(np.diff(heard, 2))
+    heard = found["heard"][:, 0].astype(np.float64)
+    bends = np.abs(np.diff(heard, 2))
+    silent = np.flatnonzero(heard == 0)  # before and after, while all is muted, and where the machine stalled
+    for around in range(-2, 3):
+        bends[np.clip(silent + around, 0, len(bends) - 1)] = 0
+    levels = np.abs(heard[: len(heard) // 480 * 480]).reshape(-1, 480).max(axis=1)
+    assert {0.5, 0.0} <= set(np.round(levels / levels.max(), 1)) and np.count_nonzero(bends) > RATE
     smooth = 0.5 * (2 * np.pi * 200 / RATE) ** 2  # the bend of both tones, and that of a raised-cosine ramp
     ramp = 0.5 * (np.pi / 480) ** 2
-    assert steps.max() < 2 * (smooth + ramp)
+    assert bends.max() < 2 * (smooth + ramp)

@@ -22,6 +22,7 @@ from textual.widgets import Label, Static
 
 from engine.commands.analyze import describe
 from engine.errors import RestoreError
+from engine.files import open_regular
 from engine.models.runtime.cards import ModelCard, cards, download
 from engine.text import duration, fit, printable, short_path, size, took
 from tui.model import GLYPHS, MEANINGS, DashboardModel, SongView
@@ -29,6 +30,7 @@ from tui.screens.dialogs import Choice
 from tui.widgets.key_line import KeyLine
 
 _LOG_LINES = 200
+_LOG_BYTES = 1 << 17
 _PROGRESS_INTERVAL = 0.25  # seconds
 
 
@@ -165,7 +167,9 @@ class DetailPage(Page):
 
     def _log(self) -> RenderableType:
         try:
-            text = self._library.session.store.log_path(self._view.place).read_text("utf-8", "replace")
+            with open_regular(self._library.session.store.log_path(self._view.place)) as file:
+                file.seek(max(0, file.seek(0, 2) - _LOG_BYTES))
+                text = file.read().decode("utf-8", "replace")
         except OSError:
             return Text("no log yet", "faint")
         return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "faint")

@@ -93,7 +93,8 @@ class StageChecklist(OptionList):
         for stem, steps in groupby(_own_steps(task), itemgetter(0)):
             own = [step for _, step in steps]
             if stem:
-                lines.append(Text.assemble(("  ├ ", "faint"), stem, no_wrap=True, overflow="ellipsis"))
+                lines.append(Text.assemble((f"  ├ {stem}", "faint"), no_wrap=True, overflow="ellipsis"))
+                lines[-1].stylize("bold", 4)
             for step in own:
                 branch = ("│ └ " if step is own[-1] else "│ ├ ") if stem else "└ " if step is task else "├ "
                 lines.append(self._step_line(f"  {branch}", step, view))

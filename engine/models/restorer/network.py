@@ -11,7 +11,7 @@ from importlib import resources
 import numpy as np
 
 from engine.models.restorer.bands import COUNT
-from engine.models.restorer.features import FLOOR_DB, Array, Moments, below
+from engine.models.restorer.features import FLOOR_DB, Array, Moments
 
 DILATIONS = (1, 2, 4, 8)
 TAPS = 3
@@ -41,14 +41,13 @@ class Network:
     def __init__(self, weights: dict[str, Array]) -> None:
         self._weights = weights
 
-    def __call__(self, moments: Moments, song: Array, cutoff: float) -> Answer:
+    def __call__(self, moments: Moments, song: Array) -> Answer:
         """``song`` is :meth:`engine.models.restorer.features.SongMeter.facts`; channels are heard one by one."""
         told = self._dense("told", _relu(self._dense("song", song)))
         parts = [self._channel(moments.values[:, c], told) for c in range(moments.values.shape[1])]
         raw = np.stack(parts, axis=1)
         level, flatness, doubt = raw[..., :COUNT], raw[..., COUNT : 2 * COUNT], raw[..., 2 * COUNT :]
-        # Below the cutoff: against what is there.
-        known = np.maximum(moments.values[..., :COUNT], LEAST_KNOWN) * below(cutoff)
+        known = np.maximum(moments.values[..., :COUNT], LEAST_KNOWN)  # told against what is there, on both sides
         return Answer(
             np.maximum((level + known) * LEVEL_UNIT + moments.loudness, FLOOR_DB - 20),
             np.minimum(flatness * FLATNESS_UNIT, 0),

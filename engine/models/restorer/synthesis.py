@@ -44,7 +44,7 @@ class Restorer:
         padded = np.pad(window, ((0, -len(window) % HOP), (0, 0)))
         spectrum = stft(padded, HANN)
         powers = power(spectrum)
-        answer = network.load()(features.moments(powers, self.cutoff, self.rate), self.song, self.cutoff)
+        answer = network.load()(features.moments(powers, self.cutoff, self.rate), self.song)
         spread = band_grid(self.rate).spread
         first, last = self._range()
         edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))

@@ -21,13 +21,15 @@ _TOP_KEYS = ("format", "title", "description", "defaults", "variants")
 _VARIANT_KEYS = ("chain", "from", "suffix", "enabled")
 _SUFFIX_BYTES = 24
 _SENTENCE = 300  # characters
+_MOST_STEPS = 64  # in a row: with what they start from, they are walked through again and again
+_MOST_SPLITS = 3  # in a row: each is a way on which the next ones are met again, five or so
 _TOO_MUCH = "it is nested too deeply, or a number in it is too large."
 
 
 def parse(text: str, name: str, where: str) -> Recipe:
     """A recipe from its TOML text. ``where`` names it in error messages. Raises UsageError."""
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text.removeprefix("\ufeff"))  # which Windows' editor puts first
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not valid TOML: {error}.") from error
     except (ValueError, RecursionError) as error:
@@ -35,7 +37,7 @@ def parse(text: str, name: str, where: str) -> Recipe:
     try:
         return _recipe(data, name)
     except UsageError as error:
-        raise UsageError(f"{where}: {_brief(str(error))}") from error
+        raise UsageError(f"{where}: {printable(_brief(str(error)))}") from error
     except (ValueError, RecursionError, OverflowError) as error:
         raise UsageError(f"{where}: {_TOO_MUCH}") from error
 
@@ -150,7 +152,7 @@ def _stage(name: str, where: str) -> str:
 
 
 def _check_sources(variants: dict[str, Variant]) -> None:
-    done: set[str] = set()
+    done: dict[str, tuple[int, int]] = {}  # the steps to each variant, and those of them that take a signal apart
     for variant in variants.values():
         for source in variant.sources:
             if source not in variants:
@@ -159,7 +161,24 @@ def _check_sources(variants: dict[str, Variant]) -> None:
                 )
             if source not in done:
                 raise UsageError(f"variants.{variant.name}.from: '{source}' must stand above it in the file.")
-        done.add(variant.name)
+        before = [done[source] for source in variant.sources] or [(0, 0)]
+        own_steps, own_splits = _size(variant)
+        steps = own_steps + max(steps for steps, _ in before)
+        splits = own_splits + max(splits for _, splits in before)
+        if steps > _MOST_STEPS or splits > _MOST_SPLITS:
+            raise UsageError(
+                f"variants.{variant.name}: between the song and it may be at most {_MOST_STEPS} steps, and at most "
+                f'{_MOST_SPLITS} of them may be "separate": leave some out.'
+            )
+        done[variant.name] = (steps, splits)
+
+
+def _size(variant: Variant) -> tuple[int, int]:
+    """How many steps a chain has, whether for all or for one of the stems, and how many of them take a signal apart."""
+    steps: list[Step] = []
+    for item in variant.chain:
+        steps += [item] if isinstance(item, Step) else [step for _, chain in item.stems for step in chain]
+    return len(steps), sum(step.stage == "separate" for step in steps)
 
 
 def _table(value: object, where: str) -> dict[str, Any]:
