@@ -24,3 +24,15 @@ def open_sound(path: Path, *arguments: Any, **options: Any) -> Any:
         if arguments[:1] != ("w",):
             open_regular(path).close()  # libsndfile only says "System error" where this says which
         raise
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the last of the samples that a file promises can be read; what lies before it is not looked at."""
+    import soundfile
+
+    try:
+        with open_sound(path) as file:
+            file.seek(max(0, file.frames - 1))
+            return len(file.read(1)) == min(1, file.frames)
+    except (OSError, soundfile.SoundFileError):
+        return False

@@ -67,7 +67,9 @@ def export(
     for song, favourite in favourites(store, songs):
         source, sha256 = _file_of(store, song, favourite)
         if source is None:
-            result.problems.append(f"{printable(song.id)}: {favourite} is not there any more: make it again.")
+            result.problems.append(
+                f"{printable(song.id)}: {printable(favourite)} is not there any more: make it again."
+            )
             continue
         name = song.key.with_name(song.key.name + source.suffix.lower())
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from engine.files import read_json, write_json
 
@@ -15,7 +15,13 @@ def read_exports(folder: Path) -> dict[str, str]:
     files = data.get("files")
     if data.get("format") != _FORMAT or not isinstance(files, dict):
         return {}
-    return {str(name): str(sha256) for name, sha256 in files.items()}
+    return {name: str(sha256) for name, sha256 in files.items() if _is_below(name)}
+
+
+def _is_below(name: str) -> bool:
+    """Whether it is the path of a file in the folder, and none that leads elsewhere."""
+    path = PurePath(name)
+    return bool(path.name) and not path.anchor and ".." not in path.parts and "\0" not in name
 
 
 def write_exports(folder: Path, files: dict[str, str]) -> None:

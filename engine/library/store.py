@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from engine.audio.encode import Encoded
 from engine.audio.sound_hash import flac_md5
+from engine.audio.soundfiles import is_whole
 from engine.dsp.mix import Strip
 from engine.errors import OutsideError, UsageError, explain_os_error
 from engine.files import remove, remove_empty
@@ -254,8 +255,10 @@ class Store:
             return True  # a result on the way may be gone: it is made again when it is needed
         path = self.out / output.path
         with suppress(OSError):
-            # Of another size, it may still have the same samples, with tags that were changed by hand.
-            return path.stat().st_size == output.size or (output.sound != "" and flac_md5(path) == output.sound)
+            if path.stat().st_size == output.size:
+                return True
+            # Of another size, it may still have the same samples, with tags that were changed by hand; or be cut off.
+            return output.sound != "" and flac_md5(path) == output.sound and is_whole(path)
         return False
 
     def output(self, port: str, encoded: Encoded) -> Output:

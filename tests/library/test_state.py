@@ -333,3 +333,27 @@ def test_groups_stay_what_they_were_when_less_memory_is_free_on_resuming(tmp_pat
     assert resumed.groups == [4, 1]
     first, second = (np.concatenate(list(r.blocks())) for r in (rendered, whole))
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.999])
+def test_a_result_that_was_cut_off_is_made_again(songs, left):
+    session = session_of(songs, ("01", "07"))
+    execute(session)
+    before = results(session.store.out)
+    for path in session.store.out.rglob("*.flac"):
+        data = path.read_bytes()
+        path.write_bytes(data[: max(100, int(left * len(data)))])  # its head tells the same of the samples
+    again = session_of(songs, ("01", "07"))
+    assert all(s is not State.DONE for plan in again.states() for t, s in plan.states.items() if t[0] == "0")
+    execute(again)
+    assert results(session.store.out) == before
+    assert made(execute(session_of(songs, ("01", "07")))) == []
+
+
+def test_a_result_that_another_program_wrote_tags_into_stays_done(songs):
+    session = session_of(songs, ("01",))
+    execute(session)
+    first, second = sorted(session.store.out.rglob("*.flac"))
+    first.write_bytes(first.read_bytes() + b"TAG" + bytes(125))
+    second.write_bytes(b"ID3\x04\0\0\0\0\0\x0a" + bytes(10) + second.read_bytes())
+    assert made(execute(session_of(songs, ("01",)))) == []

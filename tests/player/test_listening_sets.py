@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import mutagen
@@ -11,6 +12,7 @@ import soundfile
 
 from engine.commands.export import export, favourites
 from engine.errors import UsageError
+from engine.files import file_hash
 from engine.library.layout import LISTENING
 from engine.player.listening_sets import of_files, of_paths, of_song
 from engine.player.verdicts import change_verdict, read_verdict
@@ -164,6 +166,26 @@ def test_an_export_leaves_foreign_files_alone(made, tmp_path):
     assert (target / "Two.flac").read_text() == "my own" and "left as it is" in result.problems[0]
     with pytest.raises(UsageError, match="outside"):
         export(made.store, made.songs, made.store.out / "x")
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "../Two.flac", "Two.\0", "{}/Two.mp3", "Two.mp3"])
+def test_no_list_of_exports_makes_exporting_fail_or_reach_out(made, tmp_path, name):
+    choose(made, Two="11_offline")
+    target, outside = tmp_path / "Best", tmp_path / "Two.mp3"
+    target.mkdir()
+    for path in (outside, tmp_path / "Two.flac"):
+        path.write_text("mine")
+    files = {name.format(tmp_path): file_hash(outside), "Two.": 5}
+    (target / ".mp3restore-export.json").write_text(json.dumps({"format": 2, "files": files}))
+    result = export(made.store, made.songs, target)
+    assert result.written == ["Two.flac"] and result.problems == []
+    assert outside.read_text() == (tmp_path / "Two.flac").read_text() == "mine"
+
+
+def test_a_favourite_from_a_verdict_is_told_as_plain_text(made, tmp_path):
+    choose(made, Two="\x1b[2J")
+    (problem,) = export(made.store, made.songs, tmp_path / "Best").problems
+    assert problem.isprintable() and "not there any more" in problem
 
 
 def test_an_export_can_link_and_tells_what_is_gone(made, tmp_path):
