@@ -208,6 +208,8 @@ def _brought(card: ModelCard, given: Path) -> dict[Weights, Path | None]:
         raise UsageError(f"{card.name} comes with {card.source}: there is no file to bring.")
     if not given.exists():
         raise UsageError(f"{name} is not there: check the path.")
+    if not (given.is_file() or given.is_dir()):
+        raise UsageError(f"{name} is neither a file nor a folder: name the published file itself.")
     if given.is_file() and len(card.files) == 1:
         return {card.files[0]: given}
     here = [given] if given.is_file() else sorted(given.iterdir())

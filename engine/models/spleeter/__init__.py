@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -17,7 +20,7 @@ from engine.files import writing
 from engine.models.runtime import weights
 from engine.models.runtime.weights import Weights
 from engine.models.spleeter.separation import HOP, MODELS, PIECE, RATE, Separator
-from engine.models.spleeter.tf_checkpoint import Array, CheckpointError, read_checkpoint
+from engine.models.spleeter.tf_checkpoint import Array, read_checkpoint
 
 __all__ = ["GEOMETRY", "MODELS", "RATE", "WEIGHTS"]
 
@@ -26,7 +29,8 @@ _OVERLAP = 16 * HOP
 #: A chunk and its context are one piece of the networks.
 GEOMETRY = ChunkGeometry(PIECE - 4 * HOP - 2 * _CONTEXT, _OVERLAP, _CONTEXT)
 _INDEX, _DATA = "model.index", "model.data-00000-of-00001"
-_MOST_BYTES = 600_000_000
+_MOST_BYTES = 600_000_000  # that an archive may unpack to, as far as it is looked at
+_MOST_INDEX = 1 << 20  # bytes; the published ones have some ten thousand
 
 WEIGHTS = {
     "spleeter-2stems": Weights(
@@ -72,35 +76,57 @@ def convert(key: str, published: Path, kept: Path) -> None:
     variables = _published(published)
     try:
         Separator(MODELS[key], variables)
-    except (KeyError, ValueError) as error:
+        with writing(kept) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **variables)
+    except (KeyError, ValueError, TypeError) as error:  # the last: of a name that is numpy's own word
         raise NotPossibleError(f"{published.name} holds a checkpoint, but not that of {key}.") from error
-    with writing(kept) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **variables)
 
 
 def _published(path: Path) -> dict[str, Array]:
     try:
         index, data = _from_zip(path) if zipfile.is_zipfile(path) else _from_tar(path)
         return read_checkpoint(index, data)
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, KeyError, CheckpointError) as error:
+    except Exception as error:  # bytes that nobody vouches for: anything can go wrong
         raise NotPossibleError(f"{path.name} holds no checkpoint of Spleeter: get it again.") from error
+
+
+def _is_wanted(name: str, size: int) -> bool:
+    return (name == _INDEX and size <= _MOST_INDEX) or (name == _DATA and size <= _MOST_BYTES)
 
 
 def _from_zip(path: Path) -> tuple[bytes, bytes]:
     with zipfile.ZipFile(path) as archive:
-        found = {Path(item.filename).name: item for item in archive.infolist() if item.file_size < _MOST_BYTES}
+        named = [(Path(item.filename).name, item) for item in archive.infolist()]
+        found = {name: item for name, item in named if _is_wanted(name, item.file_size)}
         return archive.read(found[_INDEX]), archive.read(found[_DATA])
 
 
 def _from_tar(path: Path) -> tuple[bytes, bytes]:
     found: dict[str, bytes] = {}
-    with tarfile.open(path) as archive:
-        for item in archive:
-            name = Path(item.name).name
-            if item.isreg() and name in (_INDEX, _DATA) and item.size < _MOST_BYTES:
-                content = archive.extractfile(item)
-                found[name] = content.read() if content is not None else b""
+    with path.open("rb") as packed:
+        is_gzip = packed.read(2) == b"\x1f\x8b"
+        packed.seek(0)
+        unpacked = _Bounded(gzip.GzipFile(fileobj=packed) if is_gzip else packed)
+        with tarfile.open(fileobj=cast(BinaryIO, unpacked), mode="r|") as archive:
+            for item in archive:
+                name = Path(item.name).name
+                if item.isreg() and _is_wanted(name, item.size):
+                    content = archive.extractfile(item)
+                    found[name] = content.read() if content is not None else b""
     return found[_INDEX], found[_DATA]
+
+
+class _Bounded(io.RawIOBase):
+    """The first :data:`_MOST_BYTES` of a file; it ends there, however much the rest would unpack to."""
+
+    def __init__(self, file: io.BufferedIOBase | gzip.GzipFile) -> None:
+        super().__init__()
+        self._file, self._left = file, _MOST_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
 def _separator(key: str, path: Path) -> Separator:
@@ -111,7 +137,9 @@ def _separator(key: str, path: Path) -> Separator:
         else:
             variables = _published(path)
         return Separator(MODELS[key], variables)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (NotPossibleError, MemoryError):
+        raise
+    except Exception as error:  # as above
         raise NotPossibleError(f"{path.name} is not the model {key}: get it again.") from error
 
 

@@ -50,7 +50,7 @@ class UNet:
 
         Raises:
             KeyError: one of them is missing.
-            ValueError: one of them has another shape than it should have.
+            ValueError: one of them has another shape than it should have, or holds what is no number.
         """
         first = number * (_DEPTH + 1)
         self._down = [_convolution(variables, "conv2d", first + i) for i in range(_DEPTH)]
@@ -74,6 +74,10 @@ class UNet:
             channels = layer.kernel.shape[2] + (skips.pop() if skips else 0)
         if channels != self._mask.kernel.shape[2] or self._mask.kernel.shape[3] != 2:
             raise ValueError("the last convolution has another shape")
+        convolutions = [array for layer in (*self._down, *self._up, self._mask) for array in (layer.kernel, layer.bias)]
+        norms = [array for norm in self._norms for array in (norm.factor, norm.shift)]
+        if not all(np.isfinite(array).all() for array in (*convolutions, *norms)):
+            raise ValueError("a weight is no number")
 
     def logits(self, magnitude: Array) -> Array:
         """The mask before its sigmoid: ``(frames, bins, 2)`` of the same; both multiples of 64."""

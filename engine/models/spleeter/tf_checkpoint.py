@@ -22,6 +22,7 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _FLOAT = 1  # DT_FLOAT of TensorFlow's types.proto
 _MOST_DIMENSIONS = 8
+_LONGEST_NAME = 1024  # bytes of a key: each may repeat the one before it, which a few bytes could make endless
 
 
 class CheckpointError(ValueError):
@@ -57,7 +58,7 @@ def read_checkpoint(index: bytes, data: bytes | memoryview) -> dict[str, Array]:
         if entry.kind != _FLOAT:
             continue
         count = math.prod(entry.shape)
-        if entry.shard or entry.size != 4 * count or entry.offset + entry.size > len(data):
+        if entry.shard or not count or entry.size != 4 * count or entry.offset + entry.size > len(data):
             raise CheckpointError(f"the values of {key!r} lie outside the data file")
         values = np.frombuffer(data, "<f4", count, entry.offset)
         found[key.decode("utf-8", "replace")] = values.reshape(entry.shape)
@@ -73,9 +74,13 @@ def _table(table: bytes) -> Iterator[tuple[bytes, bytes]]:
     _, at = _varint(footer, at)
     offset, at = _varint(footer, at)
     size, _ = _varint(footer, at)
+    end = 0
     for _, handle in _block(table, offset, size):
         start, at = _varint(handle, 0)
         length, _ = _varint(handle, at)
+        if start < end:  # each is read once, so that a small file is never long work
+            raise CheckpointError("two blocks of the index lie in one place")
+        end = start + length
         yield from _block(table, start, length)
 
 
@@ -93,7 +98,7 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
         shared, at = _varint(block, at)
         own, at = _varint(block, at)
         length, at = _varint(block, at)
-        if shared > len(key) or at + own + length > end:
+        if shared > len(key) or shared + own > _LONGEST_NAME or at + own + length > end:
             raise CheckpointError("an entry of the index is broken")
         key = key[:shared] + block[at : at + own]
         at += own
