@@ -367,7 +367,7 @@ class MixerScreen(Screen[None]):
         error = next((t.error for n in range(len(self._stems)) if (t := self._player.track_of(self._key, n)).error), "")
         if error:
             text.append(f"  {error}", "error")
-        elif gain:
+        elif round(gain, 1):
             text.append(f"  heard at {gain:+.1f} dB", "faint")
         return self._after_name(text)
 
