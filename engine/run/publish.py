@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,13 @@ from engine.dsp.mix import described
 from engine.library.records import FORMAT, Marker, Song, SongRecord
 from engine.library.results import tags_hash
 from engine.library.store import Store
+from engine.machine.priority import work_in_background
 from engine.planning.task import Task
 from engine.run.task_context import TaskContext, seed_of
 from engine.signals import MIX
 from engine.stages.base import Rendered
+
+_MOST_AT_ONCE = 4  # signals; each holds two chunks in memory
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,19 @@ class Publisher:
                 made.context.warn(problem)
         if len(rendered) == 1:
             return self._write_guarded(made, next(iter(rendered)))
-        encoded = {port: self._encode(made, port) for port in rendered}
+        encoded = self._encode_all(made, tuple(rendered))
         lowest = min(done.gain for done in encoded.values())
-        for port in rendered:
-            if encoded[port].gain != lowest:
-                encoded[port] = self._encode(made, port, gain=lowest)
-        return Written(encoded, "", [])
+        again = tuple(port for port in rendered if encoded[port].gain != lowest)
+        return Written({**encoded, **self._encode_all(made, again, gain=lowest)}, "", [])
+
+    def _encode_all(self, made: Made, ports: tuple[str, ...], gain: float = 0.0) -> dict[str, Encoded]:
+        """Encode several signals, as many at once as there are cores: the encoder keeps one of them busy."""
+        if not ports:
+            return {}
+        hands = min(len(ports), os.cpu_count() or 1, _MOST_AT_ONCE)
+        with ThreadPoolExecutor(hands, "writing", work_in_background) as pool:
+            done = pool.map(lambda port: self._encode(made, port, gain=gain), ports)
+            return dict(zip(ports, done, strict=True))
 
     def marker(self, made: Made, written: Written, fingerprint: str, seconds: float) -> Marker:
         """The proof that the task is done; ``seconds`` is how long it took."""

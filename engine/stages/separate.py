@@ -93,8 +93,10 @@ class Separate(Stage):
             return resample_stream(whole, rate, signal.rate, signal.frames)
 
         def residual() -> Iterator[Audio]:
-            for mix, *stems in in_step(read_blocks(signal), *(stem(n) for n in range(count))):
-                yield mix - np.add.reduce(stems)
+            # All stems of a chunk at once, so that each chunk is read and checked once and not for every stem.
+            every = resample_stream(chunks.joined(slice(None), count * width), rate, signal.rate, signal.frames)
+            for mix, stems in in_step(read_blocks(signal), every):
+                yield mix - np.add.reduce(np.split(stems, count, axis=1))
 
         streams: dict[str, Callable[[], Iterator[Audio]]] = {
             name: partial(stem, number) for number, name in enumerate(separator.stems)

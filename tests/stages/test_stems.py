@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 import soundfile
 
-from engine.errors import UsageError
+from engine.errors import OutputError, UsageError
+from engine.library.chunk_cache import ChunkCache
 from engine.library.store import Store
 from engine.models import spleeter
 from engine.planning import recipes
 from engine.planning.plan import build
 from engine.planning.task import State
-from engine.run.events import Progress, TaskDone
+from engine.run import publish
+from engine.run.events import Progress, TaskDone, TaskFailed
 from engine.run.session import Session
 from tests.models.tf_checkpoints import spleeter_variables
 
@@ -146,6 +150,49 @@ def test_stopped_in_every_stage_and_resumed_gives_the_same_bytes(tmp_path, model
     again = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").glob("0*/**/*.flac")}
     assert whole.keys() == again.keys() and len(whole) == 9
     assert [name for name in whole if whole[name] != again[name]] == []
+
+
+def test_stems_are_written_side_by_side(tmp_path, models, monkeypatch):
+    """The first two meet while both are being written; each chunk is read once for a stem and once for the rest."""
+    _song(tmp_path / "lib" / "a.wav")
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    meeting, write, load = threading.Barrier(2), publish.write_flac, ChunkCache.load
+    met, loads = [], []
+
+    def meets(path, *rest, **more):
+        if path.name in ("vocals.flac", "accompaniment.flac"):
+            met.append(meeting.wait(timeout=20))
+        return write(path, *rest, **more)
+
+    def counted(self, index, shape):
+        loads.append(index)
+        return load(self, index, shape)
+
+    monkeypatch.setattr(publish, "write_flac", meets)
+    monkeypatch.setattr(ChunkCache, "load", counted)
+    assert _run(_session(tmp_path, variants=["04"])).done == 1
+    assert sorted(met) == [0, 1]
+    assert {loads.count(index) for index in loads} == {4}  # whether it is there, two stems, the residual
+
+
+def test_a_stem_that_cannot_be_written_fails_the_song_and_is_made_later(tmp_path, models, monkeypatch):
+    _song(tmp_path / "lib" / "a.wav", seconds=5)
+    write = publish.write_flac
+
+    def full(path, *rest, **more):
+        if path.name == "accompaniment.flac":
+            raise OutputError("The disk is full.")
+        return write(path, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "write_flac", full)
+        session = _session(tmp_path, variants=["04"])
+        told = []
+        session.subscribe(told.append)
+        assert _run(session).failed == 1
+        assert [event.reason for event in told if isinstance(event, TaskFailed)] == ["The disk is full."]
+        assert _session(tmp_path, variants=["04"]).states()[0].states["04_stems"] is not State.DONE
+    assert _run(_session(tmp_path, variants=["04"])).done == 1
 
 
 def test_a_louder_stem_is_turned_down_with_all_others(tmp_path, models):
