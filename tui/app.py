@@ -22,6 +22,7 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.widgets import OptionList
 from textual.worker import Worker, get_current_worker
 
 from engine.commands.export import export, favourites
@@ -170,7 +171,7 @@ class RestoreApp(App[None]):
         """Open what was given, watch the machine, and keep time."""
         for problem in self._problems:
             self.notify(problem, severity="warning", timeout=10, markup=False)
-        self.theme_changed_signal.subscribe(self, self._remember_theme)
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
         self._poller = Poller(Machine(Path.cwd()), self._sampled)
         self._poller.start()
@@ -192,9 +193,19 @@ class RestoreApp(App[None]):
         if self._poller is not None:
             self._poller.stop()
 
-    def _remember_theme(self, theme: Any) -> None:
+    def _theme_changed(self, theme: Any) -> None:
+        self._recolour_lists()
         self.settings.theme = theme.name
         self.settings.save()
+
+    def _recolour_lists(self) -> None:
+        """Lists keep their lines as they were painted, in the colours of the theme before."""
+        for screen in self.screen_stack:
+            for listing in screen.query(OptionList):
+                for place, option in enumerate(listing.options):
+                    listing.replace_option_prompt_at_index(place, option.prompt)
+        if self.home.is_mounted:
+            self.home.recolour_log()
 
     def _hung_up(self) -> None:
         """The terminal is gone: nothing may be read from it or written to it any more."""

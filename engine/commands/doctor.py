@@ -109,7 +109,7 @@ def _torch() -> Finding:
 def _models() -> Finding:
     missing = [card.name for card in cards() if card.can_be_fetched and card.state(thoroughly=False) == "missing"]
     if missing:
-        return Finding("models", "note", f"not here: {', '.join(missing)}", "See 'mp3restore models list'.")
+        return Finding("models", "note", f"not here: {'; '.join(missing)}", "See 'mp3restore models list'.")
     return Finding("models", "ok", "all here")
 
 

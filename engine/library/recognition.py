@@ -117,7 +117,8 @@ def _adopt(store: Store, song: Song, record: SongRecord, tasks: Sequence[Task]) 
         if record.analysis is None and other.analysis is not None and not other.analysis.start:
             record = dataclasses.replace(record, analysis=other.analysis)
         unfinished = dataclasses.replace(record, tags="")  # the results have the other one's
-        wanted = {store.chosen(song, task, record.identity).fingerprint(record.identity) for task in tasks}
+        possible = (store.chosen(song, task, record.identity) for task in tasks if not task.impossible)
+        wanted = {task.fingerprint(record.identity) for task in possible}
         if _has_left(key, other, song.path):
             _move(store, key, song.key, unfinished, wanted)
             continue

@@ -136,6 +136,26 @@ def test_renamed_songs_keep_their_results_and_favourites(place):
     assert (out / "_logs/Artist/01 One.log").stat().st_size > 100 and not (out / "_logs/Artist/One.log").exists()
 
 
+def test_copies_and_renamed_songs_are_known_where_a_variant_cannot_be_made(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("MP3RESTORE_MODELS", str(tmp_path / "nowhere"))
+    recipe, lib, out = tmp_path / "apollo.toml", tmp_path / "twice", tmp_path / "twice-out"
+    variants = '[variants.01_baseline]\nchain = ["decode"]\n[variants.12_apollo]\nchain = ["decode", "apollo"]\n'
+    recipe.write_text(f"format = 1\n{variants}")
+    lib.mkdir()
+    for name in ("A.mp3", "B.mp3"):
+        shutil.copy(place / "lib/Artist/One.mp3", lib / name)
+
+    def begun():
+        events = execute(Session([lib], out, str(recipe)))
+        assert [e.failed for e in events if isinstance(e, SongDone) and e.failed] == []
+        return [(e.song, e.variant) for e in events if isinstance(e, TaskStarted)]
+
+    assert len(begun()) == 1
+    (lib / "A.mp3").rename(lib / "C.mp3")
+    assert begun() == []
+    assert len(list((out / "01_baseline").iterdir())) == 2
+
+
 def test_moved_and_retagged_at_once_and_to_another_library(place):
     out = place / "out"
     before = sounds(out)

@@ -215,6 +215,77 @@ def test_a_blind_test_shows_only_keys_that_do_something(drive, restored, quick):
     drive(app, script, (80, 24))
 
 
+@pytest.mark.parametrize("theme", ["paper", "contrast", "sixteen"])
+def test_lists_follow_the_theme_while_they_are_shown(drive, songs, quick, theme):
+    app = RestoreApp([songs], recipe=quick)
+    app.theme = "ember"
+
+    def inks():
+        listing = app.screen.query_one("#variants")
+        return [s.style.color for y in range(4) for s in listing.render_line(y) if s.style and s.text.strip()]
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, RecipeScreen))
+        app.theme = theme
+        await pilot.pause(0.3)
+        switched = inks()
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, RecipeScreen))
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, RecipeScreen))
+        await pilot.pause(0.2)
+        assert switched == inks()
+
+    drive(app, script)
+
+
+def test_the_log_follows_the_theme_and_loses_no_line(drive, songs, quick):
+    app = RestoreApp([songs], recipe=quick)
+    app.theme = "ember"
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.press("s")
+        await until(pilot, lambda: app.library.finished is not None and not app.library.new_lines)
+        await pilot.press("g") if not app.home.has_class("-log") else None
+        await pilot.pause(0.3)
+        log = app.home.query_one("#log")
+        before = [strip.text for strip in log.lines]
+        app.theme = "paper"
+        await pilot.pause(0.3)
+        assert before and [strip.text for strip in log.lines] == before
+        inks = [s.style.color.get_truecolor() for strip in log.lines for s in strip if s.style and s.style.color]
+        assert inks and all(sum(ink) < 400 for ink in inks), "dark on paper"
+
+    drive(app, script, (140, 42))
+
+
+def test_with_sixteen_colours_the_place_is_seen_where_the_keys_do_not_go(drive, songs, quick):
+    app = RestoreApp([songs], recipe=quick)
+    app.theme = "sixteen"
+
+    def cursor(widget, text):
+        """Whether the row with ``text`` is filled, and whether it is underlined."""
+        rows = [list(widget.render_line(y)) for y in range(widget.size.height)]
+        row = next(row for row in rows if text in "".join(s.text for s in row))
+        style = next(s.style for s in row if text in s.text)
+        return style.bgcolor is not None and style.bgcolor.number == 3, bool(style.underline)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        table, stages = app.home.query_one("#table"), app.home.query_one(StageChecklist)
+        assert cursor(table, "One.mp3") == (True, False)
+        assert cursor(stages, "01_baseline") == (False, True)
+        await pilot.press("tab")
+        await pilot.pause(0.2)
+        assert cursor(table, "One.mp3") == (False, True)
+        assert cursor(stages, "01_baseline") == (True, False)
+
+    drive(app, script)
+
+
 @pytest.mark.parametrize("theme", ["ember", "paper", "contrast", "sixteen", "nord"])
 def test_more_and_less_differ_in_more_than_red_and_green(drive, theme):
     app = RestoreApp([])

@@ -316,6 +316,27 @@ def test_stems_of_different_length_mono_and_one_that_is_no_audio(drive, tmp_path
     drive(app, script)
 
 
+def test_what_is_said_of_the_mix_is_whole_and_a_long_name_is_cut(drive, song, recipe):
+    (song / "Song.wav").rename(song / "A Song With a Title That Goes On and On and On Until It Ends.wav")
+    execute(Session([song], recipe=recipe))  # what was made moves with it
+    app = RestoreApp([song], recipe=recipe)
+
+    async def script(pilot):
+        await opened(pilot, 1)
+        await until(pilot, lambda: app.library.counts()["done"] == 1)
+        await in_mixer(pilot, "T")
+        await pilot.press("up")
+        await pilot.pause(0.2)
+        title = screen_text(app).splitlines()[0]
+        assert "06_remixed: changed, k keeps it" in title and "…" in title and "It Ends.wav" in title
+        assert "0.0 dB" not in title, "what nobody hears is not told"
+        await pilot.resize_terminal(140, 42)
+        await pilot.pause(0.3)
+        assert "A Song With a Title That Goes On and On and On Until" in screen_text(app).splitlines()[0]
+
+    drive(app, script, (80, 24))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (60, 20), (140, 42)])
 def test_every_size_shows_all_strips(drive, tmp_path, size):
     names = ("vocals", "drums", "bass", "guitar", "piano", "other", "residual")

@@ -23,7 +23,7 @@ from engine.run.control import Control
 from engine.text import counted, duration, fit, short_path
 from tui.dropped import dropped_paths, looks_dropped
 from tui.host import Host
-from tui.model import DashboardModel, SongView, explain_filter
+from tui.model import DashboardModel, LogLine, SongView, explain_filter
 from tui.screens.dialogs import Choice
 from tui.screens.pages import DetailPage
 from tui.widgets.key_line import KeyLine
@@ -206,18 +206,29 @@ class LibraryScreen(Screen[None]):
         if current is not None and current.song.id in self._stale:
             self.query_one(StageChecklist).show(library, current)
         self._stale.clear()
-        log = self.query_one(RichLog)
-        styles = {"info": "faint", "note": "", "error": "bold"}
-        marks = {"info": " ", "note": "◐", "error": "✗"}
         if library.new_lines and not self._log_chosen:
             columns, lines = _ROOM_FOR_LOG
             self.set_class(self.size.width >= columns and self.size.height >= lines, "-log")
+        self._write(library.new_lines)
         for line in library.new_lines:
-            log.write(Text(f"{marks[line.level]} {line.text}", styles[line.level]), expand=True)
             if line.level == "error":
                 self.notify(line.text, severity="error", timeout=8, markup=False)
         library.new_lines.clear()
         self.show_state()
+
+    def _write(self, lines: Iterable[LogLine]) -> None:
+        log = self.query_one(RichLog)
+        styles = {"info": "faint", "note": "", "error": "bold"}
+        marks = {"info": " ", "note": "◐", "error": "✗"}
+        for line in lines:
+            log.write(Text(f"{marks[line.level]} {line.text}", styles[line.level]), expand=True)
+
+    def recolour_log(self) -> None:
+        """The log keeps its lines as they were painted: paint them anew, in the colours of another theme."""
+        library = self._host.library
+        if library is not None:
+            self.query_one(RichLog).clear()
+            self._write(list(library.log)[: max(0, len(library.log) - len(library.new_lines))])
 
     def show_sample(self, sample: Sample) -> None:
         """Show how the machine is doing."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -20,6 +21,7 @@ from engine.library.mixes import keep_mix, read_mixes
 from engine.player.loaded import Stem
 from engine.player.player import Player
 from engine.player.tracks import ListeningSet, Remixed
+from engine.text import fit
 from tui.screens.dialogs import Choice
 from tui.widgets.key_line import KeyLine
 from tui.widgets.meters import TransportLine
@@ -30,6 +32,7 @@ from tui.widgets.waveform import Waveform
 _FRAMES_PER_SECOND = 20
 _PLACE_STEP = 0.1
 _VOLUME_STEP = 1.5  # dB
+_NAME = 12  # cells that the song's name has at least
 
 
 class MixerScreen(Screen[None]):
@@ -344,9 +347,7 @@ class MixerScreen(Screen[None]):
         return Shown(strip, heard, peak, label, track.mono, place == self._place)
 
     def _title(self, mixing: bool, gain: float) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(" Mixer ", "bold reverse")
-        text.append(f"  {self._set.title}", "bold")
+        text = Text()
         if not mixing:
             text.append("  ORIGINAL", "warning")
         remixed = self._remixed
@@ -366,6 +367,14 @@ class MixerScreen(Screen[None]):
         error = next((t.error for n in range(len(self._stems)) if (t := self._player.track_of(self._key, n)).error), "")
         if error:
             text.append(f"  {error}", "error")
-        elif gain:
+        elif round(gain, 1):
             text.append(f"  heard at {gain:+.1f} dB", "faint")
-        return text
+        return self._after_name(text)
+
+    def _after_name(self, said: Text) -> Text:
+        """The title line; what is ``said`` of the mix is whole, and the song's name gets the room that is left."""
+        head = Text.assemble((" Mixer ", "bold reverse"), "  ", no_wrap=True, overflow="ellipsis")
+        name = self._set.title
+        room = max(_NAME, self.size.width - head.cell_len - said.cell_len - 1)
+        head.append(fit(name, min(cell_len(name), room), keep_end=True), "bold")
+        return head.append_text(said)

@@ -47,11 +47,6 @@ class StageChecklist(OptionList):
         """Name the panel."""
         self.border_title = "Stages"
         self._painted: list[tuple[str | None, Text]] = []
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._recolour())
-
-    def _recolour(self) -> None:
-        for place, (_, line) in enumerate(self._painted):
-            self.replace_option_prompt_at_index(place, line)
 
     def show(self, library: DashboardModel | None, view: SongView | None) -> None:
         """Show the tasks of a song; the cursor stays where it was."""
@@ -100,7 +95,8 @@ class StageChecklist(OptionList):
                 lines.append(self._step_line(f"  {branch}", step, view))
         text = view.tasks[task.id].text
         if text:
-            lines.append(Text(f"    {text}", "italic", no_wrap=True, overflow="ellipsis"))
+            lines.append(Text.assemble((f"    {text}", "faint"), no_wrap=True, overflow="ellipsis"))
+            lines[-1].stylize("italic")
         return lines
 
     def _step_line(self, branch: str, step: Task, view: SongView) -> Text:
