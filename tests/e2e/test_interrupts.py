@@ -16,7 +16,7 @@ _HANG = """
 import sys, time
 from engine.commands import cli
 from engine.run import song_run
-def hang(path):
+def hang(path, checkpoint):
     print("\\n" * {lines}, "hanging", file=sys.stderr, flush=True)
     {blocked}
     time.sleep(1000)

@@ -137,7 +137,7 @@ def test_killed_in_every_stage_in_the_dashboard(environment, library, undisturbe
     terminal = Terminal(arguments, tmp_path)
     terminal.wait_for("Song.mp3", "0/1 done")
     terminal.press("s")
-    terminal.wait_for("1/1 done", "1 of 1 songs done")
+    terminal.wait_for("1/1 done", "1 of 1 song done")
     terminal.press("q")
     assert terminal.exit_code() == 0
     _nothing_was_lost(out, undisturbed)

@@ -90,7 +90,7 @@ def library(tmp_path, repeated):
 def test_a_whole_evening(library, tmp_path):
     arguments = [library, "--recipe", tmp_path / "r.toml", "--jobs", "1"]
     terminal = Terminal(arguments, tmp_path)
-    terminal.wait_for("Long song.mp3", "press s to start")
+    terminal.wait_for("Long song.mp3", "Press s to start")
     terminal.press("s")
     terminal.wait_for("running", "chunk 1/")
     terminal.press("p")
@@ -122,7 +122,7 @@ def test_a_whole_evening(library, tmp_path):
 
 def test_keep_going_without_the_dashboard(library, tmp_path):
     terminal = Terminal([library, "--recipe", tmp_path / "r.toml"], tmp_path)
-    terminal.wait_for("press s to start")
+    terminal.wait_for("Press s to start")
     terminal.press("s")
     terminal.wait_for("running")
     terminal.press("q")
@@ -136,7 +136,7 @@ def test_a_lost_terminal_does_not_end_the_run(library, tmp_path):
     import signal
 
     terminal = Terminal([library, "--recipe", tmp_path / "r.toml"], tmp_path)
-    terminal.wait_for("press s to start")
+    terminal.wait_for("Press s to start")
     terminal.press("s")
     terminal.wait_for("running")
     os.kill(terminal.pid, signal.SIGHUP)

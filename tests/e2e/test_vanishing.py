@@ -53,10 +53,10 @@ def test_a_song_that_is_deleted_is_told_as_such(songs, tmp_path, when, monkeypat
     song = songs / "Two.mp3"
     analyze = song_run.analyze
 
-    def with_deletion(path):
+    def with_deletion(path, checkpoint):
         if when == "before it is read":
             song.unlink()
-        found = analyze(path)
+        found = analyze(path, checkpoint)
         if when == "after it was analysed":
             song.unlink()
         return found
