@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 
 import numpy as np
 import pytest
@@ -96,10 +97,10 @@ def test_a_disk_that_fills_up_between_the_stems_costs_that_task_and_nothing_is_h
 ):
     _song(tmp_path / "lib" / "a.wav", seconds=5)
     assert _run(_session(tmp_path, out="whole")).done == 1
-    original = encode.need_room
+    original, asked = encode.need_room, itertools.count()
 
     def full(folder, size):
-        if (folder / "vocals.flac").exists():
+        if "04_stems" in folder.parts and next(asked) > 0:  # there is room for the first of them alone
             raise OSError(errno.ENOSPC, "No space left on device")
         original(folder, size)
 
