@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import engine  # isort: skip  # noqa: F401 - before NumPy: it says how many threads that takes
 import argparse
 import os
 import tempfile
