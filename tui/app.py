@@ -250,10 +250,16 @@ class RestoreApp(App[None]):
         """Open a folder or a song."""
         self.open_paths([Path(text).expanduser()])
 
+    def _is_refused(self) -> bool:
+        """Whether a run is under way, in which what is asked for cannot be done; it is told."""
+        if self.session is None or not self.session.running:
+            return False
+        self.notify("A run is in progress: stop it first (t).", severity="warning")
+        return True
+
     def open_paths(self, paths: list[Path]) -> None:
         """Open what is below ``paths``; refused while a run is under way."""
-        if self.session is not None and self.session.running:
-            self.notify("A run is in progress: stop it first (t).", severity="warning")
+        if self._is_refused():
             return
         self._paths = paths
         self._begin_opening()
@@ -268,8 +274,7 @@ class RestoreApp(App[None]):
 
     def allow_slow(self, variant: str) -> None:
         """Have a variant made that was left out for the time it takes."""
-        if self.session is not None and self.session.running:
-            self.notify("A run is in progress: stop it first (t).", severity="warning")
+        if self._is_refused():
             return
         self._allow_slow.add(variant)
         self.notify(f"{variant} is made from now on, however long it takes", timeout=4, markup=False)
@@ -313,9 +318,8 @@ class RestoreApp(App[None]):
             library.close()
             return
         self.opening = False
-        if self.session is not None and self.session.running:
+        if self._is_refused():
             library.close()
-            self.notify("A run is in progress: stop it first (t).", severity="warning")
             return
         if self.library is not None:
             self.library.close()
@@ -461,8 +465,7 @@ class RestoreApp(App[None]):
 
     def action_recipe(self) -> None:
         """Look at the recipe and change it."""
-        if self.session is not None and self.session.running:
-            self.notify("A run is in progress: stop it first (t).", severity="warning")
+        if self._is_refused():
             return
         try:
             recipe = self.session.recipe if self.session is not None else recipes.load(self._recipe)
