@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from engine.audio.decode import file_hash, read_tags, sound_hash
+from engine.audio.decode import file_hash, sound_hash
 from engine.audio.sound_hash import flac_md5
 from engine.audio.tags import Tags
 from engine.errors import DecodeError
@@ -29,7 +29,7 @@ from engine.planning.task import Task
 ReadTags = Callable[[], tuple[Tags, str]]  # a song's tags and what is wrong with them, read once for all who ask
 
 
-def look(store: Store, song: Song, tags_of_song: ReadTags | None = None) -> SongRecord:
+def look(store: Store, song: Song, tags_of_song: ReadTags) -> SongRecord:
     """What is known of the song's file as it is now; it is read only where it is new or was touched.
 
     Raises OSError or DecodeError: it cannot be read.
@@ -40,7 +40,7 @@ def look(store: Store, song: Song, tags_of_song: ReadTags | None = None) -> Song
     if before is not None and is_fresh and before.sound and before.tags:
         return dataclasses.replace(before, source=source)
     sound = sound_hash(song.path)
-    tags, problem = tags_of_song() if tags_of_song is not None else read_tags(song.path)
+    tags, problem = tags_of_song()
     if before is None or not _has_sound(before, song.path, sound):
         return SongRecord(source, size, modified, sound, sound, tags_hash(tags), None)
     analysis = before.analysis
@@ -55,9 +55,7 @@ def _has_sound(record: SongRecord, path: Path, sound: str) -> bool:
     return record.sound == sound if record.sound else record.identity == file_hash(path)
 
 
-def settle(
-    store: Store, song: Song, record: SongRecord, tasks: Sequence[Task], tags_of_song: ReadTags | None = None
-) -> SongRecord:
+def settle(store: Store, song: Song, record: SongRecord, tasks: Sequence[Task], tags_of_song: ReadTags) -> SongRecord:
     """Bring to the song's place what was made of its sound elsewhere, and its tags into it, and keep the record.
 
     Gives the record, which may have got another identity and an analysis. Raises OSError or DecodeError.
@@ -70,7 +68,7 @@ def settle(
         if before is not None and not before.sound:
             _bring_up_to_date(store, song.key, record.tags)
         record = _adopt(store, song, record, tasks)
-        tags, problem = tags_of_song() if tags_of_song is not None else read_tags(song.path)
+        tags, problem = tags_of_song()
         if not problem:
             retag(store, song, tags)
         store.remember(song.key, record)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mutagen.flac import FLAC
 from mutagen.id3 import APIC, ID3, TIT2
 
 from engine.analysis.song import analyze
+from engine.audio.decode import read_tags
 from engine.library import recognition, results
 from engine.library.layout import SET_ASIDE
 from engine.planning.task import State
@@ -315,8 +317,9 @@ def test_killed_at_any_moment_a_later_run_finishes_it(place, monkeypatch, what):
                 session = session_of(out, lib)
                 try:
                     for song in session.songs:
-                        record = recognition.look(session.store, song)
-                        recognition.settle(session.store, song, record, session.tasks)
+                        tags = partial(read_tags, song.path)
+                        record = recognition.look(session.store, song, tags)
+                        recognition.settle(session.store, song, record, session.tasks, tags)
                 except _Killed:
                     pass
             nothing_to_do(out, lib)
