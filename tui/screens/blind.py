@@ -21,6 +21,7 @@ from tui.screens import blind_pages
 from tui.screens.blind_pages import CHOICES, LABELS, QUESTIONS
 from tui.screens.blind_setup import Plan
 from tui.screens.dialogs import Choice
+from tui.screens.transport import VOLUME_STEP
 from tui.widgets.key_line import KeyLine
 from tui.widgets.panel import Panel
 
@@ -141,7 +142,7 @@ class BlindScreen(Screen[None]):
 
     def action_volume(self, steps: int) -> None:
         """Turn the volume: of all alike."""
-        self._player.set_volume(self._player.volume + 1.5 * steps)
+        self._player.set_volume(self._player.volume + steps * VOLUME_STEP)
 
     # --- answering ---------------------------------------------------------------------------------------
 

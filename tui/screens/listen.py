@@ -10,7 +10,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 from textual.widgets import OptionList
 
 from engine.errors import RestoreError, explain_os_error
@@ -21,6 +20,7 @@ from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.mixer import MixerScreen
+from tui.screens.transport import TransportScreen
 from tui.settings import Settings
 from tui.widgets.key_line import KeyLine
 from tui.widgets.meters import Meters, TransportLine
@@ -31,14 +31,13 @@ from tui.widgets.variant_list import VariantList
 from tui.widgets.waveform import Waveform
 
 _FRAMES_PER_SECOND = 20
-_VOLUME_STEP = 1.5
 _NUDGE = 0.01  # seconds
 _LOOK_AGAIN = 3.0  # seconds
 _SYSTEM = "the system's choice"
 _NEXT_RUN = "is made with it at the next run over this song."
 
 
-class ListenScreen(Screen[None]):
+class ListenScreen(TransportScreen):
     """Variants, spectrogram, waveform, meters and transport of one song after the other.
 
     With ``mixer`` the mixer is opened at once. ``kept`` is called with a song's place when a mix of it was kept; it
@@ -55,7 +54,7 @@ class ListenScreen(Screen[None]):
         Binding("right", "seek(5)", "5 s on", show=False),
         Binding("shift+left,comma", "seek(-1)", "1 s back", show=False),
         Binding("shift+right,full_stop", "seek(1)", "1 s on", show=False),
-        Binding("home", "jump(0)", "To the start (of the loop)", show=False, priority=True),
+        Binding("home", "home", "To the start (of the loop)", show=False, priority=True),
         Binding("i", "set_in", "Loop from here"),
         Binding("o", "set_out", "Loop to here"),
         Binding("l", "loop", "Loop"),
@@ -296,29 +295,6 @@ class ListenScreen(Screen[None]):
 
     # --- transport ---------------------------------------------------------------------------------------
 
-    def action_play(self) -> None:
-        """Play or pause."""
-        player = self.player
-        if player is None:
-            return
-        if not player.device_name and not player.playing and player.problem:
-            self.notify(f"No sound: {player.problem}. It begins when a device is there.", markup=False, timeout=4)
-        if player.playing:
-            player.pause()
-        else:
-            player.play()
-
-    def action_seek(self, seconds: int) -> None:
-        """Move by seconds."""
-        if self.player is not None:
-            self.player.seek(self.player.position + seconds * self.player.rate)
-
-    def action_jump(self, frame: int) -> None:
-        """To the start of the loop or the song."""
-        if self.player is not None:
-            region = self.player.region
-            self.player.seek(region[0] if region is not None else frame)
-
     def action_number(self, number: int) -> None:
         """Toggle to a variant by its number."""
         if number <= len(self._candidates):
@@ -356,27 +332,16 @@ class ListenScreen(Screen[None]):
         if event.option_index < len(self._candidates):
             self._select(self._candidates[event.option_index])
 
-    @on(Waveform.Pointed)
-    def _on_waveform(self, event: Waveform.Pointed) -> None:
-        if self.player is None:
-            return
-        if event.until is None:
-            self.player.seek(event.frame)
-        else:
-            start, stop = sorted((event.frame, event.until))
-            self._set_region((start, stop), looping=True)
-            self.player.seek(start)
-
     @on(Spectrogram.Clicked)
     def _on_picture(self, event: Spectrogram.Clicked) -> None:
         if self.player is not None:
             start, stop = self._in_view
             self.player.seek(start + round(event.share * (stop - start)))
 
-    def _set_region(self, region: tuple[int, int] | None, *, looping: bool | None = None) -> None:
-        if self.player is not None:
-            self.player.set_region(region, looping=looping)
-            self._dirty = True
+    def set_region(self, region: tuple[int, int] | None, *, looping: bool | None = None) -> None:
+        """Choose frames to repeat (None: none), and show them."""
+        super().set_region(region, looping=looping)
+        self._dirty = True
 
     def action_set_in(self) -> None:
         """The loop begins here."""
@@ -384,7 +349,7 @@ class ListenScreen(Screen[None]):
         if player is not None:
             stop = player.region[1] if player.region is not None else player.frames
             here = player.position
-            self._set_region((here, stop if stop > here else player.frames), looping=True)
+            self.set_region((here, stop if stop > here else player.frames), looping=True)
 
     def action_set_out(self) -> None:
         """The loop ends here."""
@@ -392,7 +357,7 @@ class ListenScreen(Screen[None]):
         if player is not None:
             start = player.region[0] if player.region is not None else 0
             here = player.position
-            self._set_region((start if start < here else 0, here), looping=True)
+            self.set_region((start if start < here else 0, here), looping=True)
 
     def action_nudge(self, edge: int, direction: int) -> None:
         """Move an edge of the loop by 10 ms."""
@@ -400,32 +365,16 @@ class ListenScreen(Screen[None]):
         if player is not None and player.region is not None:
             region = list(player.region)
             region[edge] += round(direction * _NUDGE * player.rate)
-            self._set_region((region[0], region[1]))
-
-    def action_loop(self) -> None:
-        """Repeat the region, or go on beyond it; without one, the ten seconds from here on."""
-        player = self.player
-        if player is None:
-            return
-        if player.region is None:
-            here = min(player.position, max(0, player.frames - player.rate))
-            self._set_region((here, here + 10 * player.rate), looping=True)
-        else:
-            self._set_region(player.region, looping=not player.looping)
+            self.set_region((region[0], region[1]))
 
     def action_clear_region(self) -> None:
         """No loop any more."""
         self._zoomed = False
-        self._set_region(None)
+        self.set_region(None)
 
     def action_zoom(self) -> None:
         """Show the loop, or all."""
         self._zoomed = not self._zoomed and self.player is not None and self.player.region is not None
-
-    def action_volume(self, steps: int) -> None:
-        """Turn the volume."""
-        if self.player is not None:
-            self.player.set_volume(self.player.volume + steps * _VOLUME_STEP)
 
     def action_match(self) -> None:
         """Match the levels, or hear them as they are."""

@@ -12,7 +12,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import Screen
 
 from engine.audio.loudness import SILENCE_DB
 from engine.dsp.mix import LEVELS, Strip, in_the_mix
@@ -23,6 +22,7 @@ from engine.player.player import Player
 from engine.player.tracks import ListeningSet, Remixed
 from engine.text import fit
 from tui.screens.dialogs import Choice
+from tui.screens.transport import TransportScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.meters import TransportLine
 from tui.widgets.mixer_strip import LEVEL_STEP, MixerStrip, Shown
@@ -31,11 +31,10 @@ from tui.widgets.waveform import Waveform
 
 _FRAMES_PER_SECOND = 20
 _PLACE_STEP = 0.1
-_VOLUME_STEP = 1.5  # dB
 _NAME = 12  # cells that the song's name has at least
 
 
-class MixerScreen(Screen[None]):
+class MixerScreen(TransportScreen):
     """Strips, waveform and transport. The player stays that of the screen beneath, and plays on.
 
     ``key`` is the candidate with the stems, ``original`` what they are compared with (empty: nothing). ``kept`` is
@@ -82,6 +81,7 @@ class MixerScreen(Screen[None]):
         self._remixed: Remixed | None = next((r for r in listening_set.remixes if r.stems == key), None)
         self._original = next((c.key for c in listening_set.candidates if c.is_plain and c.key in player.keys), "")
         self._place = 0
+        self._own = self._read_kept()
         if self._is_untouched:
             self._take(self._on_disk)
             for stem in self._stems:
@@ -105,6 +105,11 @@ class MixerScreen(Screen[None]):
         self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
         self._frame()
 
+    @property
+    def player(self) -> Player:
+        """What is heard: that of the screen beneath."""
+        return self._player
+
     # --- the mix -----------------------------------------------------------------------------------------
 
     @property
@@ -124,8 +129,11 @@ class MixerScreen(Screen[None]):
     @property
     def _on_disk(self) -> dict[str, Strip]:
         """The mix that the variant is made with: the recipe's, or the one that was kept."""
-        kept = read_mixes(self._set.folder).get(self._remixed.variant, {}) if self._remixed is not None else {}
-        return {name: kept.get(name, strip) for name, strip in self._recipes.items()}
+        return {name: self._own.get(name, strip) for name, strip in self._recipes.items()}
+
+    def _read_kept(self) -> dict[str, Strip]:
+        """The mix that was kept, from disk: it is asked for with every frame that is painted."""
+        return read_mixes(self._set.folder).get(self._remixed.variant, {}) if self._remixed is not None else {}
 
     @property
     def _takes_treated(self) -> bool:
@@ -141,8 +149,10 @@ class MixerScreen(Screen[None]):
             stem.strip = mix[stem.name]
 
     def _change(self, place: int, strip: Strip) -> None:
-        """Set a strip, and have it heard."""
-        self._stems[place].strip = replace(strip, db=round(strip.db, 2) + 0.0, pan=round(strip.pan, 2) + 0.0)
+        """Set a strip, as far as level and place can go, and have it heard."""
+        level = max(LEVELS[0], min(LEVELS[1], strip.db))
+        pan = max(-1.0, min(1.0, strip.pan))
+        self._stems[place].strip = replace(strip, db=round(level, 2) + 0.0, pan=round(pan, 2) + 0.0)
         self._heard_anew()
 
     def _heard_anew(self) -> None:
@@ -170,16 +180,14 @@ class MixerScreen(Screen[None]):
 
     def action_louder(self, steps: int) -> None:
         """Move the fader."""
-        decibels = self._strip.db + steps * LEVEL_STEP
-        self._change(self._place, replace(self._strip, db=max(LEVELS[0], min(LEVELS[1], decibels))))
+        self._change(self._place, replace(self._strip, db=self._strip.db + steps * LEVEL_STEP))
 
     def action_move(self, steps: int) -> None:
         """Move the stem to a side."""
         if self._player.track_of(self._key, self._place).mono:
             self.notify("This stem is mono: it has no left and right.", timeout=3)
             return
-        pan = self._strip.pan + steps * _PLACE_STEP
-        self._change(self._place, replace(self._strip, pan=max(-1.0, min(1.0, pan))))
+        self._change(self._place, replace(self._strip, pan=self._strip.pan + steps * _PLACE_STEP))
 
     def action_mute(self) -> None:
         """Leave the stem out, or not."""
@@ -251,6 +259,7 @@ class MixerScreen(Screen[None]):
             text = explain_os_error(error, "the mix, which is not kept")
             self.notify(text, severity="error", markup=False, timeout=8)
             return False
+        self._own = self._read_kept()
         what = "Kept for this song." if own else "The recipe's mix again."
         self.notify(f"{what} {variant} {self._kept()}", timeout=8, markup=False)
         self._frame()
@@ -272,46 +281,6 @@ class MixerScreen(Screen[None]):
 
         answers = {"keep": "Keep it", "drop": "Leave the song as it was", "stay": "Go on mixing"}
         self.app.push_screen(Choice("This mix is not kept yet.", answers), answered)
-
-    # --- transport ---------------------------------------------------------------------------------------
-
-    def action_play(self) -> None:
-        """Play or pause."""
-        player = self._player
-        if not player.device_name and not player.playing and player.problem:
-            self.notify(f"No sound: {player.problem}. It begins when a device is there.", markup=False, timeout=4)
-        if player.playing:
-            player.pause()
-        else:
-            player.play()
-
-    def action_seek(self, seconds: int) -> None:
-        """Move by seconds."""
-        self._player.seek(self._player.position + seconds * self._player.rate)
-
-    def action_home(self) -> None:
-        """To the start of the loop or the song."""
-        self._player.seek(self._player.region[0] if self._player.region is not None else 0)
-
-    def action_loop(self) -> None:
-        """Repeat the region, or go on beyond it; without one, the ten seconds from here on."""
-        player = self._player
-        here = min(player.position, max(0, player.frames - player.rate))
-        region = player.region or (here, here + 10 * player.rate)
-        player.set_region(region, looping=player.region is None or not player.looping)
-
-    def action_volume(self, steps: int) -> None:
-        """Turn the volume."""
-        self._player.set_volume(self._player.volume + steps * _VOLUME_STEP)
-
-    @on(Waveform.Pointed)
-    def _on_waveform(self, event: Waveform.Pointed) -> None:
-        if event.until is None:
-            self._player.seek(event.frame)
-        else:
-            start, stop = sorted((event.frame, event.until))
-            self._player.set_region((start, stop), looping=True)
-            self._player.seek(start)
 
     # --- painting ----------------------------------------------------------------------------------------
 

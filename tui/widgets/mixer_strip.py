@@ -51,7 +51,7 @@ class MixerStrip(Panel):
     """Paints a :class:`Shown`; says what the mouse asks for."""
 
     class Changed(Message):
-        """The mouse asks for this strip at ``place`` (None: only to be the current one)."""
+        """The mouse asks for this strip at ``place`` (None: only to be the current one); its values may go too far."""
 
         def __init__(self, place: int, strip: Strip | None) -> None:
             super().__init__()
@@ -185,8 +185,7 @@ class MixerStrip(Panel):
     def _louder(self, step: float) -> None:
         if self._shown is not None:
             strip = self._shown.strip
-            decibels = max(LEVELS[0], min(LEVELS[1], strip.db + step))
-            self.post_message(self.Changed(self._place, replace(strip, db=decibels)))
+            self.post_message(self.Changed(self._place, replace(strip, db=strip.db + step)))
 
     def _move_to(self, x: int, y: int) -> None:
         if self._shown is None:
@@ -194,7 +193,7 @@ class MixerStrip(Panel):
         strip = self._shown.strip
         if y == _ABOVE + self._rows:
             room = max(2, self.size.width - 3)
-            pan = round(max(-1.0, min(1.0, 2 * (x - 1) / room - 1)), 1)
+            pan = round(2 * (x - 1) / room - 1, 1)
             self.post_message(self.Changed(self._place, replace(strip, pan=pan)))
         else:
             height = 1 - max(0, min(self._rows - 1, y - _ABOVE)) / (self._rows - 1)
