@@ -26,14 +26,16 @@ _FIT = {
     "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
 }
 _SHORTEST = 0.12  # seconds that a note must last to be corrected
+_ALONE = 0.84  # the clarity of a voice; two that sing a third have 0.81
 _EDGE = 0.04  # seconds at the ends of a note that say nothing of its centre
 _VIBRATO = 0.25  # seconds over which the pitch is averaged to tell notes
-_SWITCH = 1.5e5  # what it costs to begin another note: cents squared times values
+_SWITCH = 1e5  # what it costs to begin another note: cents squared times values
 _LEVELS = 20.0  # cents between the levels that a note is looked for at
 _WIDEST = 150.0  # cents from a note's middle that are believed
 _RATES = np.arange(3.5, 8.6, 0.25)  # Hz, of vibratos
 _DRIFT = 1.2  # Hz up to which what moves is the centre
 _GLIDE = 60.0  # cents that a note's centre may wander from one end to the other
+_GLIDE_RATE = 100.0  # cents in a second that a long one may drift
 _EXACT = 6.0  # cents: nobody hears that a note is nearer than that
 _FADE = 0.06  # seconds in which one correction goes over into another
 _IN_KEY = 0.9  # the share of the time that must lie in a scale for it to be taken
@@ -84,17 +86,17 @@ def runs(hz: npt.ArrayLike) -> list[tuple[int, int]]:
     return list(zip(np.flatnonzero(edges > 0).tolist(), np.flatnonzero(edges < 0).tolist(), strict=True))
 
 
-def notes_of(cents: Values) -> list[Note]:
-    """The notes of one stretch of pitch (no nan in it) that are held long enough to have a centre."""
+def notes_of(cents: Values, clarity: Values) -> list[Note]:
+    """The notes of one stretch of pitch (no nan in it) that one voice holds long enough for them to have a centre."""
     found = []
     smooth = _smoothed(cents, _VIBRATO)
     for first, end in _segments(smooth):
         edge = round(_EDGE / STEP)
-        if (end - first) * STEP < _SHORTEST:
+        if (end - first) * STEP < _SHORTEST or np.median(clarity[first:end]) < _ALONE:
             continue
         within = slice(first + edge, end - edge) if (end - first) > 4 * edge else slice(first, end)
         wander = np.polyfit(np.linspace(-0.5, 0.5, within.stop - within.start), smooth[within], 1)[0]
-        if abs(wander) > _GLIDE:
+        if abs(wander) > max(_GLIDE, _GLIDE_RATE * (end - first) * STEP):
             continue
         centre = np.empty(end - first)
         inner = _slow(cents[within])
@@ -113,11 +115,11 @@ def tuning_offset(notes: list[Note]) -> float:
     return float(np.angle((weights * np.exp(1j * turns)).sum()) * 100 / (2 * np.pi))
 
 
-def detected_scale(notes: list[Note]) -> str:
+def detected_scale(notes: list[Note], offset: float = 0.0) -> str:
     """The major or minor scale that the notes are of, or ``chromatic`` where no scale holds nine tenths of them."""
     times = np.zeros(12)
     for note in notes:
-        times[round(note.middle / 100) % 12] += note.end - note.first
+        times[round((note.middle - offset) / 100) % 12] += note.end - note.first
     if not times.any():
         return CHROMATIC
     best, score = CHROMATIC, 0.0
@@ -132,14 +134,17 @@ def detected_scale(notes: list[Note]) -> str:
     return best
 
 
-def correction(cents: Values, notes: list[Note], scale: tuple[int, ...], strength: float, most: float) -> Values:
-    """Cents to add at each value of one stretch of pitch: all zero where nothing is to be done.
+def correction(
+    count: int, notes: list[Note], scale: tuple[int, ...], offset: float, strength: float, most: float
+) -> Values:
+    """Cents to add at each of the ``count`` values of one stretch of pitch: all zero where nothing is to be done.
 
-    Notes that are farther than ``most`` cents from the scale are left where they are.
+    Every tone of the scale lies ``offset`` cents above where its tuning has it. Notes that are farther than ``most``
+    cents from the scale are left where they are.
     """
-    wanted = np.zeros(len(cents))
+    wanted = np.zeros(count)
     for note in notes:
-        target = _nearest(note.middle, scale)
+        target = _nearest(note.middle - offset, scale) + offset
         off = float(np.sqrt(np.mean((target - note.centre) ** 2)))
         if abs(target - note.middle) <= most and off > _EXACT:
             wanted[note.first : note.end] = strength * np.clip(target - note.centre, -most, most)

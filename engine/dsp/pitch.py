@@ -20,6 +20,7 @@ HOP = 60  # frames at that rate between two values: 5 ms
 LOWEST, HIGHEST = 60.0, 1300.0  # Hz, from a deep bass to the top of a soprano
 CONTEXT = 200  # values that a stretch is to be followed beyond its ends, so that these do not show
 _WINDOW = 480  # 40 ms: two periods of the lowest pitch and more
+_RUMBLE = 481  # frames over which the average is taken off
 _FINER = 4  # the lags are looked at in steps of a quarter of a frame
 _CANDIDATES = 5
 _BATCH = 2048  # windows at a time
@@ -41,17 +42,25 @@ class _Candidates:
 
 
 def track(mono: Audio) -> Audio:
-    """Pitch of ``(frames,)`` at :data:`RATE`: Hz at every :data:`HOP`, 0 where there is none or more than one.
+    """Pitch of ``(frames,)`` at :data:`RATE`, at every :data:`HOP`, with how clear it is: ``(ceil(frames / HOP), 2)``.
 
-    The first value is that at frame 0; around the audio, silence is assumed. Shape ``(ceil(frames / HOP),)``.
+    The pitch is in Hz, 0 where there is none. Clarity is near 1 for one voice alone, lower the more else sounds. The
+    first value is that at frame 0; around the audio, silence is assumed.
     """
     count = -(-len(mono) // HOP)
-    padded = np.pad(mono.astype(np.float64), (_WINDOW // 2, _WINDOW // 2 + HOP))
+    if not count:
+        return np.zeros((0, 2), np.float32)
+    padded = np.pad(_without_rumble(mono), (_WINDOW // 2, _WINDOW // 2 + HOP))
     windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::HOP][:count]
     found = [_candidates(windows[at : at + _BATCH]) for at in range(0, count, _BATCH)]
-    if not found:
-        return np.zeros(0, np.float32)
     return _path(_Candidates(np.concatenate([f.hz for f in found]), np.concatenate([f.clarity for f in found])))
+
+
+def _without_rumble(mono: Audio) -> Values:
+    """Without what is too low for a voice, and without an offset, which would look like any pitch."""
+    window = np.hanning(_RUMBLE + 2)[1:-1]
+    average = np.convolve(mono, window / window.sum())[_RUMBLE // 2 :][: len(mono)]
+    return np.asarray(mono - average, np.float64)
 
 
 def _candidates(windows: Values) -> _Candidates:
@@ -102,10 +111,10 @@ def _path(candidates: _Candidates) -> Audio:
         sums = total[:, None] - change
         came_from[at] = sums.argmax(axis=0)
         total = sums.max(axis=0) + worth[at]
-    hz = np.zeros(count, np.float32)
+    found = np.zeros((count, 2), np.float32)
     state = int(total.argmax())
     for at in range(count - 1, -1, -1):
         if state < states - 1:
-            hz[at] = candidates.hz[at, state]
+            found[at] = candidates.hz[at, state], candidates.clarity[at, state]
         state = int(came_from[at, state])
-    return hz
+    return found
