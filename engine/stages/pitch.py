@@ -51,7 +51,7 @@ class Pitch(Stage):
 
     name = "pitch"
     title = "Pitch correction"
-    cost = 0.06
+    cost = 0.04
     Parameters = PitchParams
 
     def run(self, context: Context, params: PitchParams) -> Rendered:
