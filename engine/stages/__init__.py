@@ -14,6 +14,7 @@ from engine.stages.master import Master
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.transients import Transients
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -22,6 +23,7 @@ STAGES: dict[str, Stage] = {
         Lowpass(),
         Denoise(),
         Restore(),
+        Transients(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
