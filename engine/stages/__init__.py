@@ -15,6 +15,7 @@ from engine.stages.pitch import Pitch
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.transients import Transients
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -23,6 +24,7 @@ STAGES: dict[str, Stage] = {
         Lowpass(),
         Denoise(),
         Restore(),
+        Transients(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
