@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.stages.apollo import Apollo
 from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
+from engine.stages.bass import Bass
 from engine.stages.collect import Collect
 from engine.stages.decode import Decode
 from engine.stages.denoise import Denoise
@@ -25,6 +26,7 @@ STAGES: dict[str, Stage] = {
         Denoise(),
         Restore(),
         Transients(),
+        Bass(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),

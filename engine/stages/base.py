@@ -15,6 +15,7 @@ from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
+from engine.audio.streams import in_step
 from engine.dsp.level_fit import Fit
 from engine.dsp.mix import Mix
 from engine.errors import UsageError
@@ -355,22 +356,6 @@ def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
     first, last = start // rate - 1, -(-end // rate) + 1
     wide = read_window(signal.path, first * signal.rate, last * signal.rate, signal.frames)
     return resample(wide, signal.rate, rate)[start - first * rate : end - first * rate]
-
-
-def in_step(*streams: Iterable[Audio]) -> Iterator[tuple[Audio, ...]]:
-    """Streams of the same length, however each is cut, as blocks of the same size."""
-    sources = [iter(stream) for stream in streams]
-    held = [np.zeros((0, 1), np.float32)] * len(sources)
-    while True:
-        for n, source in enumerate(sources):
-            while not len(held[n]):
-                block = next(source, None)
-                if block is None:
-                    return
-                held[n] = block
-        count = min(map(len, held))
-        yield tuple(block[:count] for block in held)
-        held = [block[count:] for block in held]
 
 
 def _sum(first: Iterable[Audio], second: Iterable[Audio]) -> Iterator[Audio]:
