@@ -16,6 +16,7 @@ from engine.stages.pitch import Pitch
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.share import Share
 from engine.stages.transients import Transients
 
 STAGES: dict[str, Stage] = {
@@ -32,6 +33,7 @@ STAGES: dict[str, Stage] = {
         Apollo(),
         Separate(),
         Collect(),
+        Share(),
         Pitch(),
         Remix(),
         Master(),

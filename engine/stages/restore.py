@@ -129,9 +129,9 @@ class Restore(ChunkedStage):
         rate = self.rate_of(context, params)
         cutoff = min(cutoff, 0.98 * rate / 2)
         if params.engine == "learned":
-            return _learned(context, rate, cutoff, params, extend)
+            return _adding(learned(context, signal, rate, cutoff, params, extend))
         meter = replicate.ProfileMeter(cutoff, signal.rate)
-        for whole in _stretches(context, rate):
+        for whole in _stretches(context, signal, rate):
             spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
             meter.process(spectrum, power(spectrum))
         return _Restorer(meter.profile(), params, extend, signal.rate, context.seed)
@@ -147,22 +147,25 @@ def _extends(context: Context) -> bool:
     return context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF and is_known
 
 
-def _stretches(context: Context, rate: int) -> Iterator[Audio]:
-    """The song at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
-    for block in resample_all(read_blocks(context.input, _PROFILE_BLOCK), context.input.rate, rate):
+def _stretches(context: Context, signal: Signal, rate: int) -> Iterator[Audio]:
+    """The signal at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
+    for block in resample_all(read_blocks(signal, _PROFILE_BLOCK), signal.rate, rate):
         context.checkpoint()
         if len(block) >= FFT:
             yield block[: len(block) // HOP * HOP]
 
 
-def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+def learned(
+    context: Context, signal: Signal, rate: int, cutoff: float, params: RestoreParams, extend: bool
+) -> synthesis.Restorer:  # fmt: skip
+    """The learned engine for one of the task's signals, which was heard as a whole, at ``rate`` Hz."""
     meter, image = SongMeter(cutoff, rate), replicate.ImageMeter(cutoff, rate)
-    for whole in _stretches(context, rate):
+    for whole in _stretches(context, signal, rate):
         spectrum = stft(whole, HANN)[2:-2]
         meter.process(power(spectrum))
         image.process(spectrum)
     mpeg = context.analysis.mpeg
-    restorer = synthesis.Restorer(
+    return synthesis.Restorer(
         song=meter.facts(mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
         correlation=image.correlation(),
         cutoff=cutoff,
@@ -174,6 +177,8 @@ def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, 
         seed=context.seed,
     )
 
+
+def _adding(restorer: synthesis.Restorer) -> Processor:
     def process(window: Audio, start: int) -> Audio:
         own = slice(_CONTEXT, len(window) - _CONTEXT)
         song = window[own]
