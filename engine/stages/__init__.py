@@ -6,14 +6,17 @@ from engine.stages.apollo import Apollo
 from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
 from engine.stages.collect import Collect
+from engine.stages.compress import Compress
 from engine.stages.decode import Decode
 from engine.stages.denoise import Denoise
+from engine.stages.eq import Eq
 from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.width import Width
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -28,6 +31,9 @@ STAGES: dict[str, Stage] = {
         Separate(),
         Collect(),
         Remix(),
+        Eq(),
+        Width(),
+        Compress(),
         Master(),
     )
 }
