@@ -235,7 +235,9 @@ def test_what_an_encoder_left_of_a_side_is_not_widened(tmp_path, noise):
         assert found[centres > 300].max() < 2  # of 3.5 dB
     meter = SideMeter(RATE)
     meter.process(np.asarray(noise, np.float32))
-    assert meter.trust(None)[meter.centres < 17000].min() == 1.0 and meter.trust(9000.0)[meter.centres > 9000].max() == 0.0
+    assert (
+        meter.trust(None)[meter.centres < 17000].min() == 1.0 and meter.trust(9000.0)[meter.centres > 9000].max() == 0.0
+    )
 
 
 def test_bass_cannot_be_mono_below_what_nobody_hears():
