@@ -11,6 +11,7 @@ from engine.stages.denoise import Denoise
 from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
+from engine.stages.pitch import Pitch
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
@@ -29,6 +30,7 @@ STAGES: dict[str, Stage] = {
         Apollo(),
         Separate(),
         Collect(),
+        Pitch(),
         Remix(),
         Master(),
     )
