@@ -11,6 +11,7 @@ from engine.models import deepfilternet, rnnoise
 from engine.stages import STAGES
 from engine.stages.denoise import DenoiseParams
 from tests.stages.test_stages import run
+from tests.voices import FEMALE, cents_between, melody, sung
 
 needs_rnnoise = pytest.mark.skipif(bool(rnnoise.unavailable_reason()), reason="RNNoise is not installed here")
 RATE = 44100
@@ -58,3 +59,45 @@ def test_the_denoiser_is_what_it_was_until_another_engine_is_named(monkeypatch):
     stage = STAGES["denoise"]
     assert "pip install --no-deps pyrnnoise" in stage.unavailable_reason(DenoiseParams(engine="rnnoise"))
     assert stage.unavailable_reason(DenoiseParams()) == deepfilternet.unavailable_reason()
+
+
+# Pitch
+
+PITCHED = '[variants.20_sung]\nchain = ["decode", { stage = "pitch", strength = %s }]\n'
+
+
+def write_song(path, left=0.9, right=0.4):
+    tune = [(57, 0.6), (61, 0.6), (64, 0.8)]
+    voice = sung(melody(tune, 40, 40), FEMALE, breath=0.05)
+    soundfile.write(path, voice[:, None] * [left, right], RATE, subtype="PCM_24")
+    return tune
+
+
+def test_a_voice_is_brought_into_tune_by_a_run_and_both_sides_alike(tmp_path):
+    tune = write_song(tmp_path / "v.wav")
+    audio, rate, _ = run(tmp_path, tmp_path / "v.wav", PITCHED % "1.0")
+    out, base = audio["20_sung"], audio["01_baseline"]
+    assert out.shape == base.shape
+    assert np.abs(out[:, 0] / 0.9 - out[:, 1] / 0.4).max() < 2e-6
+    right, within = melody(tune), slice(int(1.3 * rate), int(1.9 * rate))
+    off = [np.mean(cents_between(a[:, 0].astype(float), right)[within]) for a in (base, out)]
+    assert off[0] == pytest.approx(40, abs=6) and abs(off[1]) < 6
+    note = FLAC(tmp_path / "out/20_sung/v.sung.flac")["mp3restore_note"][0]
+    assert note.startswith("pitch corrected toward chromatic by up to 4")
+
+
+def test_at_strength_0_and_where_nothing_is_sung_the_samples_are_the_same(tmp_path, piece):
+    write_song(tmp_path / "v.wav", right=0.9)
+    audio, _, _ = run(tmp_path, tmp_path / "v.wav", PITCHED % "0.0")
+    assert np.array_equal(audio["20_sung"], audio["01_baseline"])
+    for name, sound in (("one", np.full((1, 2), 0.1)), ("still", np.zeros((RATE, 2)))):
+        soundfile.write(tmp_path / f"{name}.wav", sound, RATE, subtype="PCM_24")
+        audio, _, _ = run(tmp_path, tmp_path / f"{name}.wav", PITCHED % "1.0")
+        assert np.array_equal(audio["20_sung"], audio["01_baseline"]) and len(audio["20_sung"]) == len(sound)
+
+
+def test_a_mono_song_on_two_channels_stays_mono(tmp_path):
+    write_song(tmp_path / "v.wav", right=0.9)
+    audio, _, _ = run(tmp_path, tmp_path / "v.wav", PITCHED % "1.0")
+    out = audio["20_sung"]
+    assert np.array_equal(out[:, 0], out[:, 1]) and not np.array_equal(out, audio["01_baseline"])
