@@ -30,7 +30,7 @@ from rich.table import Table
 from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.readers import Audio
 from engine.audio.resample import output_rate, resample
-from engine.compare.metrics import log_spectral_distance, si_sdr
+from engine.compare.metrics import FLOOR, log_spectral_distance, si_sdr
 from engine.dsp.spectrum import FFT, HANN, HOP
 from engine.signals import MIX
 from engine.stages.base import Rendered, Signal
@@ -108,7 +108,7 @@ def standing_out(audio: Audio, rate: int, cutoff: float) -> float:
         return 0.0
     stretches = above[..., : count * _STRETCH].reshape(*above.shape[:-1], count, _STRETCH)
     mean = stretches.mean(axis=-1)
-    heard = mean > 4 * _FLOOR
+    heard = mean > 4 * FLOOR
     return float(np.median(10 * np.log10(stretches.max(axis=-1)[heard] / mean[heard]))) if heard.any() else 0.0
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.audio.readers import Audio
 from engine.dsp.spectrum import FFT, HANN, HOP
 
-_FLOOR = float((HANN**2).sum() / 12 * (2 / 65536) ** 2)  # power of 16-bit rounding noise in a bin
+FLOOR = float((HANN**2).sum() / 12 * (2 / 65536) ** 2)  # power of 16-bit rounding noise in a bin
 _SPECTRA = 512  # at a time
 
 
@@ -54,4 +54,4 @@ def _powers(audio: Audio) -> Iterator[npt.NDArray[np.float64]]:
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(audio, np.float32), FFT, axis=0)[::HOP]
     for at in range(0, len(windows), _SPECTRA):
         spectra = np.fft.rfft(windows[at : at + _SPECTRA] * HANN, axis=-1)
-        yield np.maximum(np.abs(spectra) ** 2, _FLOOR)
+        yield np.maximum(np.abs(spectra) ** 2, FLOOR)
