@@ -8,14 +8,17 @@ from engine.stages.base import Stage
 from engine.stages.collect import Collect
 from engine.stages.compress import Compress
 from engine.stages.decode import Decode
+from engine.stages.deess import Deess
 from engine.stages.denoise import Denoise
 from engine.stages.eq import Eq
 from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
+from engine.stages.pitch import Pitch
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.transients import Transients
 from engine.stages.width import Width
 
 STAGES: dict[str, Stage] = {
@@ -25,11 +28,14 @@ STAGES: dict[str, Stage] = {
         Lowpass(),
         Denoise(),
         Restore(),
+        Transients(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
         Separate(),
         Collect(),
+        Deess(),
+        Pitch(),
         Remix(),
         Eq(),
         Width(),
