@@ -50,9 +50,8 @@ def run(paths: Sequence[Path], how: How, *, as_json: bool = False) -> int:
         if coding not in selftest.CODINGS:
             raise UsageError(f"--bitrates takes some of {', '.join(selftest.CODINGS)}, not {coding!r}.")
     given = selftest.originals(paths, how.songs)
-    identity = repr(
-        ([str(path) for path in given], [path.stat().st_mtime_ns for path in given], how.seconds, how.codings)
-    )
+    material = [(str(path), path.stat().st_mtime_ns) for path in given]
+    identity = repr((material, how.seconds, how.codings))
     top = user_cache_path("mp3restore", appauthor=False) / "selftest"
     work = top / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
