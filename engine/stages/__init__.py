@@ -7,6 +7,7 @@ from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
 from engine.stages.collect import Collect
 from engine.stages.decode import Decode
+from engine.stages.deess import Deess
 from engine.stages.denoise import Denoise
 from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
@@ -32,6 +33,7 @@ STAGES: dict[str, Stage] = {
         Apollo(),
         Separate(),
         Collect(),
+        Deess(),
         Pitch(),
         Remix(),
         Master(),
