@@ -18,6 +18,7 @@ from engine.stages.pitch import Pitch
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.tighten import Tighten
 from engine.stages.transients import Transients
 from engine.stages.width import Width
 
@@ -29,6 +30,7 @@ STAGES: dict[str, Stage] = {
         Denoise(),
         Restore(),
         Transients(),
+        Tighten(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
