@@ -15,6 +15,7 @@ from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
 from engine.stages.pitch import Pitch
+from engine.stages.plugin import Plugin
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
@@ -43,5 +44,6 @@ STAGES: dict[str, Stage] = {
         Width(),
         Compress(),
         Master(),
+        Plugin(),
     )
 }
