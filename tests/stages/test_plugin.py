@@ -214,7 +214,7 @@ def test_a_real_limiter_that_looks_ahead_is_in_step(song):
     assert np.array_equal(limited, run(song, REAL, settings={"threshold_db": -18.0}))
     lag = np.fft.irfft(np.fft.rfft(limited[:, 0], 1 << 17) * np.conj(np.fft.rfft(audio[:, 0], 1 << 17))).argmax()
     assert lag == 0 and limited.shape == audio.shape and np.abs(limited - audio).max() > 0.05
-    save = "import pedalboard, sys; p = pedalboard.load_plugin(sys.argv[1]); p.threshold_db = -18; {}"
+    save = "import pedalboard, sys, numpy as n; p = pedalboard.load_plugin(sys.argv[1]); p.threshold_db = -18; p.process(n.zeros((2, 9999), 'f'), 44100); {}"
     for name, code in (("z.state", "p.raw_state"), ("z.vstpreset", "p.preset_data")):
         path = song.with_name(name)
         write = save.format(f"open(sys.argv[2], 'wb').write({code})")
