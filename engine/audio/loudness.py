@@ -73,6 +73,11 @@ class LoudnessMeter:
         self._sum += float(cumulative[-1] - cumulative[done])
         self._position += len(power)
 
+    @property
+    def steps(self) -> npt.NDArray[np.float64]:
+        """K-weighted mean square of every 100 ms so far, summed over channels."""
+        return np.array(self._steps)
+
     def integrated(self) -> float:
         """LUFS of all that was taken; :data:`SILENCE_DB` where everything is below the absolute gate."""
         return gated_loudness(np.array(self._steps))
