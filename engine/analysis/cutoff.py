@@ -94,8 +94,8 @@ class CutoffShape:
     """How a spectrum ends: the steepest fall (``drop`` in dB within 1.4 kHz, at ``hz``), and by how many dB it is lower
     above 16 kHz than below, apart from that (``shelf``; 0: not at all, or it ends before).
 
-    LAME's and most other encoders' last scale factor band begins at 16 kHz (sfb21) and has no scale factor of its own:
-    in VBR it is often coarser than all below it, which is heard as a dull edge (see lame.sourceforge.io, "sfb21 issue").
+    What lies above 16 kHz (at 44.1 kHz) is in the last band of Layer III, sfb21, which has no scale factor of its own
+    (ISO/IEC 11172-3, 2.4.3.4.7 and table B.8): in VBR it is often coarser than all below it, or spared altogether.
     """
 
     hz: float

@@ -1,7 +1,6 @@
 """How much louder the loud is than the quiet: loudness range, peak to loudness, crest factor.
 
-Sources: EBU Tech 3342 (loudness range); AES 2014 convention paper 9062 by Katz and others and AES TD1004 (peak to
-loudness ratio, PLR).
+Sources: EBU Tech 3342 (loudness range); AES TD1004.1.15-10 (peak to loudness ratio, PLR).
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ as far as can be seen, gaps and swells in it are its own, and are told as such.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from engine.analysis import holes, stereo
@@ -137,8 +138,10 @@ def _cutoff(analysis: SongAnalysis, was: Generation) -> Finding:
 
 def _holes(analysis: SongAnalysis, is_lossy: bool) -> Finding:
     found = analysis.figures.holes
-    bands = zip(holes.EDGES, holes.EDGES[1:], found.by_band, strict=False)
-    told = ", ".join(f"{low / 1000:.0f}-{high / 1000:.0f} kHz {share:.0%}" for low, high, share in bands if share is not None)
+    bands = zip(pairwise(holes.EDGES), found.by_band, strict=True)
+    told = ", ".join(
+        f"{low / 1000:.0f}-{high / 1000:.0f} kHz {share:.0%}" for (low, high), share in bands if share is not None
+    )
     figure = f"{found.share:.1%}" + (f" ({told})" if told else "")
     if not is_lossy:
         return Finding("holes", figure, "fine", "Gaps in the spectrum, the music's own.")
@@ -173,7 +176,7 @@ def _pre_echo(analysis: SongAnalysis, is_lossy: bool) -> Finding:
     severity = _level(found.rise, _PRE_ECHO) if is_lossy else "fine"
     figure = f"{found.rise:+.1f} dB before {found.attacks} attacks"
     if severity == "fine":
-        return Finding("pre-echo", figure, severity, "What comes right before attacks is as loud as the moment before it.")
+        return Finding("pre-echo", figure, severity, "Right before attacks it is as quiet as the moment before.")
     return Finding("pre-echo", figure, severity, "Before attacks it hisses up: smeared by the encoder, or played so.")
 
 
@@ -194,8 +197,8 @@ def _stereo(analysis: SongAnalysis, is_lossy: bool) -> Finding | None:
         return Finding("stereo", "both channels the same", "fine", "It is mono in two channels.")
     if found.width < stereo.NEAR_MONO:
         return Finding("stereo", f"sides {found.width:.0f} dB", "fine", "It is mono but for next to nothing.")
-    widths = zip(stereo.EDGES, stereo.EDGES[1:], found.by_band, strict=False)
-    told = ", ".join(f"{low / 1000:g}-{high / 1000:g} kHz {width:.0f}" for low, high, width in widths)
+    widths = zip(pairwise(stereo.EDGES), found.by_band, strict=True)
+    told = ", ".join(f"{low / 1000:g}-{high / 1000:g} kHz {width:.0f}" for (low, high), width in widths)
     figure = f"sides {found.width:.0f} dB ({told}), flicker {found.flicker:.1%}"
     if mpeg is not None and mpeg.switched_share:
         figure += f", joint stereo switched in {mpeg.switched_share:.0%} of the frames"
@@ -222,18 +225,22 @@ def _dynamics(analysis: SongAnalysis) -> Finding:
     plr = analysis.true_peak - analysis.loudness
     crest = analysis.peak - analysis.figures.rms
     parts = [
-        f"{analysis.loudness:.1f} LUFS", f"range {analysis.figures.loudness_range:.1f} LU", f"peak to loudness {plr:.1f} LU",
-        f"crest {crest:.1f} dB", f"true peak {analysis.true_peak:+.1f} dBTP",
+        f"{analysis.loudness:.1f} LUFS", f"range {analysis.figures.loudness_range:.1f} LU",
+        f"peak to loudness {plr:.1f} LU", f"crest {crest:.1f} dB", f"true peak {analysis.true_peak:+.1f} dBTP",
     ]  # fmt: skip
     if analysis.clipped_runs or analysis.overs:
         parts.append(f"{analysis.clipped_runs} flat tops, {analysis.overs} samples beyond full scale")
-    rules: list[tuple[Callable[[], bool], Severity, str]] = [
-        (lambda: analysis.clipped_runs > analysis.duration, "heavy", "It is clipped: peaks were cut flat all along."),
-        (lambda: analysis.clipped_runs > 0, "clear", "Some peaks were cut flat."),
-        (lambda: analysis.true_peak > 0, "slight", "Peaks between the samples go beyond full scale; players may clip them."),
-        (lambda: plr < _PLR, "slight", "It was mastered loud: little is left of its peaks, and no recipe brings them back."),
-    ]
-    for applies, severity, sentence in rules:
-        if applies():
-            return Finding("dynamics", ", ".join(parts), severity, sentence)
-    return Finding("dynamics", ", ".join(parts), "fine", "Nothing is clipped.")
+    severity, sentence = _clipping(analysis, plr)
+    return Finding("dynamics", ", ".join(parts), severity, sentence)
+
+
+def _clipping(analysis: SongAnalysis, plr: float) -> tuple[Severity, str]:
+    if analysis.clipped_runs > analysis.duration:
+        return "heavy", "It is clipped: peaks were cut flat all along."
+    if analysis.clipped_runs:
+        return "clear", "Some peaks were cut flat."
+    if analysis.true_peak > 0:
+        return "slight", "Peaks between the samples go beyond full scale: players may clip them."
+    if plr < _PLR:
+        return "slight", "It was mastered loud: little is left of its peaks, and no recipe brings them back."
+    return "fine", "Nothing is clipped."

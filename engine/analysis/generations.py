@@ -14,14 +14,15 @@ from engine.analysis.mp3_grid import GRANULE, Grid
 from engine.audio.mpeg import DECODER_DELAY, MpegFacts
 
 _SEEN = 12.0  # height from which on a dip is one: lossless music stays below 5
+_STANDS_OUT = 1.2  # times the depth of the next: else the music itself comes back every 576 samples
 _SEEN_BESIDE = 8.0  # the same of a second one, that is also deep enough beside the first
 _BESIDE = 0.2
 _SAME_PLACE = 4  # samples
 _GAP = 1500.0  # Hz by which the music ends below what the encoder kept
 _STEEP = 24.0  # dB
-#: (constant bitrate, bit/s from which on, dB of depth where the music ends early, dB where it does not) that this encoder
-#: did not make itself. Between the deepest of music that was encoded once (VBR is coarser than CBR of the same size) and
-#: the shallowest of music that was at 128 kbit/s before.
+#: (constant bitrate, bit/s from which on, dB of depth where the music ends early, dB where it does not) that this
+#: encoder did not make itself: between the deepest of music that was encoded once (VBR is coarser than CBR of the same
+#: size) and the shallowest of music that was at 128 kbit/s before.
 _TOO_DEEP = ((True, 288_000, 3.5, 8.0), (True, 208_000, 6.0, 12.0), (False, 208_000, 8.0, 14.0))
 _LIKE = ((11500.0, 64), (15800.0, 96), (17400.0, 128), (18400.0, 160), (19400.0, 192))  # Hz below which, kbit/s
 _COARSE = 4.0  # dB of depth from which on an encoding was of 160 kbit/s or less where no cutoff tells
@@ -33,7 +34,8 @@ Kind = Literal["once", "again", "was mp3", "no mp3", "unknown"]
 @dataclass(frozen=True)
 class Generation:
     """``once``: an MP3 as it was first encoded, as far as can be told; ``again``: an MP3 of what was one before;
-    ``was mp3``: another kind of file that was; ``no mp3``: one that never was, as far as can be seen; ``unknown``: too little sound.
+    ``was mp3``: another kind of file that was; ``no mp3``: one that never was, as far as can be seen; ``unknown``: too
+    little sound to tell.
 
     ``before`` is about how many kbit/s the encoding before had (0: not known).
     """
@@ -58,7 +60,8 @@ def generation_of(
     if mpeg is None:
         if not grid.pieces:
             return Generation("unknown")
-        seen = grid.first.height >= _SEEN
+        stands_out = grid.first.depth >= _STANDS_OUT * grid.second.depth
+        seen = grid.first.height >= _SEEN and stands_out
         return Generation("was mp3", _like(shape, grid.first.depth)) if seen else Generation("no mp3")
     if not grid.pieces or not is_whole:
         return Generation("unknown")

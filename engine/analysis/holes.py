@@ -1,12 +1,13 @@
 """Spectral holes: time-frequency cells that an encoder set to zero because bits ran short.
 
-Source: Erne 2001, "Perceptual audio coders: what to listen for" (AES 111), on "birdies" and band-limiting that comes and
-goes; measured as in :mod:`engine.dsp.holes`, in cells of eight bins, so that single weak bins do not count.
+Source: Erne 2001, "Perceptual audio coders: what to listen for" (AES 111), on "birdies" and band-limiting that comes
+and goes; measured as in :mod:`engine.dsp.holes`, in cells of eight bins, so that single weak bins do not count.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ _ATTACK_MARGIN = 3.0  # power by which the surroundings may stand above the mome
 _DEPTH = 100.0  # power by which a hole lies below its surroundings
 _QUIET = 3.0  # times the power of 16-bit rounding noise, below which there is nothing to be missed
 _GUARD = 600.0  # Hz below the cutoff, where its own slope begins
-_LOUD_SHARE = 0.25  # of the moments, the quietest, that count as tails
+_QUIET_SHARE = 0.25  # of the moments, the quietest, that count as tails
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class HoleMeter:
         cells = powers[:, :, : FFT // 2].reshape(len(powers), powers.shape[1], -1, _CELL).mean(axis=3)
         holes, heard = find_holes(cells)
         loudness = cells.sum(axis=(1, 2))
-        quiet = loudness <= np.quantile(loudness, _LOUD_SHARE)
+        quiet = loudness <= np.quantile(loudness, _QUIET_SHARE)
         for place, chosen in enumerate((slice(None), quiet)):
             self._holes[place] += holes[chosen].sum(axis=(0, 1))
             self._cells[place] += heard[chosen].sum(axis=(0, 1))
@@ -57,7 +58,7 @@ class HoleMeter:
     def result(self, cutoff: float | None) -> Holes:
         """What was found below ``cutoff`` Hz (None: up to the last edge)."""
         top = min(EDGES[-1], cutoff - _GUARD) if cutoff is not None else EDGES[-1]
-        bands = zip(EDGES, EDGES[1:], strict=False)
+        bands = pairwise(EDGES)
         return Holes(
             self._share(0, EDGES[0], top) or 0.0,
             tuple(self._share(0, low, min(high, top)) if low < top else None for low, high in bands),

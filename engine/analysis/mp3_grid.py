@@ -5,9 +5,9 @@ was rounded to nothing is nothing once more; from any other of the 576 places it
 lines, in dB, has a sharp dip at the place where the encoder worked: one for every time that it was encoded. A signal
 that never was an MP3 has none.
 
-Sources: Herre and Schug 2000, "Analysis of decompressed audio: the inverse decoder" (AES 109); Yang, Shi and Huang 2009,
-"Defeating fake-quality MP3" (ACM MM&Sec); the filters from ISO/IEC 11172-3, 2.4.3.4 and annex C. The window of its
-polyphase filters is a table there; a Kaiser window with two parameters is within -55 dB of it, which is enough here.
+Sources: Herre and Schug 2000, "Analysis of decompressed audio: the inverse decoder" (AES 109); Yang, Shi and Huang
+2009, "Defeating fake-quality MP3" (ACM MM&Sec); the filters from ISO/IEC 11172-3, 2.4.3.4 and annex C. The window of
+its polyphase filters is a table there; a Kaiser window with two parameters is within -55 dB of it, which is enough.
 """
 
 from __future__ import annotations

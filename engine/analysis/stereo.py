@@ -1,13 +1,14 @@
 """The stereo image and what joint stereo does to it.
 
-Sources: Johnston and Ferreira 1992, "Sum-difference stereo transform coding" (ICASSP): the side channel gets few bits and
-comes and goes; Herre, Brandenburg and Lederer 1994, "Intensity stereo coding" (AES 96): one signal, panned, for both
-channels from some frequency on.
+Sources: Johnston and Ferreira 1992, "Sum-difference stereo transform coding" (ICASSP): the side channel gets few bits
+and comes and goes; Herre, Brandenburg and Lederer 1994, "Intensity stereo coding" (AES 96): one signal, panned, for
+both channels from some frequency on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -80,9 +81,9 @@ class StereoMeter:
         low, high = (one / total if total else 0.0 for one, total in self._coherent)
         return Stereo(
             self._width(0.0, 1e9),
-            tuple(self._width(a, b) for a, b in zip(EDGES, EDGES[1:], strict=False)),
-            round(self._gone / self._heard, 4) if self._heard else 0.0,
-            round(high, 3) if low < 0.5 else 0.0,
+            tuple(self._width(a, b) for a, b in pairwise(EDGES)),
+            round(float(self._gone / self._heard), 4) if self._heard else 0.0,
+            round(float(high), 3) if low < 0.5 else 0.0,
         )
 
     def _width(self, low: float, high: float) -> float:
