@@ -181,6 +181,15 @@ def test_scales_are_named_or_found():
     assert notes.tuning_offset(held_at((60.2, 50), (67.2, 50), (64.18, 50))) == pytest.approx(19.3, abs=0.5)
 
 
+def test_the_scale_and_the_tuning_of_a_voice_are_taken_from_it():
+    tune = [(60 + step, 0.35) for step in (2, 6, 9, 7, 11, 9, 1, 2)]  # D major
+    voice = sung(melody(tune, 30, 40), FEMALE)
+    out, note = corrected(voice, PitchParams(strength=1.0, scale="auto"))
+    assert "toward D major" in note and not np.array_equal(out[:, 0], voice)
+    # All of it is 30 cents sharp: as its own tuning, that is in tune.
+    assert np.array_equal(corrected(voice, PitchParams(strength=1.0, scale="auto", tuning_hz=0.0))[0][:, 0], voice)
+
+
 def test_a_note_beside_the_scale_goes_into_it_unless_it_is_too_far():
     tune = [(62, 0.6), (63, 0.6)]  # D, and an E that is sung 60 cents too low
     voice = sung(melody([(62, 0.6), (63.4, 0.6)]), FEMALE)
