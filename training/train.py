@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from engine.dsp.spectrum import BINS, FFT
 from engine.models.restorer.bands import CENTRES, COUNT, band_grid
-from engine.models.restorer.features import EDGE_CENTRES, FLOOR_DB, PERCENTILES
+from engine.models.restorer.features import EDGE_CENTRES, FLOOR_DB, PER_BAND, PERCENTILES, ROUNDING
 from engine.models.restorer.network import FLATNESS_UNIT, LEAST_KNOWN, LEVEL_UNIT
 from training.network import RestorerNetwork
 from training.pairs import BIN_STEP, BIN_ZERO, EVERY
@@ -171,20 +171,31 @@ def vary(batch: Batch, dice: np.random.Generator) -> Batch:
     level = torch.from_numpy(dice.normal(0, 4.0, (count, 1)).astype(np.float32))
     per_bin = torch.matmul((bands + level)[:, None], batch.spread)[:, :, None]  # (count, 1, 1, BINS)
     moments, songs = batch.moments.clone(), batch.songs.clone()
-    heard = moments[..., :COUNT] * LEVEL_UNIT + batch.loudness[..., None] > FLOOR_DB + _SILENT
-    moments[..., :COUNT] += torch.where(heard, bands[:, None] / LEVEL_UNIT, 0.0)
+    loudness = batch.loudness + level
+    _equalise(moments, batch.loudness, loudness, bands)
     moments[..., -1] += level / LEVEL_UNIT
     edges = batch.cutoff.numpy() + EDGE_CENTRES
     at_edges = np.stack([np.interp(row, CENTRES, own) for row, own in zip(edges, curve, strict=True)])
     shift = torch.cat([bands, torch.from_numpy(at_edges.astype(np.float32))], dim=1) / LEVEL_UNIT
-    for index in range(len(PERCENTILES)):
-        part = songs[:, index * shift.shape[1] : (index + 1) * shift.shape[1]]
-        part += torch.where(part > part.min(dim=1, keepdim=True).values + 0.15, shift, 0.0)
+    told = songs[:, : len(PERCENTILES) * shift.shape[1]]
+    least = told.min(dim=1, keepdim=True).values  # the bands above the cutoff: silence
+    raised = torch.where(told > least + 0.15, told + shift.repeat(1, len(PERCENTILES)), -torch.inf)
+    told.copy_(torch.maximum(raised, least - level / LEVEL_UNIT))
     moments = moments + 0.03 * torch.randn_like(moments)
     songs = songs + 0.05 * torch.randn_like(songs) * (songs.abs() > 0)
     bins = torch.where(batch.bins > FLOOR_DB + _SILENT, batch.bins + per_bin, batch.bins)
     error = batch.error * 10 ** ((level + bands.mean(-1, keepdim=True)) / 10)
-    return replace(batch, moments=moments, songs=songs, loudness=batch.loudness + level, bins=bins, error=error)
+    return replace(batch, moments=moments, songs=songs, loudness=loudness, bins=bins, error=error)
+
+
+def _equalise(moments: Tensor, before: Tensor, after: Tensor, bands: Tensor) -> None:
+    """Change the levels in ``moments`` by ``bands`` dB, as features are told: what sinks below silence is silence."""
+    levels = moments[..., :COUNT]
+    heard = levels * LEVEL_UNIT + before[..., None] > FLOOR_DB + _SILENT
+    silence = (FLOOR_DB + ROUNDING - after[..., None]) / LEVEL_UNIT
+    levels.copy_(torch.where(heard, levels + bands[:, None] / LEVEL_UNIT, silence).maximum(silence))
+    there = (levels > silence).repeat(1, 1, PER_BAND - 1)
+    moments[..., COUNT : PER_BAND * COUNT] *= there
 
 
 def _brightness(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -206,7 +217,7 @@ def _ends(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float64]:
     count = len(batch.songs)
     cutoff = batch.cutoff.numpy()
     chosen = (dice.random((count, 1)) < _ENDED) & (cutoff > _GENEROUS)
-    end = cutoff - dice.uniform(1500, 5000, (count, 1))  # nearer to it, encoders themselves leave little
+    end = cutoff - dice.uniform(300, 5000, (count, 1))
     slope = 10 ** dice.uniform(0.8, 2.0, (count, 1))  # dB per kHz
     return np.minimum(slope * np.maximum(0, CENTRES - end) / 1000, 100) * chosen
 
