@@ -200,6 +200,22 @@ def export(
 
 
 @app.command()
+def choose(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library that is to be chosen for.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+    apply: Annotated[str, typer.Option(help="Make the proposal favourites: 'sure' or 'all'.")] = "",
+) -> None:
+    """Tell what your favourites and comparisons say of the songs that you have not judged (dashboard: key C)."""
+    from engine.commands.choose import show
+    from engine.run.session import Session
+
+    if apply not in ("", "sure", "all"):
+        raise UsageError("--apply takes 'sure' (only songs that it is sure of) or 'all'.")
+    session = Session([Path(p) for p in paths], Path(out) if out else None)
+    raise typer.Exit(show(session, apply))
+
+
+@app.command()
 def analyze(
     files: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")

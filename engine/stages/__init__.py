@@ -11,9 +11,11 @@ from engine.stages.denoise import Denoise
 from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
+from engine.stages.pitch import Pitch
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.transients import Transients
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -22,11 +24,13 @@ STAGES: dict[str, Stage] = {
         Lowpass(),
         Denoise(),
         Restore(),
+        Transients(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
         Separate(),
         Collect(),
+        Pitch(),
         Remix(),
         Master(),
     )

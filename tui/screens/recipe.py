@@ -17,9 +17,10 @@ from textual.widgets.option_list import Option
 
 from engine.errors import UsageError
 from engine.planning import recipes
-from engine.planning.recipes import Recipe, Step, Variant
+from engine.planning.recipes import Each, Recipe, Step, Variant
 from engine.stages import STAGES
 from engine.stages.base import Params
+from tui.screens.routing import Chain, ChainDialog, RoutingTable
 from tui.widgets.key_line import KeyLine
 
 
@@ -109,6 +110,7 @@ class RecipeScreen(Screen[str | None]):
         self._variants = dict(recipe.variants)  # in the recipe's own order: a variant starts from earlier ones
         self._wrong: set[tuple[str, int, str]] = set()
         self._changed = False
+        self._shown = ""  # the variant whose parameters are on the screen
 
     def compose(self) -> ComposeResult:
         """Variants at the left, parameters at the right, the name below."""
@@ -154,14 +156,51 @@ class RecipeScreen(Screen[str | None]):
         variant = self._variants[str(event.option.id)]
         box = self.query_one("#parameters", VerticalScroll)
         box.border_title = f"Parameters of {variant.name}"
-        if getattr(box, "shown", None) == variant.name:
-            return
-        box.shown = variant.name  # type: ignore[attr-defined]
+        if self._shown != variant.name:
+            await self._fill(variant)
+
+    async def _fill(self, variant: Variant) -> None:
+        """The routing of the stems, where there is one, and all parameters of a variant."""
+        self._shown = variant.name
+        box = self.query_one("#parameters", VerticalScroll)
         await box.remove_children()
+        for place, item in enumerate(variant.chain):
+            if isinstance(item, Each):
+                await box.mount(RoutingTable(place, item))
         for position, (stem, step) in enumerate(variant.steps()):
             rows = [ParameterRow(position, step, item) for item in dataclasses.fields(step.params)]
             title = f"{stem}: {STAGES[step.stage].title}" if stem else STAGES[step.stage].title
             await box.mount(Label(Text(title), classes="stage-title"), *rows)
+
+    @on(OptionList.OptionSelected, ".routing")
+    def _change_chain(self, event: OptionList.OptionSelected) -> None:
+        """Ask what the stem under the cursor shall go through."""
+        table, variant, stem = event.option_list, self._current(), str(event.option.id)
+        if not isinstance(table, RoutingTable) or variant is None:
+            return
+
+        async def taken(chain: Chain | None) -> None:
+            if chain is None or chain == table.each.of(stem):
+                return
+            each = table.each.with_chain(stem, chain)
+            if not each.stems:
+                self.notify(
+                    f"One stem at least must be treated here: switch {variant.name} off with space instead.",
+                    severity="error",
+                    markup=False,
+                )
+                return
+            self._changed = True
+            # What did not fit yet is shown with its old value now, and its place may be another one.
+            self._wrong = {key for key in self._wrong if key[0] != variant.name}
+            self._variants[variant.name] = self._variants[variant.name].with_each(table.place, each)
+            await self._fill(self._variants[variant.name])
+            self._list()
+            again = next(one for one in self.query(RoutingTable) if one.place == table.place)
+            again.focus()
+            again.highlighted = again.get_option_index(stem)
+
+        self.app.push_screen(ChainDialog(stem, table.each.of(stem)), taken)
 
     @on(VariantSwitches.Switched)
     def _switch(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from engine.signals import STEMS
 from engine.stages.base import Params
 
 
@@ -21,6 +22,15 @@ class Each:
     """A place in a chain where every stem goes its own way; those that are not named pass as they are."""
 
     stems: tuple[tuple[str, tuple[Step, ...]], ...]
+
+    def of(self, stem: str) -> tuple[Step, ...]:
+        """What is done to a stem; nothing where it passes."""
+        return dict(self.stems).get(stem, ())
+
+    def with_chain(self, stem: str, steps: tuple[Step, ...]) -> Each:
+        """The same with another chain for one stem; an empty one lets it pass."""
+        chains = {name: steps if name == stem else self.of(name) for name in STEMS}
+        return Each(tuple((name, chain) for name, chain in chains.items() if chain))
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,10 @@ class Variant:
             for item in self.chain
         )  # fmt: skip
         return dataclasses.replace(self, chain=chain)
+
+    def with_each(self, place: int, each: Each) -> Variant:
+        """The same with other chains for the stems at a place of its chain."""
+        return dataclasses.replace(self, chain=(*self.chain[:place], each, *self.chain[place + 1 :]))
 
     def described(self) -> str:
         """The chain in words."""
