@@ -27,7 +27,6 @@ _HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
 _SILENT = 8.0  # dB above 16-bit rounding noise from which on there is something to equalise
 _BRIGHT = 0.6  # share of stretches that are given the top of a finished record, beside those that have it already
 _ENDED = 0.15  # share of stretches whose music ends by itself, below the cutoff of a generous encoder
-_EMPTY, _EMPTY_COUNTS = 6.0, 0.4  # dB above rounding noise below which a top is empty; how much such stretches count
 _LEAST_DECODED = 0.3  # bels; nearer to its original a stretch needs not be for its harm to be told
 _GENEROUS = 14500.0  # Hz of cutoff from which on that can be seen
 _GUIDED_TO = 0.1  # share of the guidance that stays to the end: where nothing is made, nothing else tells how much
@@ -43,7 +42,7 @@ class Settings:
     those of the original band by band.
     """
 
-    steps: int = 5000
+    steps: int = 4000
     batch: int = 16
     spectra: int = 192
     rate: float = 3e-3
@@ -241,7 +240,7 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
     distance = _distance(difference**2 + heard * share * NOISE_SPREAD**2, counts)
     decoded = _distance((have.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)) ** 2, counts)
     harm = functional.relu(distance.mean(1) / decoded.mean(1).clamp(min=_LEAST_DECODED) - 1).mean()
-    further = (_weight(batch, want) * distance.mean(1)).mean() + settings.harm * harm
+    further = distance.mean() + settings.harm * harm
     spent = (noise * above * counts).sum((1, 2)) / batch.error.sum(1).clamp(min=1e-9)
     lost = 10 * torch.log10(1 + spent)
     told = _told(floor, flatness, doubt, difference.detach(), batch, guidance)
@@ -254,13 +253,6 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
         "lost": lost.mean(),
         "told": told,
     }
-
-
-def _weight(batch: Batch, want: Tensor) -> Tensor:
-    """How much each stretch counts: in free music more tops are empty than in what people have."""
-    above = torch.matmul(1 - batch.below[:, None], (batch.gather > 0).float())[:, 0] * batch.counted
-    level = (want.clamp(min=FLOOR_DB).mean(1) * above).sum(-1) / above.sum(-1).clamp(min=1)
-    return torch.where((above.sum(-1) > 0) & (level < FLOOR_DB + _EMPTY), _EMPTY_COUNTS, 1.0)
 
 
 def _distance(squares: Tensor, counts: Tensor) -> Tensor:
