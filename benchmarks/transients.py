@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from benchmarks.restorer import Alone, decoded, distance, si_sdr
+from benchmarks.restorer import Alone, decoded
 from engine.audio.readers import Audio
 from engine.audio.resample import resample
+from engine.compare.metrics import log_spectral_distance, si_sdr
 from engine.stages.base import Rendered
 from engine.stages.transients import Transients, TransientsParams
 
@@ -121,7 +122,8 @@ def figures(place: Path, coding: str, params: TransientsParams) -> Figures:
     audible = pre > 1e-7
     each = 10 * np.log10((pre_made[audible] / pre[audible] + 1e-3) / 1.001)
     moved = np.abs(half_risen(made, rate, onsets) - half_risen(plain, rate, onsets)).max(initial=0) / rate * 1000
-    sdr, lsd = ((f(first, plain), f(first, made)) for f in (si_sdr, distance))
+    sdr = (si_sdr(first, plain), si_sdr(first, made))
+    lsd = (log_spectral_distance(first, plain, rate), log_spectral_distance(first, made, rate))
     less = 10 * float(np.log10((pre_made.sum() + 1e-12) / (pre.sum() + 1e-12)))
     return Figures(len(onsets), less, float(each.mean()) if len(each) else 0.0, float(moved), sdr, lsd, seconds)
 

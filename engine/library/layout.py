@@ -7,6 +7,7 @@
     OUT/_done/Artist/Album/Song/song.json         what is known of the source
     OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
     OUT/_done/Artist/Album/Song/TASK.failed.json  why a task failed or was skipped; failed.json: the song
+    OUT/_done/Artist/Album/Song/album.json        which album it is of, and how loud, where an album is mastered as one
     OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
     OUT/_logs/Artist/Album/Song.log
     OUT/_listening/Artist/Album/Song/…            the listener's verdicts and blind tests
@@ -139,6 +140,10 @@ class Layout:
     def off(self, key: PurePath) -> Path:
         """Which variants are switched off for the song."""
         return self.song_folder(key) / "off.json"
+
+    def album(self, key: PurePath) -> Path:
+        """Which album the song is of, and how loud it is."""
+        return self.song_folder(key) / "album.json"
 
     @property
     def run_log(self) -> Path:

@@ -128,6 +128,7 @@ class SongRun:
 
     def _work(self) -> str:
         record = look(self._store, self._song, self._read_tags)
+        self._measure_album()
         # Of two files that sound the same, the second takes over the work of the first.
         with self._store.alone[record.sound]:
             self._hash = record.identity
@@ -137,6 +138,11 @@ class SongRun:
                 self._hash = record.identity
                 todo = self._todo()  # what was made of it elsewhere is here now
             return self._work_on(record, todo)
+
+    def _measure_album(self) -> None:
+        """Find out how loud the song's album is, where something depends on that."""
+        if any(task.stage.wants_album(task.params) and not task.impossible for task in self._runner.tasks):
+            self._store.albums.measure(self._song, lambda: self._control.checkpoint(self._song.id))
 
     def _todo(self) -> list[Task]:
         return [
