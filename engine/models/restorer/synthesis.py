@@ -50,8 +50,8 @@ class Restorer:
         edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))
         level = (answer.level - np.float32(self.caution) * answer.doubt) @ spread[:, :last]
         flatness = answer.flatness @ spread[:, edge:last]
-        noise = white_noise(start, len(padded), window.shape[1], self.seed, self.correlation)
-        noise = stft(noise * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
+        samples = white_noise(start, len(padded), window.shape[1], self.seed, self.correlation)
+        noise = stft(samples * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
         made = np.zeros_like(spectrum)
         made[:, :, :last] = carrier(spectrum, powers, noise, flatness, self.cutoff, self.rate, edge, last)
         made[:, :, :last] *= np.sqrt(missing(powers[:, :, :last], level)) * _heard(powers)
