@@ -84,6 +84,11 @@ class LoudnessMeter:
         self._sum += float(cumulative[-1] - cumulative[done])
         self._position += len(power)
 
+    @property
+    def steps(self) -> npt.NDArray[np.float64]:
+        """K-weighted mean square of every 100 ms so far, summed over channels."""
+        return np.array(self._steps)
+
     def blocks(self) -> Blocks:
         """How many blocks of 400 ms were how loud, as far as they are above the absolute gate."""
         loud = _lufs(_block_powers(self._steps))

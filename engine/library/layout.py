@@ -174,6 +174,10 @@ class Layout:
         """The folder of the listener's verdicts and tests."""
         return self._place(LISTENING, *key.parts)
 
+    def report(self, name: str) -> Path:
+        """What is told of the songs of the tree."""
+        return self._place(REPORT, name)
+
     def relative(self, path: Path) -> str:
         """``path`` as markers name it, with slashes. Raises ValueError where it is not in this tree."""
         return path.relative_to(self.out).as_posix()

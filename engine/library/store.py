@@ -127,12 +127,17 @@ class Store:
             self.sounds.add(*_entry(record, key))
             write_checked(self.places.record(key), record_to_json(record))
 
-    def _all_sounds(self) -> Iterator[Entry]:
+    def records(self) -> Iterator[tuple[PurePath, SongRecord]]:
+        """What is remembered of all songs of the tree, by their keys."""
         done = self.out / DONE
         for path in done.rglob("song.json"):
             key = PurePath(path.parent.relative_to(done))
             if (record := self.record_at(key)) is not None:
-                yield _entry(record, key)
+                yield key, record
+
+    def _all_sounds(self) -> Iterator[Entry]:
+        for key, record in self.records():
+            yield _entry(record, key)
 
     # --- tasks -------------------------------------------------------------------------------------------
 
