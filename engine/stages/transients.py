@@ -55,7 +55,7 @@ class Transients(ChunkedStage):
             return None
         rate = context.input.rate
         ahead = self.geometry(context.input).context
-        coding = _coding(context)
+        coding = coding_of(context)
 
         def process(window: Audio, start: int) -> Audio:
             found = find_onsets(window, rate)
@@ -66,7 +66,7 @@ class Transients(ChunkedStage):
         return process
 
 
-def _coding(context: Context) -> Coding:
+def coding_of(context: Context) -> Coding:
     """How the song was coded; what is not told is taken for the usual."""
     analysis, usual = context.analysis, Coding()
     if analysis.mpeg is None or not analysis.mpeg.bitrate:
