@@ -30,13 +30,13 @@ from rich.table import Table
 from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.readers import Audio
 from engine.audio.resample import output_rate, resample
+from engine.compare.metrics import FLOOR, log_spectral_distance, si_sdr
 from engine.dsp.spectrum import FFT, HANN, HOP
 from engine.signals import MIX
 from engine.stages.base import Rendered, Signal
 from engine.stages.restore import Restore, RestoreParams
 
 _CODINGS = "64.mp3,96.mp3,128.mp3,192.mp3,V5.mp3,codec.flac"
-_FLOOR = float((HANN**2).sum() / 12 * (2 / 65536) ** 2)
 _STRETCH = 64  # bins over which a line stands out
 
 
@@ -100,19 +100,6 @@ def powers(audio: Audio) -> npt.NDArray[np.float64]:
     return np.abs(np.fft.rfft(windows * HANN, axis=-1)) ** 2
 
 
-def distance(reference: Audio, estimate: Audio) -> float:
-    """Log-spectral distance, see the head of this file."""
-    first, second = (np.log10(np.maximum(powers(audio), _FLOOR)) for audio in (reference, estimate))
-    return float(np.sqrt(((first - second) ** 2).mean(axis=-1)).mean())
-
-
-def si_sdr(original: Audio, made: Audio) -> float:
-    """Scale-invariant signal-to-distortion ratio over all channels, in dB."""
-    reference, estimate = original.astype(np.float64), made.astype(np.float64)
-    target = float((reference * estimate).sum() / max(1e-20, float((reference**2).sum()))) * reference
-    return float(10 * np.log10((target**2).sum() / max(1e-20, float(((estimate - target) ** 2).sum()))))
-
-
 def standing_out(audio: Audio, rate: int, cutoff: float) -> float:
     """dB by which the strongest bin stands out of its stretch above the cutoff, median over time and stretches."""
     above = powers(audio)[..., int(cutoff * FFT / rate) + 8 : int(21000 * FFT / rate)]
@@ -121,7 +108,7 @@ def standing_out(audio: Audio, rate: int, cutoff: float) -> float:
         return 0.0
     stretches = above[..., : count * _STRETCH].reshape(*above.shape[:-1], count, _STRETCH)
     mean = stretches.mean(axis=-1)
-    heard = mean > 4 * _FLOOR
+    heard = mean > 4 * FLOOR
     return float(np.median(10 * np.log10(stretches.max(axis=-1)[heard] / mean[heard]))) if heard.any() else 0.0
 
 
@@ -188,7 +175,7 @@ def figures(reference: Audio, rate: int, song: Alone, heard: Audio, engine: str)
     cutoff = song.cutoff or rate / 2
     measure = perceptual()
     return Figures(
-        distance(first, second),
+        log_spectral_distance(first, second, rate),
         si_sdr(first, second),
         standing_out(second, rate, cutoff) - standing_out(first, rate, cutoff) if engine != "decode" else 0.0,
         lag(first, second, rate, cutoff) if engine != "decode" else 0.0,

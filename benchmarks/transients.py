@@ -16,15 +16,17 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from benchmarks.restorer import Alone, decoded, distance, si_sdr
+from benchmarks.restorer import Alone, decoded
 from engine.audio.readers import Audio
 from engine.audio.resample import resample
+from engine.compare.metrics import log_spectral_distance, si_sdr
 from engine.stages.base import Rendered
 from engine.stages.transients import Transients, TransientsParams
 
@@ -41,11 +43,11 @@ def energy(audio: Audio, rate: int, over: float) -> Series:
 
 
 def half_risen(audio: Audio, rate: int, near: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For each place, the frame within 12 ms of it at which half of the highest energy (of 1 ms) has come."""
+    """For each place, the frame (from 4 ms before to 12 ms after it) at which half of the highest energy has come."""
     smooth, reach = energy(audio, rate, 0.001), round(0.012 * rate)
     out = []
     for place in near:
-        first = max(0, place - reach)
+        first = max(0, place - reach // 3)
         piece = smooth[first : place + reach]
         out.append(first + int(np.argmax(piece >= piece.max() / 2)))
     return np.array(out, np.int64)
@@ -91,6 +93,41 @@ def excess(reference: Audio, estimate: Audio, rate: int, onsets: npt.NDArray[np.
     return np.array(out)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """Of one piece and coding; see the head of this file. ``seconds`` of work for each of the song."""
+
+    onsets: int
+    pre: float
+    each: float
+    moved: float
+    sdr: tuple[float, float]
+    lsd: tuple[float, float]
+    seconds: float
+
+
+def figures(place: Path, coding: str, params: TransientsParams) -> Figures:
+    """What the stage makes of a coding, beside ``ref.flac`` in the same folder."""
+    reference, rate = soundfile.read(place / "ref.flac", dtype="float32", always_2d=True)
+    with tempfile.TemporaryDirectory() as folder:
+        song, heard = decoded(place / coding, Path(folder))
+        started = time.process_time()
+        audio = repaired(song, params)
+        seconds = (time.process_time() - started) / (len(heard) / song.input.rate)
+    plain, made = (resample(a, song.input.rate, rate)[: len(reference)] for a in (heard, audio))
+    first = reference[: len(plain)]
+    onsets = pick(first, rate)
+    gain = np.float32((first * plain).sum() / (plain**2).sum())
+    pre, pre_made = (excess(first, a * gain, rate, onsets) for a in (plain, made))
+    audible = pre > 1e-7
+    each = 10 * np.log10((pre_made[audible] / pre[audible] + 1e-3) / 1.001)
+    moved = np.abs(half_risen(made, rate, onsets) - half_risen(plain, rate, onsets)).max(initial=0) / rate * 1000
+    sdr = (si_sdr(first, plain), si_sdr(first, made))
+    lsd = (log_spectral_distance(first, plain, rate), log_spectral_distance(first, made, rate))
+    less = 10 * float(np.log10((pre_made.sum() + 1e-12) / (pre.sum() + 1e-12)))
+    return Figures(len(onsets), less, float(each.mean()) if len(each) else 0.0, float(moved), sdr, lsd, seconds)
+
+
 def repaired(song: Alone, params: TransientsParams) -> Audio:
     """What the stage makes of a file."""
     made = Transients().run(Alone(song.source, song.analysis, song.input), params)
@@ -102,44 +139,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--codings", default="64.mp3,128.mp3")
-    parser.add_argument("--pieces", default="")
-    parser.add_argument("--amount", type=float, default=TransientsParams().pre_echo)
+    parser.add_argument("--pieces", default="", help="only these, such as sp_amen,gm_rock")
+    parser.add_argument("--pre-echo", type=float, default=TransientsParams().pre_echo)
+    parser.add_argument("--attack-db", type=float, default=TransientsParams().attack_db)
     given = parser.parse_args()
-    params = TransientsParams(pre_echo=given.amount)
+    params = TransientsParams(pre_echo=given.pre_echo, attack_db=given.attack_db)
     print(f"{'piece':26} onsets    pre   each  moved  si-sdr  gained    lsd  gained  s per s")
     for place in sorted(given.folder.iterdir()):
         if not (place / "ref.flac").exists() or (given.pieces and place.name not in given.pieces.split(",")):
             continue
-        reference, rate = soundfile.read(place / "ref.flac", dtype="float32", always_2d=True)
-        onsets = pick(reference, rate)
         for coding in given.codings.split(","):
-            if not (place / coding).exists():
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                song, heard = decoded(place / coding, Path(folder))
-                started = time.process_time()
-                audio = repaired(song, params)
-                seconds = time.process_time() - started
-            before, after = (resample(a, song.input.rate, rate) for a in (heard, audio))
-            count = min(len(reference), len(before))
-            first, plain, made = reference[:count], before[:count], after[:count]
-            own = onsets[onsets < count - rate // 20]
-            gain = np.float32((first * plain).sum() / (plain**2).sum())
-            pre, pre_made = (excess(first, a * gain, rate, own) for a in (plain, made))
-            heard_ahead = pre > 1e-7
-            each = np.log10((pre_made[heard_ahead] / pre[heard_ahead] + 1e-3) / 1.001)
-            moved = np.abs(half_risen(made, rate, own) - half_risen(plain, rate, own)).max(initial=0) / rate * 1000
-            sdr, lsd = (np.array([f(first, a) for a in (plain, made)]) for f in (si_sdr, distance))
-            mean = 10 * float(each.mean()) if len(each) else 0.0
-            print(
-                f"{place.name + '/' + coding:26} {len(own):6} {_db(pre_made.sum(), pre.sum()):6.2f} {mean:6.2f}"
-                f" {moved:6.2f} {sdr[1]:7.2f} {sdr[1] - sdr[0]:7.3f} {lsd[1]:6.3f} {lsd[1] - lsd[0]:7.4f}"
-                f" {seconds / (count / rate):8.4f}"
-            )
-
-
-def _db(after: float, before: float) -> float:
-    return 10 * float(np.log10((after + 1e-12) / (before + 1e-12)))
+            if (place / coding).exists():
+                it = figures(place, coding, params)
+                print(
+                    f"{place.name + '/' + coding:26} {it.onsets:6} {it.pre:6.2f} {it.each:6.2f} {it.moved:6.2f}"
+                    f" {it.sdr[1]:7.2f} {it.sdr[1] - it.sdr[0]:7.3f} {it.lsd[1]:6.3f} {it.lsd[1] - it.lsd[0]:7.4f}"
+                    f" {it.seconds:8.4f}"
+                )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from engine.errors import RestoreError
 from engine.library.scan import default_output
 from engine.machine.monitor import Machine, Poller, Sample
 from engine.planning import recipes
+from engine.player.choosing import Chooser
 from engine.player.listening_sets import of_song
 from engine.player.tracks import ListeningSet
 from engine.run.session import Session
@@ -39,6 +40,7 @@ from tui.commands import OwnThemesFirst, Palette, help_groups, palette
 from tui.crash import write_crash
 from tui.model import DashboardModel, Reading, SongView
 from tui.screens import setup
+from tui.screens.choose import ChooseScreen
 from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
@@ -76,6 +78,7 @@ class RestoreApp(App[None]):
         Binding("n", "demo", "Make a demo song", show=False),
         Binding("l", "listen", "Listen"),
         Binding("T", "mixer", "Mix the stems"),
+        Binding("C", "choose", "Choose for the rest"),
         Binding("X", "export", "Export favourites"),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
@@ -107,8 +110,8 @@ class RestoreApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Other screens are reached from the library alone, and songs are heard where there are some."""
-        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "mixer", "export"):
-            can_be = self.library is not None or action not in ("listen", "mixer", "export")
+        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "mixer", "choose", "export"):
+            can_be = self.library is not None or action not in ("listen", "mixer", "choose", "export")
             return isinstance(self.screen, LibraryScreen) and can_be
         return True
 
@@ -425,6 +428,19 @@ class RestoreApp(App[None]):
         if self.library is not None:
             self.library.look_at_favourites()
             self.home.query_one(SongTable).refresh()
+
+    def action_choose(self) -> None:
+        """A few comparisons, and what they say of all other songs."""
+        session = self.session
+        if session is None or self._is_refused():
+            return
+        store, tasks = session.store, session.tasks
+        songs = [session.where(song) for song in session.songs]
+        screen = ChooseScreen(
+            lambda checkpoint: Chooser(store, songs, checkpoint),
+            lambda question: of_song(store, question.song, tasks), self.settings,
+        )  # fmt: skip
+        self.push_screen(screen, lambda _: self._heard())
 
     def action_export(self) -> None:
         """Ask where to, and copy the favourites there."""

@@ -13,6 +13,7 @@ from textual.theme import ThemeProvider
 
 from tui.model import GLYPHS, MEANINGS, RUINED
 from tui.screens.blind import BlindScreen
+from tui.screens.choose import ChooseScreen
 from tui.screens.library import LibraryScreen
 from tui.screens.listen import ListenScreen
 from tui.screens.mixer import MixerScreen
@@ -41,6 +42,7 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
         (ListenScreen, [("Listen", ListenScreen.BINDINGS)]),
         (MixerScreen, [("Mixer", MixerScreen.BINDINGS)]),
         (BlindScreen, [("Blind test", BlindScreen.BINDINGS)]),
+        (ChooseScreen, [("Choose for the rest", ChooseScreen.BINDINGS)]),
         (RecipeScreen, [("Recipe", RecipeScreen.BINDINGS)]),
         (ModelsPage, [("Models", ModelsPage.BINDINGS)]),
         (Page, [("Pages", Page.BINDINGS)]),
@@ -55,6 +57,7 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
     more = {"stale": ": made with other settings or from another file, to be made again"}
     signs = [(glyph, MEANINGS[state] + more.get(state, "")) for state, glyph in GLYPHS.items()]
     signs.append((RUINED, "beside a variant: it lost much of what the song has; the details say what"))
+    signs.append(("★ ☆", "your favourite; one that was chosen for you, from what you chose of other songs"))
     signs.append(("▁ ▂ ▄ ▆ █", "how much was lost: next to nothing, up to nearly all of the top"))
     after = next(place for place, (title, _) in enumerate(groups, 1) if title == "Stage checklist")
     return [*groups[:after], ("Signs in the table", signs), *groups[after:]]

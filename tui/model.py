@@ -11,10 +11,10 @@ from typing import Literal
 from engine.analysis.headers import headers_of
 from engine.analysis.song import SongAnalysis, lost_above
 from engine.audio.headers import HeaderFacts
-from engine.commands.export import favourites
 from engine.library.records import Marker, Song
 from engine.planning.recipes import by_number
 from engine.planning.task import State, Task
+from engine.player.verdicts import Verdict, read_verdict
 from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import counted, printable
@@ -85,9 +85,14 @@ class SongView:
     problem: str = ""
     skipped: bool = False
     favourite: str = ""
+    is_proposed: bool = False  # the favourite was chosen from what the listener chose of other songs
     mixes: frozenset[str] = frozenset()  # variants that are made with a mix of the listener's own
     warnings: list[str] = field(default_factory=list)
     at: Song | None = None  # with the place of its results, where that is another one
+
+    def judge(self, verdict: Verdict) -> None:
+        """Take over what was decided about the song."""
+        self.favourite, self.is_proposed = verdict.favourite, verdict.is_proposed
 
     @property
     def place(self) -> Song:
@@ -172,7 +177,7 @@ class Reading:
 
     plan: SongPlan
     markers: dict[str, Marker]
-    favourite: str
+    verdict: Verdict
     mixes: frozenset[str]
 
 
@@ -239,8 +244,8 @@ class DashboardModel:
         done = [task for task in self.tasks if plan.states[task.id] is State.DONE]
         at = plan.at or song
         markers = {task.id: marker for task in done if (marker := self.session.store.marker(at, task)) is not None}
-        favourite = next((f for _, f in favourites(self.session.store, [at])), "")
-        return Reading(plan, markers, favourite, frozenset(self.session.store.mixes(at)))
+        verdict = read_verdict(self.session.store.places.listening(at.key))
+        return Reading(plan, markers, verdict, frozenset(self.session.store.mixes(at)))
 
     # --- from the engine ---------------------------------------------------------------------------------
 
@@ -314,6 +319,8 @@ class DashboardModel:
                 if event.song in self.by_id and event.text not in self.by_id[event.song].warnings:
                     self.by_id[event.song].warnings.append(event.text)
                     self._say("note", f"{event.song}: {event.text}")
+            case events.SongLeft():
+                self._say("info", f"{event.song}: {event.reason}")
             case events.SongDone():
                 self._song_done(event, reading)
             case events.BatchDone():
@@ -376,15 +383,14 @@ class DashboardModel:
 
     def look_at_favourites(self) -> None:
         """Read again which variants the listener likes best."""
-        songs = [view.place for view in self.songs]
-        known = {song.id: favourite for song, favourite in favourites(self.session.store, songs)}
         for view in self.songs:
-            view.favourite = known.get(view.song.id, "")
+            view.judge(read_verdict(self.session.store.places.listening(view.place.key)))
 
     def load(self, reading: Reading) -> None:
         """Take over how a song stands on disk."""
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
-        view.favourite, view.mixes, view.analysis = reading.favourite, reading.mixes, plan.analysis
+        view.judge(reading.verdict)
+        view.mixes, view.analysis = reading.mixes, plan.analysis
         view.at = plan.at
         if plan.analysis is not None:
             view.facts = headers_of(plan.analysis)

@@ -200,6 +200,45 @@ def export(
 
 
 @app.command()
+def choose(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library that is to be chosen for.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+    apply: Annotated[str, typer.Option(help="Make the proposal favourites: 'sure' or 'all'.")] = "",
+) -> None:
+    """Tell what your favourites and comparisons say of the songs that you have not judged (dashboard: key C)."""
+    from engine.commands.choose import show
+    from engine.run.session import Session
+
+    if apply not in ("", "sure", "all"):
+        raise UsageError("--apply takes 'sure' (only songs that it is sure of) or 'all'.")
+    session = Session([Path(p) for p in paths], Path(out) if out else None)
+    raise typer.Exit(show(session, apply))
+
+
+@app.command()
+def selftest(
+    paths: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Lossless music: FLAC, WAV, AIFF …")],
+    bitrates: Annotated[str, typer.Option(help="What to code it as: 64, 96, 128, 192, 320, V5, V0.")] = "",
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a TOML file [default: auto].")] = "",
+    variants: Annotated[str, typer.Option(help="Only these variants, such as 11_offline.")] = "",
+    songs: Annotated[int, typer.Option(min=1, max=500, help="How many songs at most.")] = 12,
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="How much of each, from its middle.")] = 20,
+    device: Annotated[Device, typer.Option(help="Where models run.")] = Device.AUTO,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """Code lossless music as MP3, restore it, and tell which variant helps and which harms, at which bitrate."""
+    from engine.commands import selftest as testing
+    from engine.compare.selftest import DEFAULT_CODINGS
+    from engine.planning import recipes
+
+    codings = [name.strip() for name in bitrates.split(",") if name.strip()] or list(DEFAULT_CODINGS)
+    names = [name.strip() for name in variants.split(",") if name.strip()]
+    given = [Path(path) for path in paths]
+    how = testing.How(tuple(codings), recipe or recipes.DEFAULT, tuple(names), songs, seconds, device.value)
+    raise typer.Exit(testing.run(given, how, as_json=as_json))
+
+
+@app.command()
 def analyze(
     files: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Songs, and folders with all that is below them.")

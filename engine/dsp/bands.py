@@ -99,3 +99,8 @@ class Bands:
             piece = padded[first * self.hop : (last - 1) * self.hop + self.size]
             out[first:last] = self.together(self.spectra(piece))
         return out
+
+
+def ramp(values: Powers, ends: tuple[float, float]) -> Powers:
+    """From 0 at the first end to 1 at the second."""
+    return np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1)

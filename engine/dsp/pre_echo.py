@@ -14,10 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.audio.readers import Audio
-from engine.dsp.bands import Bands, Powers
+from engine.dsp.bands import Bands, Powers, ramp
 from engine.dsp.onsets import Onsets
 
 _BLOCK = 1152  # samples that a long block's window spans
@@ -29,6 +28,9 @@ _NOISE, _NOISE_RATE, _NOISE_FALL = -17.0, 64_000, 600.0  # dB at so many bit/s f
 _NOISE_TILT, _NOISE_WHOLE = 2.0, 4000.0  # dB less for each octave below so many Hz
 _NOISE_OCTAVE = 8.0  # dB less for twice the bitrate
 _RISE = (8.0, 12.0)  # dB that a band rises by at an attack that is in it: in part, wholly
+_IN_USE = 50.0  # dB below the loudest band in which a band takes bits
+_CODED, _BANDWIDTH = 16000.0, 0.46  # Hz, and share of the coding's rate, up to which there are any
+_LOWEST = 172.0  # Hz; below, a period is longer than a window, and its swing would be taken for a rise
 _DEEPEST = 36.0  # dB
 _LEVEL, _STEADY = 5, 9  # spectra over which a band's power is told, and what is quietest
 _SMOOTH = 3  # spectra over which gains are
@@ -100,6 +102,10 @@ class _Around:
         ahead = np.maximum(-centres, 0)
         octaves = np.minimum(np.log2(bands.centres(rate) / _NOISE_WHOLE), 0)
         self._noise = 10 ** ((coding.noise - _NOISE_FALL * ahead[:, None] + _NOISE_TILT * octaves) / 10)
+        self._noise[:, bands.centres(rate) < _LOWEST] = 0
+        edges = np.array([*bands.edges, bands.size // 2 + 1])
+        self._bins = np.diff(edges)
+        self._width = np.diff(np.minimum(edges * rate / bands.size, min(_CODED, _BANDWIDTH * coding.rate)))
 
     def correction(self, piece: Audio, amount: float) -> Audio | None:
         """That of the frames which end with the onset, frame ``lead`` of the piece; None: nothing is to be done."""
@@ -108,14 +114,21 @@ class _Around:
         held[:lead] = piece[:lead] * self._ending
         spectra = bands.spectra(held)
         attack = bands.together(bands.spectra(piece[lead - bands.hop :])).max(axis=0)
-        lowered = self._lowered(bands.together(spectra) / self._full, attack)
+        noise = self._noise * self._shared(attack)
+        lowered = self._lowered(bands.together(spectra) / self._full, attack, noise)
         if not lowered.any():
             return None
         gains = np.asarray(10 ** (-amount * lowered / 20) - 1, np.float32)
         changed = bands.signal(spectra * bands.spread(gains)[:, None, :])[:lead] * self._ending
         return np.asarray(changed[self._first * bands.hop :], np.float32)
 
-    def _lowered(self, powers: Powers, attack: Powers) -> Powers:
+    def _shared(self, attack: Powers) -> float:
+        """Factor of the noise's power: where little of the spectrum is in use, it has all the bits to itself."""
+        loud = attack / self._bins > attack.max() / self._bins[attack.argmax()] * 10 ** (-_IN_USE / 10)
+        share = float(self._width[loud].sum() / self._width.sum())
+        return 10 ** (_NOISE_OCTAVE * float(np.log2(share)) / 10)
+
+    def _lowered(self, powers: Powers, attack: Powers, noise: Powers) -> Powers:
         """dB by which each band is lowered, ``(time, bands)``."""
         from scipy.ndimage import uniform_filter1d
 
@@ -123,8 +136,8 @@ class _Around:
         level, steady = (self._told_over(count, powers) for count in (_LEVEL, _STEADY))
         # A sound that is about to be hit again fades: nothing is louder than what was quietest before it.
         allowed = np.minimum.accumulate(steady + floor, axis=0)
-        hit = _ramp(10 * np.log10((attack + floor) / allowed), _RISE)
-        left = np.maximum(allowed, level - self._noise * hit * attack)
+        hit = ramp(10 * np.log10((attack + floor) / allowed), _RISE)
+        left = np.maximum(allowed, level - noise * hit * attack)
         lowered = np.clip(10 * np.log10((level + floor) / (left + floor)), 0, _DEEPEST)
         lowered[: self._first] = 0
         lowered = uniform_filter1d(lowered, _SMOOTH, axis=0, mode="nearest")
@@ -137,8 +150,3 @@ class _Around:
 
         mean = uniform_filter1d(powers * self._weights, count, axis=0, mode="nearest")
         return np.asarray(mean / np.maximum(uniform_filter1d(self._weights, count, axis=0, mode="nearest"), 1e-9))
-
-
-def _ramp(values: npt.NDArray[np.float64], ends: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """From 0 to 1 between the ends."""
-    return np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1)

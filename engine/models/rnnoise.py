@@ -30,7 +30,7 @@ _MISSING = (
 
 def unavailable_reason() -> str:
     """Empty where the library is here, else one sentence."""
-    return "" if _library_path() else _MISSING
+    return "" if _library_path() and _release() else _MISSING
 
 
 def fingerprint() -> str:
@@ -39,9 +39,16 @@ def fingerprint() -> str:
     Raises:
         NotPossibleError: it is not installed.
     """
-    if _library_path() is None:
-        raise NotPossibleError(_MISSING)
-    return f"rnnoise:{importlib.metadata.version('pyrnnoise')}"
+    if reason := unavailable_reason():
+        raise NotPossibleError(reason)
+    return f"rnnoise:{_release()}"
+
+
+def _release() -> str:
+    try:
+        return importlib.metadata.version("pyrnnoise")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _library_path() -> Path | None:

@@ -31,8 +31,9 @@ def build(
     """
     names = [_find(recipe, name) for name in wanted]
     builder = _Builder(recipe, {*names, *allow_slow}, device)
+    needed = _needed(recipe, names)
     for variant in recipe.variants.values():
-        if variant.enabled or variant.name in names:
+        if variant.enabled or variant.name in needed:
             builder.add(variant)
     for name in names:
         if why := _unavailable_reason(builder.ends[name]):
@@ -148,6 +149,20 @@ def _find(recipe: Recipe, wanted: str) -> str:
         if wanted == name or wanted in name.split("_", 1):
             return name
     raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
+
+
+def _needed(recipe: Recipe, names: Iterable[str]) -> set[str]:
+    """The named variants, and what those among them start from that would start from nothing, all the way back."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        variant = recipe.variants[left.pop()]
+        if variant.name not in found:
+            found.add(variant.name)
+            sources = [recipe.variants[name] for name in variant.sources]
+            if not any(source.enabled or source.name in names for source in sources):
+                left += variant.sources
+    return found
 
 
 def _unavailable_reason(end: Node) -> str:

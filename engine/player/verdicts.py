@@ -1,4 +1,4 @@
-"""What the listener decided about a song: a favourite and a note. Kept with the results, as plain JSON."""
+"""What was decided about a song: a favourite and a note. Kept with the results, as plain JSON."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ _LONGEST_NOTE = 2000
 
 @dataclass(frozen=True)
 class Verdict:
-    """``favourite`` is a candidate's key (empty: none yet)."""
+    """``favourite`` is a candidate's key (empty: none yet).
+
+    ``is_proposed``: it was chosen from what the listener chose of other songs, not by the listener.
+    """
 
     favourite: str = ""
     note: str = ""
+    is_proposed: bool = False
 
 
 def read_verdict(folder: Path) -> Verdict:
     """The verdict in ``folder``; an empty one where there is none, or a broken one."""
     data = read_json(folder / _FILE) or {}
-    return Verdict(str(data.get("favourite", "")), str(data.get("note", ""))[:_LONGEST_NOTE])
+    is_proposed = data.get("is_proposed") is True
+    return Verdict(str(data.get("favourite", "")), str(data.get("note", ""))[:_LONGEST_NOTE], is_proposed)
 
 
-def change_verdict(folder: Path, *, favourite: str | None = None, note: str | None = None) -> Verdict:
-    """Change what is given and keep it. Raises OSError."""
+def change_verdict(
+    folder: Path, *, favourite: str | None = None, note: str | None = None, is_proposed: bool = False
+) -> Verdict:
+    """Change what is given and keep it. ``is_proposed`` is said of the favourite. Raises OSError."""
     verdict = read_verdict(folder)
     if favourite is not None:
-        verdict = replace(verdict, favourite=favourite)
+        verdict = replace(verdict, favourite=favourite, is_proposed=is_proposed and bool(favourite))
     if note is not None:
         verdict = replace(verdict, note=note[:_LONGEST_NOTE])
     write_json(folder / _FILE, asdict(verdict))

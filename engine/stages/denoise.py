@@ -75,7 +75,7 @@ class Denoise(ChunkedStage):
 
         def process(window: Audio, start: int) -> Audio:
             at_model_rate = resample(window, rate, deepfilternet.RATE)
-            clean = _linked(at_model_rate, params)
+            clean = denoised(at_model_rate, params)
             back = resample(clean, deepfilternet.RATE, rate)
             context_frames = _PRE_ROLL * rate
             return fit(back, len(window))[context_frames : len(window) - context_frames]
@@ -87,8 +87,8 @@ def _module(params: DenoiseParams) -> ModuleType:
     return rnnoise if params.engine == "rnnoise" else deepfilternet
 
 
-def _linked(audio: Audio, params: DenoiseParams) -> Audio:
-    """All channels through the model with one decision: that for their mid.
+def denoised(audio: Audio, params: DenoiseParams) -> Audio:
+    """``(frames, channels)`` at 48 kHz, all channels with one decision: that of the model for their mid.
 
     The models' masks of two channels differ, which makes the image wander. So the model hears the mid alone,
     and what it did to it, as gains per time and frequency, is done to every channel.

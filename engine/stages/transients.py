@@ -1,4 +1,4 @@
-"""Transients: what MP3 does to attacks, repaired: the noise ahead of them, and what they lost."""
+"""Transients: what MP3 does to attacks is repaired, and attacks are made sharper where that is wanted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.readers import Audio
-from engine.dsp import onsets, pre_echo
+from engine.dsp import attack, onsets, pre_echo
+from engine.dsp.attack import attack_correction
 from engine.dsp.bands import Bands
 from engine.dsp.onsets import find_onsets
 from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
 _SIZE = 30  # s
-_CONTEXT = onsets.CONTEXT + pre_echo.CONTEXT  # s on both sides of a chunk
+_CONTEXT = onsets.CONTEXT + max(pre_echo.CONTEXT, attack.CONTEXT)  # s on both sides of a chunk
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,13 @@ class TransientsParams(Params):
     pre_echo: float = parameter(
         1.0, "how much of the noise ahead of attacks is taken away; 0 is none", low=0.0, high=1.0
     )
+    attack_db: float = parameter(
+        0.0, "sharper than the song: attacks are raised by up to this; 0 is off", unit="dB", low=0.0, high=6.0
+    )
 
 
 class Transients(ChunkedStage):
-    """Pre-echo removed (see :mod:`engine.dsp.pre_echo`). What lies between hits passes untouched."""
+    """Pre-echo removed (:mod:`engine.dsp.pre_echo`), attacks raised (:mod:`engine.dsp.attack`), the rest untouched."""
 
     name = "transients"
     title = "Transient repair"
@@ -38,20 +42,31 @@ class Transients(ChunkedStage):
         size, context = (-(-round(s * signal.rate) // hop) * hop for s in (_SIZE, _CONTEXT))
         return ChunkGeometry(size, 0, context)
 
-    def prepare(self, context: Context, params: TransientsParams) -> Processor:
+    def note(self, context: Context, params: TransientsParams) -> str:
+        done = []
+        if params.pre_echo:
+            done.append("noise ahead of attacks taken away")
+        if params.attack_db:
+            done.append(f"attacks up to {params.attack_db:g} dB louder than in the song")
+        return ", ".join(done)
+
+    def prepare(self, context: Context, params: TransientsParams) -> Processor | None:
+        if not (params.pre_echo or params.attack_db):
+            return None
         rate = context.input.rate
         ahead = self.geometry(context.input).context
-        coding = _coding(context)
+        coding = coding_of(context)
 
         def process(window: Audio, start: int) -> Audio:
             found = find_onsets(window, rate)
             made = pre_echo_correction(window, rate, found, coding, params.pre_echo)
+            made += attack_correction(window, rate, found, params.attack_db)
             return made[ahead : len(made) - ahead]
 
         return process
 
 
-def _coding(context: Context) -> Coding:
+def coding_of(context: Context) -> Coding:
     """How the song was coded; what is not told is taken for the usual."""
     analysis, usual = context.analysis, Coding()
     if analysis.mpeg is None or not analysis.mpeg.bitrate:

@@ -123,6 +123,14 @@ def test_what_is_in_tune_is_not_touched():
     assert np.array_equal(out[:, 0], voice) and "nothing was changed" in note
 
 
+def test_a_voice_that_begins_in_tune_is_touched_only_from_where_it_is_not():
+    hz = np.concatenate([melody([(60, 0.8)]), melody([(64, 0.8)], 35)])
+    voice = sung(hz, FEMALE)
+    out, _ = corrected(voice)
+    assert np.array_equal(out[: int(0.7 * RATE), 0], voice[: int(0.7 * RATE)])
+    assert not np.array_equal(out[RATE:, 0], voice[RATE:])
+
+
 def test_glides_several_voices_and_noise_pass_as_they_are():
     thirds = [sung(melody([(57 + step, 1.0)], 30 - step, 40), FEMALE) for step in (0, 4)]
     slow = np.geomspace(200, 230, 2 * RATE)
@@ -179,6 +187,15 @@ def test_scales_are_named_or_found():
     assert notes.detected_scale(held_at(*((60 + tone, 50) for tone in range(12)))) == "chromatic"
     assert notes.detected_scale([]) == "chromatic"
     assert notes.tuning_offset(held_at((60.2, 50), (67.2, 50), (64.18, 50))) == pytest.approx(19.3, abs=0.5)
+
+
+def test_the_scale_and_the_tuning_of_a_voice_are_taken_from_it():
+    tune = [(60 + step, 0.35) for step in (2, 6, 9, 7, 11, 9, 1, 2)]  # D major
+    voice = sung(melody(tune, 30, 40), FEMALE)
+    out, note = corrected(voice, PitchParams(strength=1.0, scale="auto"))
+    assert "toward D major" in note and not np.array_equal(out[:, 0], voice)
+    # All of it is 30 cents sharp: as its own tuning, that is in tune.
+    assert np.array_equal(corrected(voice, PitchParams(strength=1.0, scale="auto", tuning_hz=0.0))[0][:, 0], voice)
 
 
 def test_a_note_beside_the_scale_goes_into_it_unless_it_is_too_far():

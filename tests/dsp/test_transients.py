@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.dsp.onsets import find_onsets
+from engine.dsp.attack import attack_correction
+from engine.dsp.onsets import Onsets, find_onsets
 from engine.dsp.pre_echo import Coding, pre_echo_correction
 from tests.conftest import write_mp3
 
@@ -89,6 +90,19 @@ def test_strength_and_bitrate_scale_it(coded):
     assert energies[0] > energies[2]
 
 
+def test_where_little_of_the_spectrum_is_in_use_next_to_nothing_is_taken_for_noise():
+    """A bass that swells into its note: an encoder has all the bits for it."""
+    time = np.arange(2 * RATE) / RATE
+    bass = np.zeros((len(time), 1), np.float32)
+    for at in (0.4, 0.9, 1.4):
+        since = time - at
+        swell = np.where(since < 0, 0.05 * np.exp(since * 80), np.exp(-since * 6))
+        bass[:, 0] += 0.3 * swell * np.sin(2 * np.pi * 700 * since) * (since < 0.4)
+    onsets = Onsets(np.array([round(at * RATE) for at in (0.4, 0.9, 1.4)]), np.full(3, 20.0))
+    change = pre_echo_correction(bass, RATE, onsets, Coding(RATE, 64_000))
+    assert (change**2).sum() < 1e-2 * (_ahead(bass, onsets.frames).sum())
+
+
 @pytest.mark.parametrize("frames", [0, 1, 50, 3000])
 @pytest.mark.parametrize("rate", [8000, 44100, 192000])
 def test_short_and_silent_songs_are_left_alone(frames, rate):
@@ -106,3 +120,30 @@ def test_one_decision_for_both_channels(coded):
     change = pre_echo_correction(pair, RATE, find_onsets(pair, RATE), Coding())
     assert change.any()
     np.testing.assert_allclose(change[:, 1], 0.25 * change[:, 0], atol=1e-7)
+
+
+def test_attacks_are_raised_by_their_envelope_and_nothing_else_is(coded):
+    song, _, frames = coded
+    onsets = find_onsets(song, RATE)
+    change = attack_correction(song, RATE, onsets, 3.0)
+    made = song + change
+
+    def level(audio, first, last):
+        return np.array([10 * np.log10((audio[at + first : at + last] ** 2).mean()) for at in frames])
+
+    raised = level(made, 20, 300) - level(song, 20, 300)
+    assert (raised > 1.0).all() and (raised < 3.1).all()
+    assert np.abs(level(made, 1300, 1700) - level(song, 1300, 1700)).max() < 0.5
+    changed = np.flatnonzero(change.any(axis=1))
+    after = changed - onsets.frames[:, None]
+    assert ((after >= 0) & (after <= 0.04 * RATE)).any(axis=0).all()
+    assert np.abs(find_onsets(made, RATE).frames - onsets.frames).max() <= 4
+    assert not attack_correction(song, RATE, onsets, 0.0).any()
+
+
+@pytest.mark.parametrize("rate", [8000, 192000])
+def test_attacks_at_the_ends_of_a_song(rate):
+    song = np.zeros((rate // 4, 1), np.float32)
+    song[1] = song[-2] = 0.5
+    assert np.isfinite(attack_correction(song, rate, find_onsets(song, rate), 6.0)).all()
+    assert np.isfinite(pre_echo_correction(song, rate, find_onsets(song, rate), Coding(rate))).all()

@@ -290,8 +290,8 @@ class ListenScreen(TransportScreen):
         player, listening_set = self.player, self._set
         if player is None or listening_set is None:
             return
-        favourite = read_verdict(listening_set.folder).favourite
-        self.query_one(VariantList).show(player, listening_set.candidates, favourite)
+        verdict = read_verdict(listening_set.folder)
+        self.query_one(VariantList).show(player, listening_set.candidates, verdict)
 
     # --- transport ---------------------------------------------------------------------------------------
 
@@ -451,11 +451,12 @@ class ListenScreen(TransportScreen):
     # --- verdicts ----------------------------------------------------------------------------------------
 
     def action_favourite(self) -> None:
-        """Make what is heard the favourite, or take that back."""
+        """Make what is heard the favourite, or take that back; one that was proposed becomes the listener's own."""
         listening_set, current = self._set, self._current
         if listening_set is None or current is None:
             return
-        is_one = read_verdict(listening_set.folder).favourite == current.key
+        verdict = read_verdict(listening_set.folder)
+        is_one = verdict.favourite == current.key and not verdict.is_proposed
         try:
             change_verdict(listening_set.folder, favourite="" if is_one else current.key)
         except OSError as error:

@@ -301,7 +301,9 @@ class SongTable(ScrollView, can_focus=True):
             if task.state == "working":
                 return f"{task.fraction:3.0%}"[-4:], "working"
             kinds = {"done": "done", "failed": "failed", "stale": "stale", "queued": "working"}
-            glyph = "★" if view.favourite == name and task.state == "done" else GLYPHS[task.state]
+            glyph = GLYPHS[task.state]
+            if view.favourite == name and task.state == "done":
+                glyph = "☆" if view.is_proposed else "★"
             if task.state == "done" and task.ruined:
                 return f" {glyph}{RUINED}", "failed"
             return f" {glyph}", kinds.get(task.state, "dim")

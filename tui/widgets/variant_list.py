@@ -14,6 +14,7 @@ from engine.audio.loudness import SILENCE_DB
 from engine.dsp.mix import described
 from engine.player.player import Player
 from engine.player.tracks import Candidate
+from engine.player.verdicts import Verdict
 from engine.text import fit, printable
 from tui.model import RUINED
 from tui.widgets.meters import level
@@ -26,9 +27,9 @@ class VariantList(OptionList):
         """Name the panel."""
         self.border_title = "Variants"
 
-    def show(self, player: Player, candidates: Sequence[Candidate], favourite: str) -> None:
-        """Show how the candidates stand in ``player``; ``favourite`` is the key of the one with the star."""
-        lines = self._lines_that_fit(player, candidates, favourite)
+    def show(self, player: Player, candidates: Sequence[Candidate], verdict: Verdict) -> None:
+        """Show how the candidates stand in ``player``; the favourite has a star, an empty one where it is proposed."""
+        lines = self._lines_that_fit(player, candidates, verdict)
         with self.prevent(OptionList.OptionHighlighted):
             if self.option_count == len(lines):
                 for place, line in enumerate(lines):
@@ -41,24 +42,25 @@ class VariantList(OptionList):
                 )
             self.highlighted = next((n for n, c in enumerate(candidates) if c.key == player.current), None)
 
-    def _lines_that_fit(self, player: Player, candidates: Sequence[Candidate], favourite: str) -> list[Text]:
+    def _lines_that_fit(self, player: Player, candidates: Sequence[Candidate], verdict: Verdict) -> list[Text]:
         """Every variant with all that is to be said of it; where room is short only the one in play, or none."""
         lines: list[Text] = []
+        star = "☆" if verdict.is_proposed else "★"
         for all_of in (lambda c: True, lambda c: c.key == player.current, lambda c: False):
             lines = [
-                self._describe(player, n, c, is_favourite=c.key == favourite, short=not all_of(c))
+                self._describe(player, n, c, star if c.key == verdict.favourite else "", short=not all_of(c))
                 for n, c in enumerate(candidates, 1)
             ]
             if sum(line.plain.count("\n") + 1 for line in lines) <= self.size.height:
                 break
         return lines
 
-    def _describe(self, player: Player, number: int, candidate: Candidate, *, is_favourite: bool, short: bool) -> Text:
+    def _describe(self, player: Player, number: int, candidate: Candidate, star: str, *, short: bool) -> Text:
         """What a variant is: its title, its level, how it was made, what has to be said; ``short``: on one line."""
         width = max(20, self.size.width - 2)
         loudness = _loudness(player, candidate)
         right = f" {loudness}" if short else ""
-        star = (f" {RUINED}" if candidate.warning else "") + (" ★" if is_favourite else "")
+        star = (f" {RUINED}" if candidate.warning else "") + (f" {star}" if star else "")
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{'▸' if candidate.key == player.current else ' '}{number if number < 10 else ' '} ", "bold")
         room = width - 4 - len(star) - len(right)
