@@ -130,10 +130,11 @@ def _treated(each: Each, flow: Flow, where: str, tell: Callable[[str], None]) ->
             continue
         signal = {MIX: flow[stem]}
         for place, step in enumerate(steps):
-            if why := STAGES[step.stage].unavailable_reason(step.params):
+            after = _behind(step, signal, f"{where}.each.{stem}[{place}]")
+            if len(after) == 1 and (why := STAGES[step.stage].unavailable_reason(step.params)):
                 tell(f"{step.stage} is left out for {stem}: {why}")
-                continue
-            signal = _behind(step, signal, f"{where}.each.{stem}[{place}]")
+            else:
+                signal = after
         if len(signal) != 1:
             raise UsageError(f"{where}.each.{stem} must end with one signal, and ends with {len(signal)}.")
         made[stem] = next(iter(signal.values()))
