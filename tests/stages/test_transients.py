@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
+from mutagen.flac import FLAC
 
 from benchmarks.transients import figures
 from engine.audio.chunks import ChunkGeometry
@@ -53,11 +55,18 @@ def test_mono_stays_mono(tmp_path):
 
 
 def test_the_shortest_song_passes(tmp_path):
-    import soundfile
-
     soundfile.write(tmp_path / "one.wav", np.full((1, 2), 0.5), 8000)
     audio, _, _ = run(tmp_path, tmp_path / "one.wav", VARIANT)
     assert np.abs(audio["20_hits"] - audio["01_baseline"]).max() <= DITHER
+
+
+def test_what_was_never_coded_is_left_alone(tmp_path):
+    soundfile.write(tmp_path / "cd.wav", _hits(bed=0.02)[0], RATE, subtype="FLOAT")
+    audio, _, _ = run(tmp_path, tmp_path / "cd.wav", VARIANT)
+    assert np.abs(audio["20_hits"] - audio["01_baseline"]).max() <= DITHER
+    assert FLAC(tmp_path / "out/20_hits/cd.hits.flac")["mp3restore_note"] == [
+        "no trace of an encoder, so nothing was done"
+    ]
 
 
 def test_it_takes_and_gives_one_signal():
