@@ -14,6 +14,7 @@ from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
 _SIZE = 30  # s
+_GENEROUS = 240_000  # bit/s from which on the noise lies 33 dB and more below its attack
 _CONTEXT = onsets.CONTEXT + max(pre_echo.CONTEXT, attack.CONTEXT)  # s on both sides of a chunk
 
 
@@ -48,7 +49,9 @@ class Transients(ChunkedStage):
             done.append("noise ahead of attacks taken away")
         if params.attack_db:
             done.append(f"attacks up to {params.attack_db:g} dB louder than in the song")
-        return ", ".join(done) or "no trace of an encoder, so nothing was done"
+        if not done and params.pre_echo:
+            done.append("next to no noise ahead of attacks, so nothing was done")
+        return ", ".join(done)
 
     def prepare(self, context: Context, params: TransientsParams) -> Processor | None:
         amount = _amount(context, params)
@@ -68,9 +71,11 @@ class Transients(ChunkedStage):
 
 
 def _amount(context: Context, params: TransientsParams) -> float:
-    """How much of the noise is taken away: none of a song that no encoder left traces in."""
+    """How much of the noise is taken away: none where an encoder left no trace, or had bits enough."""
     analysis = context.analysis
-    return params.pre_echo if analysis.mpeg is not None or analysis.cutoff.source == "measured" else 0.0
+    if analysis.mpeg is None:
+        return params.pre_echo if analysis.cutoff.source == "measured" else 0.0
+    return params.pre_echo if analysis.mpeg.bitrate < _GENEROUS else 0.0
 
 
 def coding_of(context: Context) -> Coding:
