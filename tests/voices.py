@@ -50,4 +50,5 @@ def cents_between(audio, hz, rate=RATE):
     carrier = np.exp(-2j * np.pi * np.cumsum(hz) / rate)
     narrow = blackmanharris(round(5 * rate / hz.min()) | 1)  # its zeros begin before the next harmonic
     turning = np.unwrap(np.angle(oaconvolve(audio * carrier, narrow, mode="same")))
-    return 1200 * np.log2(1 + np.gradient(turning) * rate / (2 * np.pi) / hz)
+    ratio = 1 + np.gradient(turning) * rate / (2 * np.pi) / hz
+    return 1200 * np.log2(np.maximum(ratio, 1e-3))  # in silence it may be anything

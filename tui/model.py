@@ -319,6 +319,8 @@ class DashboardModel:
                 if event.song in self.by_id and event.text not in self.by_id[event.song].warnings:
                     self.by_id[event.song].warnings.append(event.text)
                     self._say("note", f"{event.song}: {event.text}")
+            case events.SongLeft():
+                self._say("info", f"{event.song}: {event.reason}")
             case events.SongDone():
                 self._song_done(event, reading)
             case events.BatchDone():

@@ -19,6 +19,7 @@ _FFT = 4096
 _HALF_WINDOW = 700.0  # Hz on both sides of a candidate; measured as the best on LAME encodings
 _BIAS = 120.0  # Hz by which the middle of the drop lies below the encoder's own figure
 _LOWEST = 3000.0
+_SFB21 = 16000.0  # Hz
 _SURE_DROP, _POSSIBLE_DROP = 24.0, 12.0
 _TRANSCODE_GAP = 1500.0
 _FLOOR_RANGE = 110.0
@@ -88,6 +89,34 @@ def _goes_on(frequencies: npt.NDArray[np.float64], level: npt.NDArray[np.float64
     return bool(lower.mean() - higher.mean() < _POSSIBLE_DROP)
 
 
+@dataclass(frozen=True)
+class CutoffShape:
+    """How a spectrum ends: the steepest fall (``drop`` in dB within 1.4 kHz, at ``hz``), and by how many dB it is lower
+    above 16 kHz than below, apart from that (``shelf``; 0: not at all, or it ends before).
+
+    What lies above 16 kHz (at 44.1 kHz) is in the last band of Layer III, sfb21, which has no scale factor of its own
+    (ISO/IEC 11172-3, 2.4.3.4.7 and table B.8): in VBR it is often coarser than all below it, or spared altogether.
+    """
+
+    hz: float
+    drop: float
+    shelf: float
+
+
+def shape_of(spectrum: LongTermSpectrum) -> CutoffShape:
+    """How the spectrum of a song ends."""
+    frequencies, level = spectrum.decibels()
+    hz, drop = steepest_drop(frequencies, level)
+    below = level[(frequencies > _SFB21 - 800) & (frequencies < _SFB21 - 100)]
+    above = level[(frequencies > _SFB21 + 100) & (frequencies < min(_SFB21 + 800, hz - 500))]
+    usual = level[(frequencies > _SFB21 - 2200) & (frequencies < _SFB21 - 1500)]
+    shelf = 0.0
+    if len(above) and len(below) and len(usual):
+        slope = max(0.0, float(usual.mean() - below.mean()))  # of the music itself, over the same distance
+        shelf = max(0.0, float(below.mean() - above.mean()) - slope)
+    return CutoffShape(round(hz, 1), round(max(0.0, drop), 1), round(shelf, 1))
+
+
 def find_cutoff(spectrum: LongTermSpectrum, tag_lowpass: int) -> tuple[Cutoff, str]:
     """The song's cutoff and a warning (empty where there is nothing to say).
 
@@ -113,7 +142,7 @@ def find_cutoff(spectrum: LongTermSpectrum, tag_lowpass: int) -> tuple[Cutoff, s
             return (
                 Cutoff(measured, "measured", 0.8),
                 f"The encoder says it kept everything up to {tag_lowpass / 1000:.1f} kHz, but the music ends at "
-                f"{measured / 1000:.1f} kHz: this file was probably made from another lossy file.",
+                f"{measured / 1000:.1f} kHz: it was made from another lossy file, or recorded without more.",
             )
         return Cutoff(float(tag_lowpass), "lame tag", 0.95), ""
     if drop >= _POSSIBLE_DROP:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.analysis.cutoff import Cutoff, LongTermSpectrum, find_cutoff
+from engine.analysis.damage import Damage, DamageMeter
 from engine.audio.decode import open_decoder, read_facts
 from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, decibels
 from engine.audio.mpeg import MpegFacts
@@ -18,7 +19,7 @@ from engine.audio.readers import Audio, Decoder, StreamInfo, is_number, with_num
 from engine.errors import DecodeError, UnreadableError
 from engine.text import duration
 
-ANALYSIS_VERSION = 1  # goes up with every figure that is added or measured otherwise: songs are looked at again
+ANALYSIS_VERSION = 2  # goes up with every figure that is added or measured otherwise: songs are looked at again
 #: Goes up when what stages go by (decoder, start, cutoff, levels) comes out otherwise: all results are made again.
 DECISIVE_VERSION = 1
 _TOLERANCE = 2400  # frames that a decoder may give more or fewer without being distrusted (two MP3 frames)
@@ -49,6 +50,7 @@ class SongAnalysis:
     clipped_runs: int
     mpeg: MpegFacts | None
     warnings: tuple[str, ...]
+    figures: Damage
 
     @property
     def duration(self) -> float:
@@ -77,6 +79,7 @@ class _Measurement:
         self.loudness = LoudnessMeter(info.rate, info.channels)
         self.true_peak = TruePeakMeter(info.rate, info.channels)
         self.spectrum = LongTermSpectrum(info.rate)
+        self.damage = DamageMeter(info.rate, info.channels, info.frames)
         self.peak = 0.0
         self.mono = True
         self.overs = 0
@@ -95,6 +98,7 @@ class _Measurement:
         self.loudness.process(block)
         self.true_peak.process(block)
         self.spectrum.process(block)
+        self.damage.process(block)
 
 
 def _flat_tops(block: Audio, magnitude: Audio) -> int:
@@ -201,6 +205,7 @@ def _result(
         clipped_runs=measured.clipped_runs,
         mpeg=facts,
         warnings=tuple(warnings),
+        figures=measured.damage.result(cutoff.hz, measured.spectrum, measured.loudness),
     )
 
 

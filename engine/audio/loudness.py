@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,9 @@ import soxr
 from engine.audio.readers import Audio
 
 SILENCE_DB = -200.0
+BLOCK_BIN = 0.1  # LU
+Blocks = dict[int, int]  # how many blocks of 400 ms had a loudness of so many times BLOCK_BIN LUFS
+_ABSOLUTE_GATE = -70.0  # LUFS
 _STEPS_PER_BLOCK = 4  # 400 ms blocks that overlap by 75 %
 _SURROUND_WEIGHT = 1.41
 _OVERSAMPLING = 4
@@ -30,6 +35,12 @@ class KWeighting:
         filters = pyloudnorm.Meter(rate)._filters
         self._sos = np.array([np.concatenate([f.b, f.a]) for f in filters.values()])
         self._state = np.zeros((len(self._sos), 2, channels))
+
+    def power(self, frequencies: npt.NDArray[np.float64], rate: int) -> npt.NDArray[np.float64]:
+        """By what the power at ``frequencies`` in Hz is multiplied, at the ``rate`` that it was made for."""
+        from scipy.signal import sosfreqz
+
+        return np.asarray(np.abs(sosfreqz(self._sos, frequencies, fs=rate)[1]) ** 2)
 
     def process(self, block: Audio) -> npt.NDArray[np.float64]:
         """The next block, weighted."""
@@ -73,21 +84,54 @@ class LoudnessMeter:
         self._sum += float(cumulative[-1] - cumulative[done])
         self._position += len(power)
 
+    @property
+    def steps(self) -> npt.NDArray[np.float64]:
+        """K-weighted mean square of every 100 ms so far, summed over channels."""
+        return np.array(self._steps)
+
+    def blocks(self) -> Blocks:
+        """How many blocks of 400 ms were how loud, as far as they are above the absolute gate."""
+        loud = _lufs(_block_powers(self._steps))
+        bins, counts = np.unique(np.round(loud[loud > _ABSOLUTE_GATE] / BLOCK_BIN), return_counts=True)
+        return dict(zip(bins.astype(int).tolist(), counts.tolist(), strict=True))
+
     def integrated(self) -> float:
         """LUFS of all that was taken; :data:`SILENCE_DB` where everything is below the absolute gate."""
         return gated_loudness(np.array(self._steps))
 
 
+def _block_powers(steps: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """K-weighted mean square of every block, from that of every 100 ms."""
+    if len(steps) < _STEPS_PER_BLOCK:
+        return np.zeros(0)
+    return np.convolve(steps, np.full(_STEPS_PER_BLOCK, 1 / _STEPS_PER_BLOCK), "valid")
+
+
+def _lufs(power: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-30)) - 0.691, np.float64)
+
+
 def gated_loudness(steps: npt.NDArray[np.float64]) -> float:
     """BS.1770-4 integrated loudness from the K-weighted mean square of every 100 ms."""
-    if len(steps) < _STEPS_PER_BLOCK:
-        return SILENCE_DB
-    blocks = np.convolve(steps, np.full(_STEPS_PER_BLOCK, 1 / _STEPS_PER_BLOCK), "valid")
-    loud = blocks[blocks > 10 ** ((-70 + 0.691) / 10)]
+    blocks = _block_powers(steps)
+    loud = blocks[blocks > 10 ** ((_ABSOLUTE_GATE + 0.691) / 10)]
     if not len(loud):
         return SILENCE_DB
     kept = loud[loud > loud.mean() / 10]
     return float(-0.691 + 10 * np.log10(kept.mean()))
+
+
+def loudness_together(songs: Iterable[Blocks]) -> float:
+    """BS.1770-4 integrated loudness of several songs as if they were one, within 0.05 LU; see :data:`Blocks`."""
+    counts: Counter[int] = Counter()
+    for blocks in songs:
+        counts.update(blocks)
+    if not counts:
+        return SILENCE_DB
+    loudness = np.array(list(counts)) * BLOCK_BIN
+    number, power = np.array(list(counts.values()), np.float64), 10 ** (loudness / 10)
+    kept = number * (power > number @ power / number.sum() / 10)
+    return float(10 * np.log10(kept @ power / kept.sum()))
 
 
 class TruePeakMeter:

@@ -64,7 +64,8 @@ class MpegFacts:
     ``frames`` is the number of audio samples per channel that the file holds after trimming, or None where
     that cannot be known (free format). ``start`` is the byte offset of the first frame, ``junk_before`` the
     bytes of garbage in front of it (tags not counted), ``junk_inside`` those between frames, ``declared`` the
-    number of samples that the Xing/Info tag promises.
+    number of samples that the Xing/Info tag promises. ``intensity_share`` is the share of frames in intensity stereo,
+    ``switched_share`` that of frames that changed between left/right and mid/side.
     """
 
     version: str
@@ -82,6 +83,8 @@ class MpegFacts:
     has_info: bool
     declared: int | None
     lame: LameTag | None
+    intensity_share: float = 0.0
+    switched_share: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only; :func:`facts_from_json` reads it back."""
@@ -254,7 +257,8 @@ def _walk(data: mmap.mmap) -> MpegFacts | None:
     assert first is not None
     info = read_info(data, start, first)
     bitrates: Counter[int] = Counter()
-    joint = mid_side = count = junk = 0
+    joint = mid_side = intensity = switched = count = junk = 0
+    before = first.mode_extension & 2
     at = start + (first.size if info.is_there else 0)
     while at < end - 3:
         frame = parse_header(data, at)
@@ -266,25 +270,28 @@ def _walk(data: mmap.mmap) -> MpegFacts | None:
             at = found
             continue
         if not frame.size:
-            return _facts(first, Counter([0]), 0, 0, None, start, start - tag_end, 0, info)
+            return _facts(first, Counter([0]), (0, 0, 0, 0), None, start, start - tag_end, 0, info)
         if at + frame.size > len(data):
             break  # cut off in the middle of a frame: no decoder gives samples for it
         count += 1
         bitrates[frame.bitrate] += 1
         joint += frame.mode == 1 and frame.mode_extension > 0
         mid_side += frame.mode == 1 and frame.mode_extension > 1
+        intensity += frame.mode == 1 and frame.mode_extension & 1
+        switched += frame.mode_extension & 2 != before
+        before = frame.mode_extension & 2
         at += frame.size
     samples = count * first.samples
     if info.lame is not None:
         samples = max(0, samples - info.lame.delay - info.lame.padding)
-    return _facts(first, bitrates, joint, mid_side, samples, start, start - tag_end, junk, info)
+    stereo = joint, mid_side, intensity, switched
+    return _facts(first, bitrates, stereo, samples, start, start - tag_end, junk, info)
 
 
 def _facts(
     first: Frame,
     bitrates: Counter[int],
-    joint: int,
-    mid_side: int,
+    stereo: tuple[int, int, int, int],
     samples: int | None,
     start: int,
     junk_before: int,
@@ -293,6 +300,7 @@ def _facts(
 ) -> MpegFacts:
     lame = info.lame
     count = max(1, bitrates.total())
+    joint, mid_side, intensity, switched = stereo
     mode = "free" if samples is None else "CBR" if len(bitrates) <= 1 else "VBR"
     if mode == "VBR" and lame is not None and lame.method == "ABR":
         mode = "ABR"
@@ -315,4 +323,6 @@ def _facts(
         has_info=info.is_there,
         declared=promised,
         lame=lame,
+        intensity_share=intensity / count,
+        switched_share=switched / count if first.mode == 1 else 0.0,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.analysis.findings import findings
 from engine.analysis.song import SongAnalysis, analyze
+from engine.analysis.verdict import verdict_of
 from engine.audio.decode import read_tags
 from engine.errors import SongError, UsageError
+from engine.library.damage_report import told
 from engine.library.scan import default_output, find_songs
 from engine.text import duration, printable
+
+_STYLES = {"fine": "green", "leave": "green", "slight": "cyan", "clear": "yellow", "heavy": "red", "restore": "yellow"}
 
 
 def show(paths: list[Path], *, as_json: bool) -> int:
@@ -36,7 +42,7 @@ def show(paths: list[Path], *, as_json: bool) -> int:
             if not as_json:
                 console.print(Text.assemble((printable(str(path)), "bold"), f"\n  {error}\n"))
             continue
-        found.append({"file": str(path), "duration": round(analysis.duration, 3), **analysis.to_json()})
+        found.append({"file": str(path), **told(analysis)})
         if not as_json:
             console.print(_table(path, analysis))
     if as_json:
@@ -64,47 +70,39 @@ def _table(path: Path, analysis: SongAnalysis) -> Table:
         title_justify="left", box=None, show_header=False, pad_edge=True,
     )  # fmt: skip
     table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in describe(analysis):
-        table.add_row(name, Text(printable(text)))
+    for row in describe(analysis):
+        text = Text.assemble(printable(row.text), (f"\n{printable(row.figure)}" if row.figure else "", "dim"))
+        table.add_row(row.topic, Text(row.severity, _STYLES.get(row.severity, "")), text)
     for warning in analysis.warnings:
-        table.add_row("note", Text(printable(warning), "yellow"))
-    table.add_row("", "")
+        table.add_row("note", "", Text(printable(warning), "yellow"))
+    table.add_row("", "", "")
     return table
 
 
-def describe(analysis: SongAnalysis) -> list[tuple[str, str]]:
-    """(topic, text) for everything that was found, in words."""
+@dataclass(frozen=True)
+class Row:
+    """A line of what is said of a song: ``severity`` is empty where nothing is judged, ``figure`` where none is."""
+
+    topic: str
+    severity: str
+    text: str
+    figure: str = ""
+
+
+def describe(analysis: SongAnalysis) -> list[Row]:
+    """Everything that was found, in words: the verdict, the format, and a row for each finding."""
+    verdict = verdict_of(analysis)
     channels = {1: "mono", 2: "stereo"}.get(analysis.channels, f"{analysis.channels} channels")
     if analysis.exact_mono and analysis.channels > 1:
         channels += ", both channels the same"
-    rows = [
-        (
-            "format",
-            f"{duration(analysis.duration)}, {analysis.rate / 1000:g} kHz, {channels}, {_container(analysis)}",
-        )
+    form = f"{duration(analysis.duration)}, {analysis.rate / 1000:g} kHz, {channels}, {_container(analysis)}"
+    return [
+        Row("verdict", "leave" if verdict.leave else "restore", f"{verdict.advice.capitalize()}. {verdict.reason}"),
+        Row("format", "", form),
+        *(Row(one.topic, one.severity, one.sentence, one.figure) for one in findings(analysis)),
     ]
-    mpeg = analysis.mpeg
-    if mpeg is not None:
-        encoder = mpeg.lame.encoder if mpeg.lame is not None else "unknown encoder"
-        mode = mpeg.mode
-        if mpeg.mode == "joint stereo" or mpeg.joint_share:
-            mode += f" ({mpeg.mid_side_share:.0%} of frames mid/side)"
-        rows.append(("encoded", f"{encoder}, {mpeg.bitrate / 1000:.0f} kbit/s {mpeg.bitrate_mode}, {mode}"))
-        if mpeg.lame is not None and mpeg.lame.lowpass:
-            rows.append(("low-pass", f"{mpeg.lame.lowpass / 1000:.1f} kHz, by the encoder's own tag"))
-    cutoff = analysis.cutoff
-    if cutoff.hz is None:
-        rows.append(("cutoff", f"none found (confidence {cutoff.confidence:.0%})"))
-    else:
-        rows.append(("cutoff", f"{cutoff.hz / 1000:.1f} kHz, {cutoff.source} (confidence {cutoff.confidence:.0%})"))
-    loudness = f"{analysis.loudness:.1f} LUFS" if analysis.loudness > -100 else "no loudness"
-    rows.append(("level", f"{loudness}, true peak {analysis.true_peak:.1f} dBTP, peak {analysis.peak:.1f} dBFS"))
-    if analysis.overs or analysis.clipped_runs:
-        rows.append(("clipping", f"{analysis.clipped_runs} flat tops, {analysis.overs} samples beyond full scale"))
-    else:
-        rows.append(("clipping", "none"))
-    return rows
 
 
 def _container(analysis: SongAnalysis) -> str:

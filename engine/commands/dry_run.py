@@ -66,6 +66,8 @@ def _standing(plan: SongPlan, task: str) -> tuple[str, str, str]:
     """(in JSON, in a table, style) how a task stands; what failed the last time is to do, and told."""
     outcome = plan.outcomes.get(task) or plan.outcome
     state = plan.states[task]
+    if plan.left and outcome is not None and outcome.reason == plan.left:
+        return "left alone", "left", "cyan"
     if outcome is not None and state in (State.TODO, State.STALE):
         return outcome.kind, outcome.kind, "bold red" if outcome.kind == "failed" else "yellow"
     return state.value, _WORDS[state], _STYLES[state]
@@ -97,7 +99,7 @@ def _in_words(facts: HeaderFacts, cutoff: float | None) -> tuple[str, str, str, 
 
 
 def _count(plans: list[SongPlan]) -> str:
-    counts = dict.fromkeys((*(state.value for state in State), "failed", "skipped"), 0)
+    counts = dict.fromkeys((*(state.value for state in State), "failed", "skipped", "left alone"), 0)
     for item in plans:
         for task in item.states:
             counts[_standing(item, task)[0]] += 1
@@ -109,4 +111,6 @@ def _count(plans: list[SongPlan]) -> str:
     )
     if counts["failed"] or counts["skipped"]:
         explained += "\nA run tries again what failed or was skipped."
+    if counts["left alone"]:
+        explained += "\nWhat is good as it is, auto leaves alone: name a recipe or variants to make them all the same."
     return f"\n{counted(len(plans), 'song')}; tasks: {', '.join(parts)}.{explained}"

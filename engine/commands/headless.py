@@ -184,6 +184,7 @@ class _LineView:
         self._failures: list[tuple[str, str]] = []
         self._last_progress = time.monotonic()
         self._last_song = ""
+        self._left: set[str] = set()  # songs that are left alone: told once
 
     def show(self, event: events.Event) -> None:
         match event:
@@ -202,12 +203,16 @@ class _LineView:
             case events.TaskDone():
                 self._name(event.song)
                 self.say(f"  {event.variant} ({event.stage}) done in {took(event.seconds)}, {event.realtime:.1f}x")
-            case events.TaskSkipped():
+            case events.TaskSkipped() if event.song not in self._left:
                 self._name(event.song)
                 self.say(f"  {event.variant} skipped: {event.reason}")
             case events.SongWarning():
                 self._name(event.song)
                 self.say(f"  note: {event.text}")
+            case events.SongLeft():
+                self._name(event.song)
+                self._left.add(event.song)
+                self.say(f"  {event.reason[0].lower()}{event.reason[1:]}")
             case events.SongDone():
                 self._failures += [(event.song, reason) for reason in event.failed]
                 for reason in event.failed:
@@ -240,6 +245,8 @@ def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str)
         lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
         lines.append("The next run tries them again.")
     parts = [f"{counted(event.done, 'song')} done"] if event.done or not (event.up_to_date or event.failed) else []
+    if event.left:
+        parts[0] += f" ({event.left} of them left alone, as they are good: name a recipe to restore them all the same)"
     if event.up_to_date:
         parts.append(f"{event.up_to_date} were up to date")
     if event.failed:
@@ -286,6 +293,8 @@ class _TerminalView:
                 )
             case events.SongWarning():
                 self._print(("  note  ", "yellow"), (f"{printable(event.song)}: {event.text}", ""))
+            case events.SongLeft():
+                self._print(("  left  ", "cyan"), (f"{printable(event.song)}: {event.reason}", ""))
             case events.SongDone():
                 self._finish(event)
             case events.BatchDone():

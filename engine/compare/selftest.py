@@ -29,6 +29,7 @@ from engine.errors import DecodeError, UnreadableError, UsageError
 from engine.files import read_json, write_json, writing
 from engine.library.records import Song
 from engine.library.scan import find_songs
+from engine.planning import recipes
 from engine.planning.task import Task
 from engine.run.session import Session
 from engine.signals import MIX
@@ -189,7 +190,8 @@ def encode_mp3(path: Path, audio: Audio, rate: int, coding: str) -> None:
 
 
 def session(work: Path, recipe: str, variants: Sequence[str], device: str) -> Session:
-    """The run that restores all that was coded. Raises UsageError."""
+    """The run that restores all that was coded, also what ``auto`` would leave alone. Raises UsageError."""
+    recipe = recipes.load(recipe).name if recipe == recipes.AUTO else recipe
     return Session([work / _SONGS], work / "results", recipe, variants, device)
 
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from engine.audio.readers import Audio
 
 _SEARCH = 0.15  # of a period: how far the next mark is looked for from where the pitch says it is
-_CLOSING = 2.0  # cents that the pitch may be bent by so that a stretch ends in step with what follows
+_CLOSING = 2.0  # cents that the pitch may be bent by so that a stretch ends in step with what follows …
+_TAIL, _TAIL_GIVES = 10, 8.0  # … and in its last periods, where a pitch is hardly heard, so many times that
 _BATCH = 256  # grains at a time
 
 Values = npt.NDArray[np.float64]
@@ -159,11 +160,17 @@ def _followed(
 
 
 def _phases(marks: Values, times: Values, cents: Values) -> Values:
-    """How many new periods have passed at each mark."""
+    """How many new periods have passed at each mark; at the last one, if that can be had, a whole number of them.
+
+    Then the voice goes over into what follows without a break. The pitch is bent for that, at the end most.
+    """
     ratio = 2 ** (np.interp((marks[1:] + marks[:-1]) / 2, times, cents) / 1200)
-    phases = np.concatenate([[0.0], np.cumsum(ratio)])
-    closed = max(1, round(float(phases[-1]))) / phases[-1]
-    return phases * closed if abs(1200 * np.log2(closed)) <= _CLOSING else phases
+    give = np.ones(len(ratio))
+    give[-_TAIL:] = _TAIL_GIVES
+    missing = (max(1, round(float(ratio.sum()))) - ratio.sum()) / (ratio * give).sum()
+    if abs(missing) > 2 ** (_CLOSING / 1200) - 1:
+        missing = 0.0
+    return np.concatenate([[0.0], np.cumsum(ratio * (1 + give * missing))])
 
 
 def _laid(window: Values, marks: Values, places: Values) -> tuple[Values, Values]:

@@ -7,6 +7,7 @@
     OUT/_done/Artist/Album/Song/song.json         what is known of the source
     OUT/_done/Artist/Album/Song/TASK.done.json    a marker per finished task
     OUT/_done/Artist/Album/Song/TASK.failed.json  why a task failed or was skipped; failed.json: the song
+    OUT/_done/Artist/Album/Song/album.json        which album it is of, and how loud, where an album is mastered as one
     OUT/_chunks/Artist/Album/Song/TASK/…          chunks of unfinished tasks, and results only on the way
     OUT/_logs/Artist/Album/Song.log
     OUT/_listening/Artist/Album/Song/…            the listener's verdicts and blind tests
@@ -140,6 +141,10 @@ class Layout:
         """Which variants are switched off for the song."""
         return self.song_folder(key) / "off.json"
 
+    def album(self, key: PurePath) -> Path:
+        """Which album the song is of, and how loud it is."""
+        return self.song_folder(key) / "album.json"
+
     @property
     def run_log(self) -> Path:
         """What broke a run off: no song's log is hidden."""
@@ -168,6 +173,10 @@ class Layout:
     def listening(self, key: PurePath) -> Path:
         """The folder of the listener's verdicts and tests."""
         return self._place(LISTENING, *key.parts)
+
+    def report(self, name: str) -> Path:
+        """What is told of the songs of the tree."""
+        return self._place(REPORT, name)
 
     def relative(self, path: Path) -> str:
         """``path`` as markers name it, with slashes. Raises ValueError where it is not in this tree."""

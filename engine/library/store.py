@@ -22,6 +22,7 @@ from engine.audio.soundfiles import is_whole
 from engine.dsp.mix import Strip
 from engine.errors import OutsideError, UsageError, explain_os_error
 from engine.files import remove, remove_empty
+from engine.library.albums import Albums
 from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
 from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
 from engine.library.mixes import read_mixes
@@ -55,6 +56,7 @@ class Store:
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
         self.places = Layout(self.out)
+        self.albums = Albums(self.places)
         self.sounds = SoundIndex(self.places.sounds, self._all_sounds)
         self.arranging = threading.RLock()  # held while anything moves from place to place
         self.alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while a sound is worked on
@@ -89,7 +91,9 @@ class Store:
             key = numbered(plain, number)
             number += 1
         self._claimed[same_place(key)] = found.path
-        return Song(found.path, key, found.relative.as_posix())
+        song = Song(found.path, key, found.relative.as_posix())
+        self.albums.claim(song)
+        return song
 
     def _taken(self, key: PurePath, path: Path) -> bool:
         claimed = self._claimed.get(same_place(key))
@@ -123,12 +127,17 @@ class Store:
             self.sounds.add(*_entry(record, key))
             write_checked(self.places.record(key), record_to_json(record))
 
-    def _all_sounds(self) -> Iterator[Entry]:
+    def records(self) -> Iterator[tuple[PurePath, SongRecord]]:
+        """What is remembered of all songs of the tree, by their keys."""
         done = self.out / DONE
         for path in done.rglob("song.json"):
             key = PurePath(path.parent.relative_to(done))
             if (record := self.record_at(key)) is not None:
-                yield _entry(record, key)
+                yield key, record
+
+    def _all_sounds(self) -> Iterator[Entry]:
+        for key, record in self.records():
+            yield _entry(record, key)
 
     # --- tasks -------------------------------------------------------------------------------------------
 
@@ -201,7 +210,8 @@ class Store:
         return State.DONE
 
     def chosen(self, song: Song, task: Task, source_hash: str | None) -> Task:
-        """The task as it is for this song: behind the best source that did not lose too much of it, mixed as kept."""
+        """The task as it is for this song: behind the best source that did not lose too much of it, mixed as kept,
+        beside the other songs of its album."""
         if task.inputs and source_hash is not None:
             inputs = tuple(
                 (name, Port(self.chosen(song, port.task, source_hash), port.name)) for name, port in task.inputs
@@ -212,6 +222,8 @@ class Store:
                 return self.chosen(song, task.instead, source_hash)
             if task.stage.takes_mix and (mix := self.mixes(song).get(task.variant)):
                 task = dataclasses.replace(task, params=task.stage.mixed(task.params, mix))
+            if task.stage.wants_album(task.params) and (loudness := self.albums.loudness(song)) is not None:
+                task = dataclasses.replace(task, params=task.stage.in_album(task.params, loudness))
         return task
 
     def mixes(self, song: Song) -> dict[str, dict[str, Strip]]:

@@ -98,6 +98,14 @@ class SongWarning(Event):
 
 
 @dataclass(frozen=True)
+class SongLeft(Event):
+    """A song is left alone, but for its plain decode: ``reason`` is one sentence about why."""
+
+    song: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SongDone(Event):
     """A song is finished: ``outcome`` is ``done``, ``failed``, ``skipped`` or ``up to date``.
 
@@ -127,7 +135,7 @@ class BatchDone(Event):
     """The run ended, in whatever way: the last event of every run, and told once.
 
     ``stopped`` is true when the user ended it before everything was done. ``error`` is empty, or one sentence
-    about what ended it early or went wrong beside the songs.
+    about what ended it early or went wrong beside the songs. ``left`` of those that are done were left alone.
     """
 
     done: int
@@ -137,3 +145,4 @@ class BatchDone(Event):
     seconds: float
     skipped: int = 0
     error: str = ""
+    left: int = 0

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from engine.analysis.song import SongAnalysis
 from engine.library.records import Song
 from engine.library.store import Store
 from engine.machine.priority import work_in_background
@@ -23,7 +24,8 @@ from engine.run.song_run import SongRun, guess_duration, unexpected
 class Runner:
     """Works off ``songs`` x ``tasks``, ``jobs`` songs at a time.
 
-    ``emit`` is called from the working threads. ``force`` does again what is done.
+    ``emit`` is called from the working threads. ``force`` does again what is done. ``left`` gives one sentence about
+    why a task is not worth its while for a song, or nothing.
     """
 
     store: Store
@@ -31,6 +33,7 @@ class Runner:
     tasks: Sequence[Task]
     emit: Callable[[Event], None]
     control: Control
+    left: Callable[[SongAnalysis, Task], str] = lambda analysis, task: ""
     jobs: int = 1
     force: bool = False
     device: str = "cpu"
@@ -57,7 +60,9 @@ class Runner:
         """How the run ended, or stands; ``error`` is a sentence about what went wrong beside the songs."""
         done, failed, same = (self._counts[name] for name in ("done", "failed", "up to date"))
         seconds = time.monotonic() - self._started
-        return BatchDone(done, failed, same, self.control.stopped, seconds, self._counts["skipped"], error)
+        return BatchDone(
+            done, failed, same, self.control.stopped, seconds, self._counts["skipped"], error, self._counts["left"]
+        )  # fmt: skip
 
     def add(self, songs: Iterable[Song]) -> bool:
         """Have songs worked on (again) before the run ends. False where it has no more hands to do so."""
@@ -100,8 +105,13 @@ class Runner:
                 self._counts[outcome] += 1
 
     def _one(self, song: Song, index: int) -> str:
+        run = SongRun(self, song, index)
         try:
-            return SongRun(self, song, index).run()
+            outcome = run.run()
+            if run.left and outcome == "done":
+                with self._lock:
+                    self._counts["left"] += 1
+            return outcome
         except Exception as error:  # what SongRun itself could not tell of
             reason = unexpected(error, self.store.log_path(song))
             self.emit(SongDone(song.id, (), (reason,), (), 0.0, "failed"))

@@ -15,8 +15,10 @@ from filelock import FileLock
 
 from engine.analysis.headers import look_at
 from engine.analysis.song import SongAnalysis
+from engine.analysis.verdict import verdict_of
 from engine.audio.headers import HeaderFacts
 from engine.errors import RestoreError, UsageError
+from engine.library import damage_report
 from engine.library.recognition import clear_set_aside
 from engine.library.records import Outcome, Song
 from engine.library.scan import default_output, find_songs
@@ -42,6 +44,7 @@ class SongPlan:
     """How every task stands for a song, and what was found in it where it has been analysed.
 
     ``outcomes`` tell which tasks failed or were skipped the last time, ``outcome`` whether the song as a whole did.
+    ``left`` is the sentence about why the song is left alone, which is the outcome of its tasks then.
     ``at`` is the song with the place at which its results lie, where its file was moved since they were made.
     """
 
@@ -51,6 +54,7 @@ class SongPlan:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     outcome: Outcome | None = None
     at: Song | None = None
+    left: str = ""
 
 
 class Session:
@@ -69,8 +73,9 @@ class Session:
         variants = tuple(variants)
         self._wanted_device = device
         self._given = (tuple(paths), out, recipe, variants)
+        self._allow_slow = frozenset(allow_slow)
         self.recipe = recipes.load(recipe)
-        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device, allow_slow)
+        self.tasks: list[Task] = plan.build(self.recipe, variants, lambda: self.device, self._allow_slow)
         self.store = Store(out if out is not None else default_output(paths))
         found = find_songs(paths, self.store.out)
         if not found:
@@ -140,11 +145,28 @@ class Session:
             and (outcome := self.store.outcome(at, task, source_hash)) is not None
         }  # fmt: skip
         analysis = record.analysis if record is not None else None
-        return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song), at)
+        left = ""
+        for task in self.tasks:
+            undone = states[task.id] in (State.TODO, State.STALE)
+            if analysis is not None and undone and (why := self.why_left(analysis, task)):
+                outcomes[task.id], left = Outcome("skipped", why, ""), why
+        return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song), at, left)
 
     def where(self, song: Song) -> Song:
         """The song with the place at which its results lie now. Files may be read for it."""
         return self._whereabouts.find(song)[0]
+
+    def why_left(self, analysis: SongAnalysis, task: Task) -> str:
+        """Empty, or one sentence about why ``task`` is not worth its while for a song.
+
+        The recipe ``auto`` leaves songs alone that are good as they are, but for their plain decode. Whoever names a
+        recipe or a variant gets it.
+        """
+        _, _, recipe, variants = self._given
+        if recipe != recipes.AUTO or variants or not task.inputs or task.id in self._allow_slow:
+            return ""
+        verdict = verdict_of(analysis)
+        return f"Left alone. {verdict.reason}" if verdict.leave else ""
 
     def keep_off(self, songs: Iterable[Song]) -> None:
         """Remember which variants of ``songs`` are switched off; a disk that does not take it is no reason to stop."""
@@ -203,6 +225,7 @@ class Session:
         runner = Runner(
             store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=control,
             jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=estimate,
+            left=self.why_left,
         )  # fmt: skip
         lock = self.store.lock()  # from here on nothing else runs: what is under way keeps its own control
         self.control, self.estimate, self._runner = control, estimate, runner
@@ -226,6 +249,8 @@ class Session:
             runner.run()
             if of_all and not self.control.stopped:
                 clear_set_aside(self.store)
+            with suppress(OSError):  # a report is no reason to call a run broken off
+                damage_report.write(self.store)
         except BaseException as error:
             errors.append(self._explain(error))
         try:

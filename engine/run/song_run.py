@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine import __version__
 from engine.analysis.loss import LossMeter
-from engine.analysis.song import analyze
+from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.decode import read_tags
 from engine.errors import DecodeError, RestoreError, explain_os_error
 from engine.library.recognition import look, settle
@@ -23,6 +23,7 @@ from engine.planning.task import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
 from engine.run.events import (
     SongDone,
+    SongLeft,
     SongStarted,
     SongWarning,
     TaskDone,
@@ -67,6 +68,8 @@ class SongRun:
         self._told: set[str] = set()  # variants of which a failure was told
         self._finished: list[Task] = []
         self._hash = ""  # of the source
+        self._analysis: SongAnalysis | None = None  # as far as it is known
+        self.left = ""  # why the song is left alone, where it is
         self._intact: set[str] = set()  # tasks whose results were seen to be whole
         self._read_tags = cache(lambda: read_tags(song.path))
         self._publisher = Publisher(self._store, song, self._bands_of_song, self._read_tags)
@@ -128,15 +131,21 @@ class SongRun:
 
     def _work(self) -> str:
         record = look(self._store, self._song, self._read_tags)
+        self._measure_album()
         # Of two files that sound the same, the second takes over the work of the first.
         with self._store.alone[record.sound]:
-            self._hash = record.identity
+            self._hash, self._analysis = record.identity, record.analysis
             todo = self._todo()
             if todo or record != self._store.record_at(self._song.key):
                 record = settle(self._store, self._song, record, self._runner.tasks, self._read_tags)
-                self._hash = record.identity
+                self._hash, self._analysis = record.identity, record.analysis
                 todo = self._todo()  # what was made of it elsewhere is here now
             return self._work_on(record, todo)
+
+    def _measure_album(self) -> None:
+        """Find out how loud the song's album is, where something depends on that."""
+        if any(task.stage.wants_album(task.params) and not task.impossible for task in self._runner.tasks):
+            self._store.albums.measure(self._song, lambda: self._control.checkpoint(self._song.id))
 
     def _todo(self) -> list[Task]:
         return [
@@ -162,12 +171,14 @@ class SongRun:
         if record.analysis is None:
             self._log.line("analysing")
             record = self._analysed(record)
+            todo = self._todo()
         assert record.analysis is not None
         self._store.remember(self._song.key, record)
         self._store.forget_outcome(self._song, None)
         for warning in record.analysis.warnings:
             self._log.line(f"warning: {warning}")
             self._emit(SongWarning(self._song.id, warning))
+        self._tell_what_is_left()
         work = record.analysis.duration * sum(self._runner.cost(t) for t in todo)
         self._runner.estimate.plan(self._song.id, work)
         for task in tasks:
@@ -179,12 +190,29 @@ class SongRun:
     def _analysed(self, record: SongRecord) -> SongRecord:
         """The record with what decoding and measuring the song tell."""
         analysis = analyze(self._song.path, lambda: self._control.checkpoint(self._song.id))
+        self._analysis = analysis
         return dataclasses.replace(record, analysis=analysis)
+
+    def _why_left(self, task: Task) -> str:
+        """Empty, or one sentence about why the task is not worth its while for this song."""
+        return self._runner.left(self._analysis, task) if self._analysis is not None else ""
+
+    def _tell_what_is_left(self) -> None:
+        final = [t for t in self._runner.tasks if t.is_final and self._is_todo(self._here(t)) and not t.impossible]
+        reason = next((why for t in final if (why := self._why_left(t))), "")
+        if reason:
+            self.left = reason
+            self._log.line(f"left alone: {reason}")
+            self._emit(SongLeft(self._song.id, reason))
 
     # --- what is wanted ----------------------------------------------------------------------------------
 
     def _wants(self, variant: str) -> bool:
-        return self._control.wants(self._song.id, variant)
+        return self._control.wants(self._song.id, variant) and not self._is_left(variant)
+
+    def _is_left(self, variant: str) -> bool:
+        task = next((t for t in self._runner.tasks if t.id == variant and t.is_final), None)
+        return task is not None and bool(self._why_left(task))
 
     def _here(self, task: Task) -> Task:
         """The task as it is for this song: behind the best source that is good enough, published where wanted."""
@@ -215,7 +243,7 @@ class SongRun:
     def _skip(self, task: Task, reason: str) -> None:
         self._skipped.append(f"{task.variant}: {reason}")
         self._emit(TaskSkipped(self._song.id, task.id, task.variant, task.stage.name, reason))
-        if reason not in (task.impossible, _SWITCHED_OFF):
+        if reason not in (task.impossible, _SWITCHED_OFF, self._why_left(task)):
             self._remember(task, "skipped", reason)
 
     def _remember(self, task: Task | None, kind: Literal["failed", "skipped"], reason: str) -> None:
@@ -260,7 +288,7 @@ class SongRun:
             self._try(here, needed_by, record)
         if task.is_final and not self._wants(task.id):
             off = self._control.is_off(self._song.id, task.id)
-            self._skip(task, _SWITCHED_OFF if off else _BY_THE_USER)
+            self._skip(task, self._why_left(task) or (_SWITCHED_OFF if off else _BY_THE_USER))
 
     def _give_up(self, task: Task, why: str) -> None:
         self._unusable[task.id] = why

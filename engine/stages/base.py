@@ -205,6 +205,14 @@ class Stage:
         """The parameters for a song of which the listener made a mix."""
         return params
 
+    def wants_album(self, params: Any) -> bool:
+        """Whether its work depends on the album that the song is of (:meth:`in_album`)."""
+        return False
+
+    def in_album(self, params: Any, loudness: float) -> Any:
+        """The parameters for a song of an album that has so many LUFS as it came, all of its songs together."""
+        return params
+
     def run(self, context: Context, params: Any) -> Rendered | dict[str, Rendered]:
         """Do the work, or set it up to be done while the result is read. Several outputs are given by their names."""
         raise NotImplementedError
@@ -384,6 +392,21 @@ def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:
     with open_sound(signal.path) as file:
         while len(block := file.read(size, dtype="float32", always_2d=True)):
             yield block
+
+
+def watched_blocks(context: Context, signal: Signal, start: float = 0.0, end: float = 1.0) -> Iterator[Audio]:
+    """The same for a running task, which can be stopped between them; from ``start`` to ``end`` of its progress."""
+    done = 0
+    for block in read_blocks(signal):
+        context.checkpoint()
+        yield block
+        done += len(block)
+        context.fraction(start + (end - start) * done / signal.frames)
+
+
+def passed(signal: Signal, note: str = "") -> Rendered:
+    """The signal as it is, bit by bit."""
+    return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note=note, exact=True)
 
 
 def blocks_at(signal: Signal, gain: float) -> Iterator[Audio]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.audio.readers import Audio
 from engine.dsp.filters import apply_fir, lowpass
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, read_blocks
+from engine.stages.base import Context, Params, Rendered, Stage, parameter, read_blocks, watched_blocks
 
 _FALLBACK = 16000.0
 
@@ -47,7 +45,7 @@ class Lowpass(Stage):
             signal.rate,
             signal.channels,
             signal.frames,
-            lambda: apply_fir(_watched(context, signal), taps),
+            lambda: apply_fir(watched_blocks(context, signal), taps),
             note=f"low-passed at {cutoff / 1000:.1f} kHz",
         )
 
@@ -56,12 +54,3 @@ def _cutoff(before: float | None, params: LowpassParams) -> float:
     """Where the filter ends."""
     chosen = before - params.margin_hz if before is not None else _FALLBACK
     return max(params.cutoff_hz or chosen, 2 * params.transition_hz)
-
-
-def _watched(context: Context, signal: Signal) -> Iterator[Audio]:
-    done = 0
-    for block in read_blocks(signal):
-        context.checkpoint()
-        yield block
-        done += len(block)
-        context.fraction(done / signal.frames)

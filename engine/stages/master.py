@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, deci
 from engine.audio.readers import Audio
 from engine.dsp.filters import apply_fir, tilt
 from engine.dsp.limiter import Limiter
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, read_blocks
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, one_of, parameter, read_blocks
 
+_TARGETS = {"streaming": -14.0, "ebu": -23.0}  # LUFS
+_ALL_TARGETS = ("song", *_TARGETS, "album", "none")
 _TOLERANCE = 0.03  # LU
 _PASSES = 8
 _METER_MARGIN = 0.15  # dB by which other true-peak meters may read more than ours
@@ -31,6 +33,19 @@ class MasterParams(Params):
     )
     width: float = parameter(1.0, "level of the side signal; 0 is mono, 1 leaves it as it is", low=0.0, high=2.0)
     release_ms: float = parameter(80.0, "how fast the limiter lets go", unit="ms", low=10.0, high=1000.0)
+    target: str = parameter(
+        "song", "what is brought where: song (to loudness_lufs), streaming (-14 LUFS), ebu (-23), album (all songs of "
+        "a folder with the same album tag together to loudness_lufs; their differences stay), none (only the ceiling)",
+        later=True,
+    )  # fmt: skip
+    album_lufs: float = parameter(
+        0.0, "what the album has as it came, for the target album; 0: measured", unit="LUFS", low=-70.0, high=0.0,
+        later=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("target", self.target, _ALL_TARGETS)
 
 
 class Master(Stage):
@@ -42,27 +57,65 @@ class Master(Stage):
     sets_loudness = True
     Parameters = MasterParams
 
+    def wants_album(self, params: MasterParams) -> bool:
+        return params.target == "album" and not params.album_lufs
+
+    def in_album(self, params: MasterParams, loudness: float) -> MasterParams:
+        return replace(params, album_lufs=loudness)
+
     def run(self, context: Context, params: MasterParams) -> Rendered:
         signal = context.input
         shaped = _Shaped(context, signal, params)
         loudness, peak = _measure(shaped.blocks(), signal)
-        if loudness <= SILENCE_DB:
+        aim = _aim(context, params, loudness)
+        if aim is None:
             context.warn("The song is too quiet or too short for its loudness to be measured: it was not mastered.")
             return Rendered(
                 signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note="not mastered"
             )
-        ceiling = params.ceiling_dbtp - _METER_MARGIN
-        gain = params.loudness_lufs - loudness
+        gain, ceiling = aim.gain, params.ceiling_dbtp - _METER_MARGIN
+
+        def rendered(blocks: Callable[[], Iterator[Audio]]) -> Rendered:
+            note = f"{aim.note}, peaks at or below {params.ceiling_dbtp:g} dBTP"
+            return Rendered(signal.rate, signal.channels, signal.frames, blocks, note=note, gain=aim.undone)
+
         if decibels(peak) + gain <= ceiling:
             factor = np.float32(10 ** (gain / 20))
-            return self._rendered(signal, params, lambda: (block * factor for block in shaped.blocks()))
-        gain, ceiling = _settle(shaped, signal, params, gain, ceiling)
+            return rendered(lambda: (block * factor for block in shaped.blocks()))
+        gain, ceiling = _settle(shaped, signal, params, aim, ceiling)
         limiter = _limiter(signal, params, ceiling)
-        return self._rendered(signal, params, lambda: limiter.process(shaped.blocks(), 10 ** (gain / 20)))
+        return rendered(lambda: limiter.process(shaped.blocks(), 10 ** (gain / 20)))
 
-    def _rendered(self, signal: Signal, params: MasterParams, blocks: Callable[[], Iterator[Audio]]) -> Rendered:
-        note = f"mastered to {params.loudness_lufs:g} LUFS, peaks at or below {params.ceiling_dbtp:g} dBTP"
-        return Rendered(signal.rate, signal.channels, signal.frames, blocks, note=note)
+
+@dataclass(frozen=True)
+class _Aim:
+    """Where a song is to be brought: by a ``gain`` in dB, then to a ``loudness`` in LUFS (None: whatever it has then).
+
+    ``undone`` is what of the gain takes back an attenuation on the way from the source.
+    """
+
+    gain: float
+    loudness: float | None
+    note: str
+    undone: float = 0.0
+
+
+def _aim(context: Context, params: MasterParams, loudness: float) -> _Aim | None:
+    """What the target means for a song of that loudness; None where it has none to go by."""
+    before = context.input.gain
+    album, own = params.album_lufs, context.analysis.loudness
+    if params.target == "none":
+        return _Aim(-before, None, "as loud as it was", -before)
+    if params.target == "album" and album and min(loudness, own) <= SILENCE_DB:
+        return _Aim(params.loudness_lufs - album - before, None, "turned up or down as its album")
+    if loudness <= SILENCE_DB:
+        return None
+    wanted = _TARGETS.get(params.target, params.loudness_lufs)
+    note = f"mastered to {wanted:g} LUFS"
+    if params.target == "album" and album:
+        wanted += own - album
+        note = f"{wanted:.1f} LUFS, so that its album is mastered to {params.loudness_lufs:g} LUFS"
+    return _Aim(wanted - loudness, wanted, note)
 
 
 class _Shaped:
@@ -107,11 +160,12 @@ def _limiter(signal: Signal, params: MasterParams, ceiling: float) -> Limiter:
     return Limiter(signal.rate, 10 ** (ceiling / 20), release=params.release_ms / 1000)
 
 
-def _settle(shaped: _Shaped, signal: Signal, params: MasterParams, gain: float, ceiling: float) -> tuple[float, float]:
+def _settle(shaped: _Shaped, signal: Signal, params: MasterParams, aim: _Aim, ceiling: float) -> tuple[float, float]:
     """(gain in dB, limiter ceiling in dBTP) with which loudness and true peak come out as asked.
 
     The limiter takes loudness away, so the gain is raised until the result is right (secant method).
     """
+    gain = aim.gain
     tried: list[tuple[float, float]] = []
     for _ in range(_PASSES):
         limiter = _limiter(signal, params, ceiling)
@@ -119,11 +173,11 @@ def _settle(shaped: _Shaped, signal: Signal, params: MasterParams, gain: float, 
         over = decibels(peak) - (params.ceiling_dbtp - _METER_MARGIN / 2)
         if over > 0:
             ceiling -= over + 0.02
-        missing = params.loudness_lufs - loudness
+        missing = aim.loudness - loudness if aim.loudness is not None else 0.0
         if abs(missing) <= _TOLERANCE and over <= 0:
             break
         tried.append((gain, missing))
-        gain += _step(tried)
+        gain += _step(tried) if missing else 0.0
     return gain, ceiling
 
 

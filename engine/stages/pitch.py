@@ -106,7 +106,8 @@ def plan(track: Audio, rate: int, frames: int, params: PitchParams) -> tuple[lis
         change = notes.correction(end - first, held, scale, offset, params.strength, params.most_cents)
         if change.any():
             moved.append(float(np.abs(change).max()))
-            bends.append(_bend(hz[first:end], change, first, rate, frames))
+            lead = int(np.flatnonzero(change)[0])  # what is right up to there passes to the sample
+            bends.append(_bend(hz[first + lead : end], change[lead:], first + lead, rate, frames))
     if not bends:
         return [], "no note of a single voice was off pitch, so nothing was changed"
     return bends, f"pitch corrected toward {name} by up to {max(moved):.0f} cents, vibrato and formants kept"

@@ -7,7 +7,6 @@ the song's own slope, and ``learned``, a small network that comes with the progr
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +19,13 @@ from engine.audio.resample import output_rate, resample_all
 from engine.dsp import replicate
 from engine.dsp.headroom import duck_addition
 from engine.dsp.holes import HoleFill, fill_gains
+from engine.dsp.onsets import find_onsets
+from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.dsp.spectrum import FFT, HANN, HOP, bin_of, istft, noise_power, power, stft, white_noise
 from engine.models.restorer import network, synthesis
 from engine.models.restorer.features import SongMeter
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, one_of, parameter, read_blocks
+from engine.stages.transients import coding_of
 
 ENGINES = ("plain", "learned")
 _SIZE = 2560 * HOP  # 30 s at 44.1 kHz
@@ -36,7 +38,6 @@ _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
 _GENEROUS = 240_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
-_NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,21 @@ class RestoreParams(Params):
     engine: str = parameter(
         "plain",
         "what decides how much is missing: 'plain' (rules) or 'learned' (a small network)",
+        later=True,
     )
     caution: float = parameter(
-        0.0, "how careful it is: the share of its own doubt that is taken off (engine learned)", low=0.0, high=2.0
+        0.0,
+        "how careful it is: the share of its own doubt that is taken off (engine learned)",
+        low=0.0,
+        high=2.0,
+        later=True,
+    )
+    pre_echo: float = parameter(
+        0.0,
+        "how much of the noise ahead of attacks is taken away, where there is any; 0 is none",
+        low=0.0,
+        high=1.0,
+        later=True,
     )
 
     def __post_init__(self) -> None:
@@ -86,11 +99,7 @@ class Restore(ChunkedStage):
         return ""
 
     def fingerprint(self, params: RestoreParams) -> dict[str, Any]:
-        if params.engine == "learned":
-            return {"model": network.fingerprint()}
-        # As it was told before there was another engine: what was finished then stays finished.
-        known = dataclasses.asdict(params)
-        return {"params": {name: value for name, value in known.items() if name not in _NEWER}}
+        return {"model": network.fingerprint()} if params.engine == "learned" else {}
 
     def rate_of(self, context: Context, params: RestoreParams) -> int:
         rate = context.input.rate
@@ -115,19 +124,25 @@ class Restore(ChunkedStage):
             made.append(f"generated above {cutoff / 1000:.1f} kHz")
         if params.fill_holes:
             made.append("holes below filled with noise")
+        if params.pre_echo:
+            made.append("noise ahead of attacks taken away")
         return ", ".join(made) or "nothing was made"
 
     def prepare(self, context: Context, params: RestoreParams) -> Processor | None:
         cutoff = context.cutoff  # of what comes along the chain, which may end lower than the song
         extend = params.extend and _extends(context)
-        if cutoff is None or not (extend or params.fill_holes):
+        if cutoff is None or not (extend or params.fill_holes or params.pre_echo):
             context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
             return None
         if _is_whole(context, params):
             return None
-        signal = context.input
         rate = self.rate_of(context, params)
         cutoff = min(cutoff, 0.98 * rate / 2)
+        restore = self._restorer(context, rate, cutoff, params, extend)
+        return _cleaned(restore, rate, coding_of(context), params.pre_echo) if params.pre_echo else restore
+
+    def _restorer(self, context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+        signal = context.input
         if params.engine == "learned":
             return _learned(context, rate, cutoff, params, extend)
         meter = replicate.ProfileMeter(cutoff, signal.rate)
@@ -178,6 +193,18 @@ def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, 
         own = slice(_CONTEXT, len(window) - _CONTEXT)
         song = window[own]
         return song + duck_addition(song, restorer(window, start - _CONTEXT)[own])
+
+    return process
+
+
+def _cleaned(restore: Processor, rate: int, coding: Coding, amount: float) -> Processor:
+    """The same, without the noise ahead of attacks that the song itself has."""
+
+    def process(window: Audio, start: int) -> Audio:
+        own = slice(_CONTEXT, len(window) - _CONTEXT)
+        return (
+            restore(window, start) + pre_echo_correction(window, rate, find_onsets(window, rate), coding, amount)[own]
+        )
 
     return process
 

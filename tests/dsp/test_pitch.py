@@ -123,6 +123,14 @@ def test_what_is_in_tune_is_not_touched():
     assert np.array_equal(out[:, 0], voice) and "nothing was changed" in note
 
 
+def test_a_voice_that_begins_in_tune_is_touched_only_from_where_it_is_not():
+    hz = np.concatenate([melody([(60, 0.8)]), melody([(64, 0.8)], 35)])
+    voice = sung(hz, FEMALE)
+    out, _ = corrected(voice)
+    assert np.array_equal(out[: int(0.7 * RATE), 0], voice[: int(0.7 * RATE)])
+    assert not np.array_equal(out[RATE:, 0], voice[RATE:])
+
+
 def test_glides_several_voices_and_noise_pass_as_they_are():
     thirds = [sung(melody([(57 + step, 1.0)], 30 - step, 40), FEMALE) for step in (0, 4)]
     slow = np.geomspace(200, 230, 2 * RATE)

@@ -31,6 +31,10 @@ from tui.widgets.key_line import KeyLine
 
 _LOG_LINES = 200
 _LOG_BYTES = 1 << 17
+_SEVERITIES = {
+    "fine": "success", "leave": "success", "slight": "accent", "clear": "warning", "restore": "warning",
+    "heavy": "error",
+}  # fmt: skip
 _PROGRESS_INTERVAL = 0.25  # seconds
 
 
@@ -145,8 +149,11 @@ class DetailPage(Page):
                 table.add_row(name, Text(printable(text)))
             table.add_row("", Text("Level and damage are measured when it is restored.", "faint"))
             return table
-        for name, text in describe(self._view.analysis):
-            table.add_row(name, Text(printable(text)))
+        for row in describe(self._view.analysis):
+            line = Text.assemble((f"{row.severity}  " if row.severity else "", _SEVERITIES.get(row.severity, "")))
+            line.append(printable(row.text))
+            line.append(f"\n{printable(row.figure)}" if row.figure else "", "faint")
+            table.add_row(row.topic, line)
         for warning in self._view.warnings:
             table.add_row("note", Text(printable(warning), "warning"))
         return table
