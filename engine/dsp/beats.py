@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 _PACE = 100  # values a second of the onsets' strength
 _BLUR = 0.02  # s
-_SLOWEST, _FASTEST = 1.2, 0.3  # s from beat to beat
+_SLOWEST, _FASTEST = 1.2, 0.4  # s from beat to beat; of a faster one every other, so that swing is seen
 _USUAL, _WIDTH = 0.5, 0.9  # s that is likeliest, and octaves around it
-_RELATED = (1.0, 0.5, 2.0, 2 / 3, 1.5)  # times that: what may be the beat as well
+_RELATED = (1.0, 0.5, 2.0, 2 / 3, 1.5, 0.75, 4 / 3)  # times that: what may be the beat as well
 _TIGHT = 100.0  # how little the path may leave the tempo
 _NEAR = 4.0  # beats over which the path is smoothed
 _GATHER = 0.015  # s: width of the kernel with which places in the beat are found
