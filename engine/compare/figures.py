@@ -16,7 +16,7 @@ class Reference:
             two noises of the same spectrum differ by 0.79); ``lsd_below`` and ``lsd_above`` the song's cutoff (None:
             nothing was cut off).
         si_sdr: scale-invariant signal-to-distortion ratio in dB (Le Roux et al., ICASSP 2019).
-        octaves: level in each of :data:`OCTAVES` against the original's, dB, after the gain that brings both closest;
+        octaves: level in each of :data:`OCTAVES` against the original's, dB, as if both were equally loud;
             None where both are silent.
         visqol: MOS-LQO from 1 to 5 of ten seconds in the middle (ViSQOL v3, Chinen et al., QoMEX 2020), where the
             package visqol-python is installed.
@@ -40,7 +40,8 @@ class Figures:
         plr: peak to loudness ratio, LU (AES TD1004.1.15-10).
         lra: loudness range, LU (EBU Tech 3342).
         width: power of side against mid, dB; None but for two channels.
-        gain: dB by which it is louder than the plain decode, below the cutoff where both hold the same music.
+        gain: dB by which it is louder than the plain decode as a whole, told where both hold the same music (below the
+            cutoff; :func:`engine.compare.metrics.common_gain`); None: they share nothing.
         octaves: level in each of :data:`OCTAVES` against the plain decode's, dB, without that gain; None where both
             are silent.
         residual: what is left below the cutoff (less 1 kHz for the crossover) when the plain decode, with that gain,

@@ -15,6 +15,8 @@ from engine.audio.decode import open_decoder
 from engine.audio.readers import BLOCK, Audio, with_numbers_only
 from engine.audio.resample import resample, resample_stream
 from engine.audio.soundfiles import open_sound
+from engine.compare.metrics import common_gain
+from engine.dsp.spectrum import FFT, HANN, Spectrum, power
 from engine.errors import SongError
 from engine.text import printable
 
@@ -23,6 +25,7 @@ _FARTHEST = 0.25  # seconds: encoders and decoders are late by 0.03 to 0.06
 _ALIKE = 0.3  # correlation from which on two are the same recording
 _MODELLED = 10.0  # seconds that ViSQOL hears
 _VISQOL_RATE = 48000
+_LEAST_GAIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Original:
                 yield as_channels(block, channels)
 
     def gains(self, files: Sequence[Path], cutoff: float | None) -> list[float]:
-        """The factor that brings some seconds in the middle of each file closest to the original below ``cutoff``."""
+        """The factor that makes each file as loud as the original below ``cutoff`` Hz, from its middle."""
         found = []
         for path in files:
             with open_sound(path) as file:
@@ -66,11 +69,11 @@ class Original:
                 made = _middle(file, _LOOK)
                 start = max(0, (file.frames - len(made)) // 2) - round(self.lag * rate)
             wanted = as_channels(_cut(self.path, rate, start, len(made)), made.shape[1])
-            top = round((cutoff or rate) * len(made) / rate)
-            one, other = (np.fft.rfft(x, axis=0)[:top] for x in (wanted, made))
-            energy = float((np.abs(other) ** 2).sum())
-            gain = float((one.real * other.real + one.imag * other.imag).sum()) / energy if energy > 0 else 1.0
-            found.append(gain if gain > 0 else 1.0)
+            top = round((cutoff or rate) * FFT / rate)
+            one, other = (_spectra(audio)[..., :top] for audio in (wanted, made))
+            shared = (one.real * other.real + one.imag * other.imag).sum(axis=(0, 1), dtype=np.float64)
+            gain = common_gain(shared, power(one).sum(axis=(0, 1), dtype=np.float64))
+            found.append(1 / gain if gain > _LEAST_GAIN else 1.0)
         return found
 
     def visqol(self, files: Sequence[Path], rate: int, frames: int) -> list[float | None] | None:
@@ -139,6 +142,13 @@ def _cut(path: Path, rate: int, start: int, count: int) -> Audio:
         audio = np.concatenate(parts)[:wanted]
     audio = np.pad(audio, ((0, max(0, wanted - len(audio))), (0, 0)))
     return np.pad(resample(audio, own, rate), ((0, 1), (0, 0)))[:count]
+
+
+def _spectra(audio: Audio) -> Spectrum:
+    """``(time, channels, bins)`` of ``(frames, channels)``, without padding; one of silence where it is shorter."""
+    audio = np.pad(audio, ((0, max(0, FFT - len(audio))), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(audio, FFT, axis=0)[:: FFT // 2]
+    return np.asarray(np.fft.rfft(windows * HANN, axis=-1), np.complex64)
 
 
 def _lag(wanted: Audio, heard: Audio) -> tuple[int, float]:

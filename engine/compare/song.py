@@ -22,7 +22,7 @@ from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample_stream
 from engine.audio.soundfiles import open_sound
 from engine.compare.figures import OCTAVES, Figures, Reference
-from engine.compare.metrics import FLOOR
+from engine.compare.metrics import FLOOR, common_gain
 from engine.compare.original import Original, blocks_of
 from engine.compare.pictures import Columns, Picture
 from engine.compare.seams import ClickMeter, count_level_steps
@@ -234,9 +234,8 @@ class _Together:
         )
 
     def _gain(self, place: int) -> float:
-        """The factor that brings the plain decode closest below the cutoff; 0 or less: they share nothing."""
-        shared, plain = self._cross[place, self._below].sum(), self._power[0, self._below].sum()
-        return float(shared / plain) if plain > 0 else 0.0
+        """The factor by which it is louder than the plain decode, told below the cutoff; 0: they share nothing."""
+        return common_gain(self._cross[place, self._below], self._power[0, self._below])
 
     def _left(self, place: int, gain: float) -> npt.NDArray[np.float64]:
         """Power per bin of what is left when the plain decode, with that gain, is taken away."""

@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+PROGRAM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
 _PATIENCE = 60.0  # seconds
 _CODES = {" ": 32, "Tab": 9, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
           "PageUp": 33, "PageDown": 34, "Escape": 27, "Enter": 13}  # fmt: skip

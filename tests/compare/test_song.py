@@ -103,7 +103,12 @@ def test_holes_that_are_filled_are_counted(tmp_path):
     band = filtered(whole, lowpass(6000, 300, RATE)) - filtered(whole, lowpass(4000, 300, RATE))
     off = np.repeat(np.random.default_rng(5).random(40) < 0.2, RATE // 10)[:, None]
     first = np.arange(len(whole))[:, None] < len(whole) * np.flatnonzero(off)[off.sum() // 2] // len(off)
-    paths = {"plain": whole - band * off, "whole": whole, "half": whole - band * (off & ~first), "same": whole - band * off}
+    paths = {
+        "plain": whole - band * off,
+        "whole": whole,
+        "half": whole - band * (off & ~first),
+        "same": whole - band * off,
+    }
     paths = {name: written(tmp_path, name, audio) for name, audio in paths.items()}
     found = {name: one.figures for name, one in compare(paths, "plain", 16000.0).items()}
     assert 0.01 < found["plain"].holes < 0.1 and found["plain"].holes_filled is None
@@ -155,7 +160,9 @@ def test_pictures_are_pngs_that_show_where_something_was_added(signals):
     assert whole.size == (WIDTH, HEIGHT)
     brightness = np.asarray(whole.convert("L"), np.float64)
     assert brightness[-20:].mean() > brightness[:20].mean() + 30
-    more = np.asarray(Image.open(io.BytesIO(difference_png(made.picture, plain.picture, -6.02))).convert("RGBA"), np.float64)
+    more = np.asarray(
+        Image.open(io.BytesIO(difference_png(made.picture, plain.picture, -6.02))).convert("RGBA"), np.float64
+    )
     top = slice(0, round(HEIGHT * (1 - (CUTOFF + 1000) / (RATE / 2))))
     below = slice(round(HEIGHT * (1 - (CUTOFF - 1000) / (RATE / 2))), HEIGHT)
     assert more[top, :, 3].mean() > 100 and (more[top, :, 0] > more[top, :, 2])[more[top, :, 3] > 100].all()
