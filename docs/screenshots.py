@@ -213,16 +213,16 @@ def shoot_report(library: Path) -> None:
 
     session = Session([library], recipe="offline", device="cpu")
     session.start().join()
-    page = report.write(session.store, list(Comparison(session.store).entries(session.songs)))
+    plain = [song for song in session.songs if "Kōji" not in song.id]  # a machine without fonts would show boxes
+    page = report.write(session.store, list(Comparison(session.store).entries(plain)))
     chromium = Chromium(library.parent / "chromium")
     try:
-        for scheme, number in (("dark", 2), ("light", 4)):
-            chromium.open(page, scheme=scheme)
-            for key in (*["PageDown"] * number, "3", "ArrowRight", "i", "ArrowRight", "o", "ArrowLeft"):
-                chromium.press(key)
-            time.sleep(1.0)
-            picture = Image.open(io.BytesIO(chromium.picture())).convert("RGB").quantize(128)
-            picture.save(HERE / f"report-{scheme}.png", optimize=True)
+        chromium.open(page, scheme="dark")
+        for key in ("PageDown", "PageDown", "3", "ArrowRight", "i", "ArrowRight", "o", "ArrowLeft"):
+            chromium.press(key)
+        time.sleep(1.0)
+        picture = Image.open(io.BytesIO(chromium.picture())).convert("RGB").quantize(128)
+        picture.save(HERE / "report-dark.png", optimize=True)
     finally:
         chromium.close()
 

@@ -58,7 +58,9 @@ def test_names_are_shown_as_they_are_and_nothing_in_them_runs(page, library):
     page.press("PageDown")
     assert page.value("document.querySelector('#name').textContent") == library[1][0].name
     assert page.value("document.querySelector('#versions .bad').textContent") == EVIL
-    assert page.value("document.querySelectorAll('script, img:not(.picture img), iframe, b').length") == 2  # our own two
+    assert (
+        page.value("document.querySelectorAll('script, img:not(.picture img), iframe, b').length") == 2
+    )  # our own two
     assert page.value("document.title") == f"{library[2].out.parent.name}: mp3restore report"
     assert page.said == []
 
@@ -196,7 +198,9 @@ def test_five_hundred_songs(browser, library):
         assert browser.value("document.querySelector('#name').textContent") == "Album 12/Song 123"
         browser.press(" ")
         browser.until(f"({PLAYERS}).every((p) => p.at > 0.2)")
-        browser.value("const find = document.querySelector('#find'); find.value = ''; find.dispatchEvent(new Event('input'))")
+        browser.value(
+            "const find = document.querySelector('#find'); find.value = ''; find.dispatchEvent(new Event('input'))"
+        )
         for _ in range(30):
             browser.press("PageDown")
         assert browser.value("document.querySelector('#name').textContent") == "Album 15/Song 153"
