@@ -321,7 +321,7 @@ def test_the_recipe_that_comes_with_the_program_from_an_mp3_to_the_master(tmp_pa
     assert _run(session).done == 1
     tasks = {task.id: task for task in session.tasks}
     words = tasks["05_stems_enhanced"].described(parameters=True)
-    assert f"separate(model={model})" in words and "[vocals: denoise(attenuation_limit_db=6.0" in words
+    assert f"separate(model={model})" in words and "[vocals: denoise(attenuation_limit_db=3.0" in words
     assert (
         "drums: transients(" in words and "bass: restore(" in words and words.rpartition(" > ")[2].startswith("share(")
     )
