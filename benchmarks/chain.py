@@ -210,7 +210,10 @@ def silence(music: Path, names: list[str], folder: Path) -> Table:
     for name in names:
         song = _read(music / name / "ref.flac")
         gap = np.zeros((60 * _RATE, song.shape[1]), np.float32)
-        for what, audio in ((name, song), (f"{name}, and a minute of silence", np.concatenate([song, gap, song]))):
+        for what, audio in (
+            (name, song),
+            (f"{name} twice, a minute of silence between", np.concatenate([song, gap, song])),
+        ):
             path = library / "song.mp3"
             encode_mp3(path, audio, _RATE, "128")
             taken = []
