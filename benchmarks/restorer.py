@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.readers import Audio
 from engine.audio.resample import output_rate, resample
 from engine.compare.metrics import FLOOR, log_spectral_distance, si_sdr
+from engine.compare.original import model_of_listeners
 from engine.dsp.spectrum import FFT, HANN, HOP
 from engine.signals import MIX
 from engine.stages.base import Rendered, Signal
@@ -131,22 +131,6 @@ def lag(reference: Audio, estimate: Audio, rate: int, cutoff: float) -> float:
     return float((int(np.argmax(values[middle - reach : middle + reach + 1])) - reach) * step / rate * 1000)
 
 
-def perceptual() -> Callable[[Audio, Audio, int], float] | None:
-    """ViSQOL in its mode for music, or None where it is not installed."""
-    try:
-        from visqol import VisqolApi
-    except ImportError:
-        return None
-    api = VisqolApi()
-    api.create(mode="audio")
-
-    def measure(reference: Audio, estimate: Audio, rate: int) -> float:
-        both = [resample(audio.mean(axis=1, keepdims=True), rate, 48000)[:, 0] for audio in (reference, estimate)]
-        return float(api.measure_from_arrays(*(np.asarray(a, np.float64) for a in both), 48000).moslqo)
-
-    return measure
-
-
 def decoded(source: Path, folder: Path) -> tuple[Alone, Audio]:
     """A file as a stage gets it (written into ``folder``), and its samples at that rate."""
     samples, own = soundfile.read(source, dtype="float32", always_2d=True)
@@ -173,7 +157,7 @@ def figures(reference: Audio, rate: int, song: Alone, heard: Audio, engine: str)
     count = min(len(reference), len(estimate))
     first, second = reference[:count], estimate[:count]
     cutoff = song.cutoff or rate / 2
-    measure = perceptual()
+    measure = model_of_listeners()
     return Figures(
         log_spectral_distance(first, second, rate),
         si_sdr(first, second),

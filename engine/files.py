@@ -213,6 +213,11 @@ def is_below(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
 
 
+def absolute(path: str) -> Path:
+    """A path that a user wrote, from the root on. Raises RuntimeError where its ``~`` is nobody's home."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
 def remove(path: Path, below: Path) -> None:
     """Remove a file, a link (not what it leads to), or a folder with all that is in it. Nothing there is no error.
 

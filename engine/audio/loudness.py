@@ -128,9 +128,13 @@ def loudness_together(songs: Iterable[Blocks]) -> float:
         counts.update(blocks)
     if not counts:
         return SILENCE_DB
-    loudness = np.array(list(counts)) * BLOCK_BIN
-    number, power = np.array(list(counts.values()), np.float64), 10 ** (loudness / 10)
-    kept = number * (power > number @ power / number.sum() / 10)
+    return gated_mean(np.array(list(counts.values()), np.float64), np.array(list(counts)) * BLOCK_BIN)
+
+
+def gated_mean(counts: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]) -> float:
+    """Mean level in dB of a histogram, without what lies 10 dB and more below that of all (BS.1770's relative gate)."""
+    power = 10 ** (levels / 10)
+    kept = counts * (power > counts @ power / counts.sum() / 10)
     return float(10 * np.log10(kept @ power / kept.sum()))
 
 

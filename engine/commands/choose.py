@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Literal
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from engine.errors import OutputError, explain_os_error
-from engine.player.choosing import Chooser
+from engine.player.choosing import Chooser, tally
 from engine.run.session import Session
 from engine.text import counted
 
 
-def show(session: Session, apply: Literal["", "sure", "all"] | str) -> int:
-    """Print the proposal; ``apply`` makes all of it, or what it is sure of, favourites. Gives the exit code.
+def show(session: Session, apply: str) -> int:
+    """Print the proposal; ``apply`` makes ``all`` of it, or what it is ``sure`` of, favourites. Gives the exit code.
 
     Raises:
         OutputError: a favourite could not be kept.
@@ -35,14 +32,12 @@ def show(session: Session, apply: Literal["", "sure", "all"] | str) -> int:
         )  # fmt: skip
         return 1
     console.print(f"From {answers}, for the {counted(len(proposals), 'song')} that you have not judged:")
-    chosen = Counter(p.prediction.chosen for p in proposals)
-    sure = Counter(p.prediction.chosen for p in proposals if p.prediction.is_sure)
     table = Table(box=None, pad_edge=False)
     table.add_column("variant")
     table.add_column("songs", justify="right")
     table.add_column("sure of", justify="right")
-    for variant, number in chosen.most_common():
-        table.add_row(Text(variant), str(number), str(sure[variant]))
+    for variant, number, sure in tally(proposals):
+        table.add_row(Text(variant), str(number), str(sure))
     console.print(table)
     if apply:
         wanted = [p for p in proposals if p.prediction.is_sure or apply == "all"]

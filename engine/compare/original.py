@@ -15,6 +15,7 @@ from engine.audio.decode import open_decoder
 from engine.audio.readers import BLOCK, Audio, with_numbers_only
 from engine.audio.resample import resample, resample_stream
 from engine.audio.soundfiles import open_sound
+from engine.audio.streams import blocks_of, cut
 from engine.compare.metrics import common_gain
 from engine.dsp.spectrum import FFT, HANN, Spectrum, power
 from engine.errors import SongError
@@ -63,12 +64,16 @@ class Original:
     def gains(self, files: Sequence[Path], cutoff: float | None) -> list[float]:
         """The factor that makes each file as loud as the original below ``cutoff`` Hz, from its middle."""
         found = []
+        heard: dict[tuple[int, int, int], Audio] = {}  # of the original: it is the same for all files of a rate
         for path in files:
             with open_sound(path) as file:
                 rate = file.samplerate
                 made = _middle(file, _LOOK)
                 start = max(0, (file.frames - len(made)) // 2) - round(self.lag * rate)
-            wanted = as_channels(_cut(self.path, rate, start, len(made)), made.shape[1])
+            place = rate, start, len(made)
+            if place not in heard:
+                heard[place] = _cut(self.path, *place)
+            wanted = as_channels(heard[place], made.shape[1])
             top = round((cutoff or rate) * FFT / rate)
             one, other = (_spectra(audio)[..., :top] for audio in (wanted, made))
             shared = (one.real * other.real + one.imag * other.imag).sum(axis=(0, 1), dtype=np.float64)
@@ -88,21 +93,6 @@ class Original:
             with open_sound(path) as file:
                 found.append(measure(original, resample(_middle(file, _MODELLED), file.samplerate, rate), rate))
         return found
-
-
-def blocks_of(blocks: Iterator[Audio], length: int) -> Iterator[Audio]:
-    """The same frames in blocks of ``length``; the last may be shorter."""
-    held: list[Audio] = []
-    count = 0
-    for block in blocks:
-        held.append(block)
-        count += len(block)
-        while count >= length:
-            whole = np.concatenate(held)
-            yield whole[:length]
-            held, count = [whole[length:]], count - length
-    if count:
-        yield np.concatenate(held)
 
 
 def _middle(file: soundfile.SoundFile, seconds: float) -> Audio:
@@ -132,14 +122,9 @@ def _cut(path: Path, rate: int, start: int, count: int) -> Audio:
     with open_decoder(path) as decoded:
         own = decoded.info.rate
         first, wanted = start * own // rate, count * own // rate
-        parts, at = [np.zeros((max(0, -first), decoded.info.channels), np.float32)], 0
-        for block in decoded.blocks:
-            if at + len(block) > first:
-                parts.append(with_numbers_only(block[max(0, first - at) :]))
-            at += len(block)
-            if at > first + wanted:
-                break
-        audio = np.concatenate(parts)[:wanted]
+        ahead = np.zeros((max(0, -first), decoded.info.channels), np.float32)
+        inside = cut(decoded.blocks, max(0, first), max(0, wanted - len(ahead)))
+        audio = np.concatenate([ahead, *map(with_numbers_only, inside)])[:wanted]
     audio = np.pad(audio, ((0, max(0, wanted - len(audio))), (0, 0)))
     return np.pad(resample(audio, own, rate), ((0, 1), (0, 0)))[:count]
 

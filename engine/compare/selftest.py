@@ -24,6 +24,7 @@ from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio
 from engine.audio.resample import resample
 from engine.audio.soundfiles import open_sound
+from engine.audio.streams import cut
 from engine.compare.metrics import log_spectral_distance, matched, si_sdr
 from engine.errors import DecodeError, UnreadableError, UsageError
 from engine.files import read_json, write_json, writing
@@ -76,9 +77,9 @@ class Line:
         ratio = self.made / self.plain if self.plain > 0 else 1.0
         if ratio > _SAME:
             return "harms"
-        if ratio > _HELPS:
-            return "no change" if self.farther <= _MOST_HARMED * self.songs else "mixed"
-        return "helps" if self.farther <= _MOST_HARMED * self.songs else "mixed"
+        if self.farther > _MOST_HARMED * self.songs:
+            return "mixed"
+        return "no change" if ratio > _HELPS else "helps"
 
 
 @dataclass(frozen=True)
@@ -150,15 +151,8 @@ def _excerpt(path: Path, seconds: float) -> tuple[Audio, int]:
         rate = decoded.info.rate
         wanted = round(seconds * rate)
         frames = decoded.info.frames or 0
-        first = max(0, (frames - wanted) // 2)
-        blocks: list[Audio] = []
-        at = 0
-        for block in decoded.blocks:
-            blocks.append(block[max(0, first - at) : max(0, first + wanted - at), :2])
-            at += len(block)
-            if at >= first + wanted:
-                break
-    audio = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
+        blocks = cut(decoded.blocks, max(0, (frames - wanted) // 2), wanted)
+    audio = np.concatenate(blocks)[:, :2] if blocks else np.zeros((0, 1), np.float32)
     if len(audio) < rate:
         raise DecodeError("it is shorter than a second.")
     if not np.isfinite(audio).all():

@@ -21,9 +21,10 @@ from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, deci
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample_stream
 from engine.audio.soundfiles import open_sound
+from engine.audio.streams import blocks_of
 from engine.compare.figures import OCTAVES, Figures, Reference
 from engine.compare.metrics import FLOOR, common_gain
-from engine.compare.original import Original, blocks_of
+from engine.compare.original import Original
 from engine.compare.pictures import Columns, Picture
 from engine.compare.seams import ClickMeter, count_level_steps
 from engine.dsp.spectrum import BINS, FFT, HANN, HOP, power, stft

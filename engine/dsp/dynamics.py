@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.audio.loudness import gated_mean
 from engine.audio.readers import Audio
 from engine.dsp import equaliser
 
 _STEP = 0.002  # seconds
 _KNEE = 6.0  # dB within which compression sets in
-_ABSOLUTE_GATE, _RELATIVE_GATE = -70.0, -10.0  # dB, as in BS.1770
+_ABSOLUTE_GATE = -70.0  # dB, as in BS.1770
 _RANGE, _BIN = (-100.0, 40.0), 0.5  # dB of the histogram of levels
 _AT_ONCE = 2048  # steps
 _DETECTORS = 3
@@ -129,9 +130,5 @@ def _decibels(power: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _gated(counts: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]) -> float:
     """Mean level in dB of a histogram, gated as BS.1770 does; 0 where nothing is above the gate."""
-    power = 10 ** (levels / 10)
     heard = counts * (levels > _ABSOLUTE_GATE)
-    if not heard.any():
-        return 0.0
-    heard = heard * (levels > 10 * np.log10(heard @ power / heard.sum()) + _RELATIVE_GATE)
-    return float(10 * np.log10(heard @ power / heard.sum()))
+    return gated_mean(heard, levels) if heard.any() else 0.0

@@ -47,9 +47,10 @@ def write(store: Store) -> None:
         lines.writerow(["song", "verdict", "recipe", "why", *columns])
         objects.write("[")
         for number, (record, analysis) in enumerate(chain([first], songs)):
-            lines.writerow(_row(record, analysis, topics))
+            whole_of_it = told(analysis)
+            lines.writerow(_row(record.source, whole_of_it, topics))
             objects.write(",\n" if number else "\n")
-            json.dump({"file": record.source, **told(analysis)}, objects)
+            json.dump({"file": record.source, **whole_of_it}, objects)
         objects.write("\n]\n")
 
 
@@ -59,11 +60,12 @@ def _analysed(store: Store) -> Iterator[tuple[SongRecord, SongAnalysis]]:
             yield record, record.analysis
 
 
-def _row(record: SongRecord, analysis: SongAnalysis, topics: tuple[str, ...]) -> list[str]:
-    verdict = verdict_of(analysis)
-    found = {one.topic: one for one in findings(analysis)}
-    cells = [record.source, "leave" if verdict.leave else "restore", verdict.recipe, verdict.reason]
+def _row(source: str, known: dict[str, Any], topics: tuple[str, ...]) -> list[str]:
+    """The cells of a song, of what is :func:`told` of it."""
+    verdict = known["verdict"]
+    found = {one["topic"]: one for one in known["findings"]}
+    cells = [source, "leave" if verdict["leave"] else "restore", verdict["recipe"], verdict["reason"]]
     for topic in topics:
         one = found.get(topic)
-        cells += [one.severity, one.figure] if one is not None else ["", ""]
+        cells += [one["severity"], one["figure"]] if one is not None else ["", ""]
     return [spreadsheet_cell(cell) for cell in cells]

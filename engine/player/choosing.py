@@ -7,7 +7,7 @@ here. What is chosen for the rest is marked as such, and never takes the place o
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,6 +65,13 @@ class Proposal:
 
     song: Song
     prediction: Prediction
+
+
+def tally(proposals: Sequence[Proposal]) -> list[tuple[str, int, int]]:
+    """For each variant that would be chosen, of how many songs, and of how many of them that is sure; most first."""
+    chosen = Counter(proposal.prediction.chosen for proposal in proposals)
+    sure = Counter(proposal.prediction.chosen for proposal in proposals if proposal.prediction.is_sure)
+    return [(variant, number, sure[variant]) for variant, number in chosen.most_common()]
 
 
 class Chooser:

@@ -394,13 +394,21 @@ def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:
 
 
 def watched_blocks(context: Context, signal: Signal, start: float = 0.0, end: float = 1.0) -> Iterator[Audio]:
-    """The same for a running task, which can be stopped between them; from ``start`` to ``end`` of its progress."""
+    """The same, :func:`watched`."""
+    return watched(context, read_blocks(signal), signal.frames, start, end)
+
+
+def watched(
+    context: Context, blocks: Iterable[Audio], frames: int, start: float = 0.0, end: float = 1.0
+) -> Iterator[Audio]:
+    """Blocks of ``frames`` in all, for a running task, which can be stopped between them; they are its progress from
+    ``start`` to ``end``."""
     done = 0
-    for block in read_blocks(signal):
+    for block in blocks:
         context.checkpoint()
         yield block
         done += len(block)
-        context.fraction(start + (end - start) * done / signal.frames)
+        context.fraction(start + (end - start) * done / frames)
 
 
 def passed(signal: Signal, note: str = "") -> Rendered:

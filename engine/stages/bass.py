@@ -9,7 +9,7 @@ from math import log10
 from engine.audio.readers import Audio
 from engine.audio.streams import in_step
 from engine.dsp.bass import Harmonics, mono_below
-from engine.stages.base import Context, Params, Rendered, Stage, parameter, read_blocks
+from engine.stages.base import Context, Params, Rendered, Stage, parameter, read_blocks, watched
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,14 @@ class Bass(Stage):
                 yield block.mean(axis=1, keepdims=True)
 
         def whole() -> Iterator[Audio]:
-            done = 0
             for blocks in in_step(low(), *([harmonics.added(middle)] if harmonics else [])):
-                context.checkpoint()
-                done += len(blocks[0])
-                context.fraction(done / signal.frames)
                 yield sum(blocks[1:], start=blocks[0])
 
         note = _note(centred, params)
-        return Rendered(rate, signal.channels, signal.frames, whole, note=note, exact=not (centred or harmonics))
+        return Rendered(
+            rate, signal.channels, signal.frames, lambda: watched(context, whole(), signal.frames), note=note,
+            exact=not (centred or harmonics),
+        )  # fmt: skip
 
 
 def _note(centred: bool, params: BassParams) -> str:

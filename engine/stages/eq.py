@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from engine.dsp import equaliser
 from engine.dsp.equaliser import Curve
 from engine.dsp.filters import apply_fir
 from engine.errors import DecodeError, NotPossibleError
+from engine.files import absolute
 from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, passed, watched_blocks
 from engine.text import printable
 
@@ -107,7 +107,7 @@ def _note(params: EqParams) -> str:
 
 def _difference(context: Context, signal: Signal, params: EqParams) -> tuple[Curve, Curve]:
     """(Hz, dB) from the song to its reference, as much of it as is wanted."""
-    path = _place(params.reference)
+    path = absolute(params.reference)
     try:
         reference, top = _spectrum_of(path, _hash_of(params.reference))
     except DecodeError as error:
@@ -123,14 +123,10 @@ def _difference(context: Context, signal: Signal, params: EqParams) -> tuple[Cur
 # --- the reference ----------------------------------------------------------------------------------------
 
 
-def _place(reference: str) -> Path:
-    return Path(os.path.abspath(Path(reference).expanduser()))
-
-
 def _hash_of(reference: str) -> str:
     """SHA-256 of the reference's bytes; read anew when its size or time has changed. Raises NotPossibleError."""
     try:
-        path = _place(reference)
+        path = absolute(reference)
         status = path.stat()
         return _hash_at(path, status.st_size, status.st_mtime_ns)
     except DecodeError as error:

@@ -11,7 +11,7 @@ from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, deci
 from engine.audio.readers import Audio
 from engine.dsp.filters import apply_fir, tilt
 from engine.dsp.limiter import Limiter
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, one_of, parameter, read_blocks
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, one_of, parameter, read_blocks, watched
 
 _TARGETS = {"streaming": -14.0, "ebu": -23.0}  # LUFS
 _ALL_TARGETS = ("song", *_TARGETS, "album", "none")
@@ -127,23 +127,20 @@ class _Shaped:
 
     def blocks(self) -> Iterator[Audio]:
         self._passes += 1
-        stream = self._watched(1 - 0.5**self._passes)
+        share = 1 - 0.5**self._passes
+        stream = watched(self._context, self._as_wide(), self._signal.frames, 2 * share - 1, share)
         if self._params.tilt_db:
             stream = apply_fir(stream, tilt(self._params.tilt_db, self._signal.rate))
         return stream
 
-    def _watched(self, share: float) -> Iterator[Audio]:
+    def _as_wide(self) -> Iterator[Audio]:
         width = np.float32(self._params.width)
-        start, done = 2 * share - 1, 0
         for block in read_blocks(self._signal):
-            self._context.checkpoint()
             if width != 1 and block.shape[1] == 2:
                 mid = block.mean(axis=1, keepdims=True)
                 yield mid + (block - mid) * width
             else:
                 yield block
-            done += len(block)
-            self._context.fraction(start + (share - start) * done / self._signal.frames)
 
 
 def _measure(blocks: Iterator[Audio], signal: Signal) -> tuple[float, float]:

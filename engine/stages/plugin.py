@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +11,8 @@ from pathlib import Path
 from engine.audio import plugin_host
 from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, SongError, UsageError
-from engine.files import file_hash
-from engine.stages.base import Context, Params, Rendered, Stage, parameter
+from engine.files import absolute, file_hash
+from engine.stages.base import Context, Params, Rendered, Stage, parameter, watched
 from engine.text import printable
 
 _MOST_CHANNELS = 2
@@ -89,19 +88,15 @@ class Plugin(Stage):
         signal = context.input
         if signal.channels > _MOST_CHANNELS:
             raise SongError(f"Plug-ins work on stereo, and this song has {signal.channels} channels: go without it.")
-        state = _place(params.state) if params.state else None
+        state = absolute(params.state) if params.state else None
         settings = settings_in(params.settings)
 
         def blocks() -> Iterator[Audio]:
-            done = 0
-            for block in plugin_host.through_plugin(
-                signal.path, signal.channels, _place(params.path), name=params.name, state=state, settings=settings,
+            made = plugin_host.through_plugin(
+                signal.path, signal.channels, absolute(params.path), name=params.name, state=state, settings=settings,
                 mono=context.analysis.exact_mono,
-            ):  # fmt: skip
-                context.checkpoint()
-                yield block
-                done += len(block)
-                context.fraction(done / signal.frames)
+            )  # fmt: skip
+            return watched(context, made, signal.frames)
 
         return Rendered(
             signal.rate, signal.channels, signal.frames, blocks,
@@ -109,16 +104,12 @@ class Plugin(Stage):
         )  # fmt: skip
 
 
-def _place(path: str) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))
-
-
 def _hash_of(path: str, what: str, instead: str) -> str:
     """SHA-256 of a file, or of all files of a folder (plug-ins are). Raises NotPossibleError."""
     if not path:
         raise NotPossibleError(f"No {what} is given: give the path of {instead} in the recipe.")
     try:
-        place = _place(path)
+        place = absolute(path)
         return _hash_at(place, place.stat().st_mtime_ns)
     except (OSError, ValueError, RuntimeError) as error:
         raise NotPossibleError(f"The {what} {printable(path)} is not there: give the path of {instead}.") from error

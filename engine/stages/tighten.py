@@ -20,7 +20,7 @@ from engine.dsp.bands import Bands
 from engine.dsp.beats import find_grid
 from engine.dsp.onsets import Onsets, find_onsets
 from engine.dsp.timing import Moves, moved, moves
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, read_at, read_blocks
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, read_at, read_blocks, watched
 
 _LISTENED = 10.0  # s of the song in which onsets are found at a time
 _BLOCK = 1 << 15
@@ -61,13 +61,8 @@ class Tighten(Stage):
         plan = moves(found.frames, _with_neighbours(found, shifts, signal.rate), signal.frames, signal.rate)
 
         def blocks() -> Iterator[Audio]:
-            done = 0
             with _Reader(signal) as read:
-                for block in moved(plan, read, signal.rate, _BLOCK):
-                    context.checkpoint()
-                    yield block
-                    done += len(block)
-                    context.fraction(0.5 + 0.5 * done / signal.frames)
+                yield from watched(context, moved(plan, read, signal.rate, _BLOCK), signal.frames, 0.5)
 
         return Rendered(
             signal.rate, signal.channels, signal.frames, blocks, note=_note(plan, off, grid.period, signal.rate)

@@ -253,7 +253,7 @@ class BlindScreen(Screen[None]):
 
     def _page(self) -> Text:
         """What the phase has to say."""
-        sounding = blind_pages.sounding(self._plan.kind, self._label, self._player)
+        sounding = blind_pages.sounding(LABELS[self._plan.kind], self._label, self._player)
         match self.phase:
             case "training":
                 return blind_pages.training(self._plan, len(self.test.trials), self._practice_told, sounding)

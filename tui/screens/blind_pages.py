@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.text import Text
 
 from engine.player.blind import BlindTest, Kind, Outcome, show_p
@@ -15,17 +17,17 @@ CHOICES = {Kind.ABX: ("A", "B"), Kind.PREFERENCE: ("1", "2")}
 LABELS = {Kind.ABX: ("A", "B", "X"), Kind.PREFERENCE: ("1", "2")}
 
 
-def sounding(kind: Kind, label: str, player: Player) -> Text:
-    """The letters, the one that is heard in reverse; and where in the loop the playhead is."""
+def sounding(labels: Iterable[str], label: str, player: Player, said: str = "{:.1f} s loop") -> Text:
+    """The labels, the one that is heard in reverse; and the playhead in the loop, whose seconds ``said`` tells."""
     text = Text()
-    for one in LABELS[kind]:
+    for one in labels:
         text.append(f"  {one}  ", "bold reverse" if one == label else "bold")
         text.append("   ")
     start, stop = player.region or (0, player.frames)
     share = (player.position - start) / max(1, stop - start)
     text.append("\n\n▶  " if player.playing else "\n\n❚❚ ")
     text.append(bar(share, 30), "primary")
-    text.append(f"  {(stop - start) / player.rate:.1f} s loop", "faint")
+    text.append(f"  {said.format((stop - start) / player.rate)}", "faint")
     if player.problem and not player.device_name:
         text.append(f"\nNo sound: {printable(player.problem)}.", "italic")
     text.append("\n\n")

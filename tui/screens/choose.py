@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar, Literal
@@ -16,11 +15,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from engine.errors import RestoreError, explain_os_error
-from engine.player.choosing import ASKED, Chooser, Proposal, Question
+from engine.player.choosing import ASKED, Chooser, Proposal, Question, tally
 from engine.player.player import Player
 from engine.player.telling import LOOP, telling_place
 from engine.player.tracks import Candidate, ListeningSet
 from engine.text import counted, printable
+from tui.screens.blind_pages import sounding
 from tui.screens.transport import TransportScreen
 from tui.settings import Settings
 from tui.widgets.cells import bar
@@ -78,7 +78,7 @@ class ChooseScreen(TransportScreen):
 
     def on_mount(self) -> None:
         """Read what was chosen so far."""
-        self.set_interval(1 / _FRAMES_PER_SECOND, self._paint)
+        self.set_interval(1 / _FRAMES_PER_SECOND, self._frame)
         self._read()
         self._paint()
 
@@ -267,6 +267,11 @@ class ChooseScreen(TransportScreen):
 
     # --- painting ----------------------------------------------------------------------------------------
 
+    def _frame(self) -> None:
+        """What moves; all else is painted when it changes."""
+        if self.phase == "asking":
+            self._paint()
+
     def _paint(self) -> None:
         if not self.is_mounted:
             return
@@ -295,16 +300,8 @@ class ChooseScreen(TransportScreen):
         text = Text.assemble((f"Comparison {self._asked + 1} of {ASKED}   ", "bold"))
         text.append(bar(self._asked / ASKED, 20), "primary")
         text.append("\n\nWhich is better? Two variants of this song, names hidden, levels matched.\n\n")
-        for label, key in zip("12", question.pair, strict=True):
-            text.append(f"  {label}  ", "bold reverse" if key == player.current else "bold")
-            text.append("   ")
-        start, stop = player.region or (0, player.frames)
-        text.append("\n\n▶  " if player.playing else "\n\n❚❚ ")
-        text.append(bar((player.position - start) / max(1, stop - start), 30), "primary")
-        text.append(f"  {(stop - start) / player.rate:.0f} s, where they differ most", "faint")
-        if player.problem and not player.device_name:
-            text.append(f"\nNo sound: {printable(player.problem)}.", "italic")
-        text.append("\n\n")
+        heard = "12"[question.pair.index(player.current)] if player.current in question.pair else ""
+        text.append(sounding("12", heard, player, "{:.0f} s, where they differ most"))
         text.append("◂  1 is better     2 is better  ▸", "bold")
         text.append("\n▾  no difference\n\n")
         text.append(self._learnt(), "faint")
@@ -335,16 +332,16 @@ class ChooseScreen(TransportScreen):
         text = Text.assemble(
             (f"From {counted(count, 'answer')}, for the {songs} that you have not judged:\n\n", "bold")
         )
-        chosen = Counter(p.prediction.chosen for p in self._proposals)
-        sure = Counter(p.prediction.chosen for p in self._proposals if p.prediction.is_sure)
-        width = max(map(len, chosen))
-        for variant, number in chosen.most_common():
+        lines = tally(self._proposals)
+        width = max(len(variant) for variant, _, _ in lines)
+        for variant, number, sure in lines:
             text.append(f"  {variant:<{width}}  {number:>6}", "bold")
-            text.append(f"   sure of {sure[variant]}\n", "faint")
-        unsure = len(self._proposals) - sure.total()
+            text.append(f"   sure of {sure}\n", "faint")
+        certain = sum(sure for _, _, sure in lines)
+        unsure = len(self._proposals) - certain
         others = f", a also the {unsure} others" if unsure else ""
         text.append(
-            f"\nEnter chooses the {sure.total()} it is sure of (at least 4 in 5){others}.\n"
+            f"\nEnter chooses the {certain} it is sure of (at least 4 in 5){others}.\n"
             "What you chose yourself stays. ☆ marks what was chosen here; f in the listen screen makes it yours."
         )
         return text
