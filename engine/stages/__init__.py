@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.stages.apollo import Apollo
 from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
+from engine.stages.bass import Bass
 from engine.stages.collect import Collect
 from engine.stages.compress import Compress
 from engine.stages.decode import Decode
@@ -19,6 +20,7 @@ from engine.stages.plugin import Plugin
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.share import Share
 from engine.stages.tighten import Tighten
 from engine.stages.transients import Transients
 from engine.stages.width import Width
@@ -31,12 +33,14 @@ STAGES: dict[str, Stage] = {
         Denoise(),
         Restore(),
         Transients(),
+        Bass(),
         Tighten(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
         Separate(),
         Collect(),
+        Share(),
         Deess(),
         Pitch(),
         Remix(),
