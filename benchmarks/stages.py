@@ -28,6 +28,9 @@ _VARIANTS = {
     "lowpass": ("20_lowpass", 'chain = ["decode", "lowpass"]'),
     "denoise": ("09_denoised", 'chain = ["decode", "denoise"]'),
     "restore": ("11_offline", 'chain = ["decode", "restore"]'),
+    "eq": ("20_eq", 'from = "01_baseline"\nchain = [{ stage = "eq", tilt_db = 0.5 }]'),
+    "width": ("20_width", 'from = "01_baseline"\nchain = [{ stage = "width", high = 1.5 }]'),
+    "compress": ("20_compress", 'from = "01_baseline"\nchain = ["compress"]'),
     "master": ("07_mastered", 'from = "01_baseline"\nchain = ["master"]'),
 }
 _CHILD = """

@@ -31,6 +31,10 @@ _FORMAT = 1
 _DECODERS: tuple[Decoder, ...] = ("libsndfile", "ffmpeg")
 
 
+_Bin = Annotated[int, Meta(ge=-2000, le=2000)]
+_Number = Annotated[int, Meta(ge=1, le=1 << 53)]
+
+
 @dataclass(frozen=True)
 class Part:
     """What a song is of its album, as long as its file has that size and time of change.
@@ -41,7 +45,7 @@ class Part:
     size: Count
     modified: int
     album: Hash
-    blocks: list[tuple[Annotated[int, Meta(ge=-2000, le=2000)], Count]] | None = None
+    blocks: list[tuple[_Bin, _Number]] | None = None
 
 
 class Albums:
@@ -63,7 +67,7 @@ class Albums:
         folder = song.path.parent
         if folder not in self._read:
             self._read_parts(folder)
-        parts = self._parts[folder]
+        parts = dict(self._parts[folder])  # a run that measures adds to them meanwhile
         own = parts.get(song.path)
         if own is None or not own.album or not self._songs[folder].keys() <= parts.keys():
             return None

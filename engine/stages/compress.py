@@ -28,7 +28,7 @@ class Compress(Stage):
 
     name = "compress"
     title = "Gentle compression"
-    cost = 0.08
+    cost = 0.025
     Parameters = CompressParams
 
     def run(self, context: Context, params: CompressParams) -> Rendered:

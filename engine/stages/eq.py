@@ -54,7 +54,7 @@ class Eq(Stage):
 
     name = "eq"
     title = "EQ"
-    cost = 0.02
+    cost = 0.01
     Parameters = EqParams
 
     def unavailable_reason(self, params: EqParams) -> str:
@@ -69,7 +69,7 @@ class Eq(Stage):
         return {"reference": _hash_of(params.reference)} if params.matches else {}
 
     def cost_of(self, params: EqParams, device: str) -> float:
-        return super().cost_of(params, device) * (2 if params.matches else 1)
+        return super().cost_of(params, device) * (1.4 if params.matches else 1)
 
     def run(self, context: Context, params: EqParams) -> Rendered:
         signal = context.input

@@ -58,7 +58,7 @@ class Width(Stage):
 
     name = "width"
     title = "Width"
-    cost = 0.03
+    cost = 0.02
     Parameters = WidthParams
 
     def run(self, context: Context, params: WidthParams) -> Rendered:

@@ -16,7 +16,7 @@ from engine.dsp.dynamics import Compression, MultiBand
 from engine.dsp.width import SideMeter
 from engine.errors import NotPossibleError, UsageError
 from engine.planning import plan, recipes
-from engine.run.events import TaskFailed
+from engine.run.events import TaskFailed, TaskStarted
 from engine.run.session import Session
 from engine.stages import STAGES
 from engine.stages.base import Signal
@@ -122,6 +122,29 @@ def test_a_click_stays_where_it_was(tmp_path, stage):
     assert np.abs(after).max(axis=1).argmax() == 20000
     if stage != "compress":
         np.testing.assert_allclose(after[20000 - 5000 : 20000], after[20001 : 20000 + 5001][::-1], atol=1e-6)
+
+
+def test_a_run_that_was_stopped_in_the_middle_gives_the_same_bytes(piece, tmp_path):
+    soundfile.write(tmp_path / "s.wav", piece[: 3 * RATE], RATE, subtype="PCM_16")
+    chain = ", ".join(
+        f"{{ stage = '{stage}', {', '.join(f'{k} = {v}' for k, v in params.items())} }}"
+        for stage, params in EVERYTHING.items()
+    )
+    (tmp_path / "r.toml").write_text(
+        'format = 1\n[variants.01_baseline]\nchain = ["decode"]\n[variants.07_mastered]\nfrom = "01_baseline"\n'
+        f'chain = [{chain}, "master"]\nsuffix = ""\n'
+    )
+
+    def run(folder, stop_in=""):
+        session = Session([tmp_path / "s.wav"], tmp_path / folder, str(tmp_path / "r.toml"))
+        session.subscribe(lambda e: isinstance(e, TaskStarted) and e.stage == stop_in and session.stop())
+        execute(session)
+        return tmp_path / folder / "07_mastered/s.flac"
+
+    undisturbed = run("one").read_bytes()
+    for stage in ("width", "compress", "master"):
+        assert not run("other", stage).exists()
+    assert run("other").read_bytes() == undisturbed
 
 
 # --- eq ---------------------------------------------------------------------------------------------------
