@@ -34,11 +34,6 @@ class Verdict:
     recipe: str
     reason: str
 
-    @property
-    def advice(self) -> str:
-        """What to do, in a few words."""
-        return "leave it alone" if self.leave else f"restore it (--recipe {self.recipe})"
-
 
 def verdict_of(analysis: SongAnalysis) -> Verdict:
     """What is worth doing for a song."""
@@ -57,7 +52,7 @@ def verdict_of(analysis: SongAnalysis) -> Verdict:
         return Verdict(False, _recipe(ends), f"Nothing is left above {_khz(ends)}.")
     if analysis.figures.grid.first.depth > _TOO_COARSE:
         return Verdict(False, "offline", "Most of its quiet detail was set to zero, though its top is there.")
-    why = f"what is missing above {_khz(ends)} next to nobody hears" if ends is not None else "nothing was cut off"
+    why = f"hardly anybody hears what is missing above {_khz(ends)}" if ends is not None else "nothing was cut off"
     return Verdict(True, "", f"It is good as it is: bits enough, and {why}.")
 
 
