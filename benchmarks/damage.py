@@ -1,8 +1,9 @@
 """``python -m benchmarks.damage FOLDER``: how true the damage report is, on music whose damage is known.
 
-FOLDER holds, for each piece, a folder with ``ref.flac`` and encodings of it by LAME (``64.mp3``, ``128.mp3``, ``V5.mp3``
-…), and ``lame_lowpass.json``: what LAME itself printed of its low-pass (``{"piece/128": {"lo": Hz, "hi": Hz}}``). What
-else is needed (320 kbit/s, V0, and encodings of encodings) is made with the command-line LAME in a temporary folder.
+FOLDER holds, for each piece, a folder with ``ref.flac`` and encodings of it by LAME (``64.mp3``, ``128.mp3``,
+``V5.mp3`` …), and ``lame_lowpass.json``: what LAME itself printed of its low-pass (``{"piece/128": {"lo": Hz, "hi":
+Hz}}``). What else is needed (320 kbit/s, V0, and encodings of encodings) is made with the command-line LAME in a
+temporary folder.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ def cutoffs(folder: Path) -> None:
         errors["without it"].append(abs((find_cutoff(spectrum, 0)[0].hz or 0.0) - middle))
     for how, found in errors.items():
         print(
-            f"cutoff {how:12}: {len(found)} files, median error {np.median(found):.0f} Hz, largest {max(found):.0f} Hz, "
-            f"{np.mean(np.array(found) <= 500):.0%} within 500 Hz"
+            f"cutoff {how:12}: {len(found)} files, median error {np.median(found):.0f} Hz, "
+            f"largest {max(found):.0f} Hz, {np.mean(np.array(found) <= 500):.0%} within 500 Hz"
         )
 
 

@@ -34,6 +34,11 @@ class Verdict:
     recipe: str
     reason: str
 
+    @property
+    def advice(self) -> str:
+        """What to do, in a few words."""
+        return "leave it alone" if self.leave else f"restore it (--recipe {self.recipe})"
+
 
 def verdict_of(analysis: SongAnalysis) -> Verdict:
     """What is worth doing for a song."""

@@ -22,7 +22,10 @@ from engine.library.damage_report import told
 from engine.library.scan import default_output, find_songs
 from engine.text import duration, printable
 
-_STYLES = {"fine": "green", "leave it alone": "green", "slight": "cyan", "clear": "yellow", "heavy": "red", "restore": "yellow"}
+_STYLES = {
+    "fine": "green", "leave it alone": "green", "slight": "cyan", "clear": "yellow", "restore": "yellow",
+    "heavy": "red",
+}  # fmt: skip
 
 
 def show(paths: list[Path], *, as_json: bool) -> int:

@@ -350,7 +350,8 @@ class HelpPage(Page):
             parts += [_section(title), table]
         parts.append(
             Text(
-                "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand,\nis:good for those that are best left alone.",
+                "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand,\n"
+                "is:good for those that are best left alone.",
                 "faint",
             )
         )
