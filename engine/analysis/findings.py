@@ -49,7 +49,7 @@ def generation(analysis: SongAnalysis) -> Generation:
             and (mpeg.declared is None or mpeg.declared == mpeg.frames)
         )
     )  # fmt: skip
-    return generation_of(mpeg, analysis.cutoff, found.shape, found.grid, is_whole=is_whole)
+    return generation_of(mpeg, found.shape, found.grid, is_whole=is_whole)
 
 
 def findings(analysis: SongAnalysis) -> list[Finding]:
