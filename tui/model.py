@@ -10,6 +10,7 @@ from typing import Literal
 
 from engine.analysis.headers import headers_of
 from engine.analysis.song import SongAnalysis, lost_above
+from engine.analysis.verdict import verdict_of
 from engine.audio.headers import HeaderFacts
 from engine.library.records import Marker, Song
 from engine.planning.recipes import by_number
@@ -152,6 +153,7 @@ FILTERS: dict[str, Callable[[SongView], bool]] = {
     "done": lambda view: view.progress >= 1.0,
     "open": lambda view: view.progress < 1.0,
     "ruined": lambda view: view.ruined,
+    "good": lambda view: view.analysis is not None and verdict_of(view.analysis).leave,
 }
 
 

@@ -49,7 +49,7 @@ def generation(analysis: SongAnalysis) -> Generation:
             and (mpeg.declared is None or mpeg.declared == mpeg.frames)
         )
     )  # fmt: skip
-    return generation_of(mpeg, analysis.cutoff, found.shape, found.grid, is_whole=is_whole)
+    return generation_of(mpeg, found.shape, found.grid, is_whole=is_whole)
 
 
 def findings(analysis: SongAnalysis) -> list[Finding]:
@@ -128,8 +128,8 @@ def _cutoff(analysis: SongAnalysis, was: Generation) -> Finding:
             "Above 16 kHz it is coarser than below (the encoder's last band), and it ends at the cutoff.",
         )  # fmt: skip
     sentence = {
-        "fine": "What is missing above it nobody hears.",
-        "slight": "What is missing above it few people hear.",
+        "fine": "Nobody hears what is missing above it.",
+        "slight": "Few people hear what is missing above it.",
         "clear": "The air at the very top is missing.",
         "heavy": "The top is missing: it sounds dull.",
     }[severity]
@@ -166,7 +166,7 @@ def _coarseness(analysis: SongAnalysis, is_lossy: bool) -> Finding | None:
         "clear": "Much of the quiet detail was set to zero.",
         "heavy": "Most of the quiet detail was set to zero.",
     }[severity]
-    return Finding("rounding", f"{depth:.1f} dB", severity, sentence)
+    return Finding("rounding", f"lines lie {depth:.1f} dB lower in the encoder's own blocks", severity, sentence)
 
 
 def _pre_echo(analysis: SongAnalysis, is_lossy: bool) -> Finding:
@@ -182,7 +182,7 @@ def _pre_echo(analysis: SongAnalysis, is_lossy: bool) -> Finding:
 
 def _tails(analysis: SongAnalysis, is_lossy: bool) -> Finding:
     found = analysis.figures
-    figure = f"noise floor {found.noise_floor:.0f} dBFS, {found.holes.in_tails:.1%} gaps in quiet moments"
+    figure = f"quietest moments {found.noise_floor:.0f} dBFS, {found.holes.in_tails:.1%} gaps in quiet moments"
     severity = _level(found.holes.in_tails, _HOLES) if is_lossy else "fine"
     if severity == "fine":
         return Finding("tails", figure, severity, "Quiet moments and tails are smooth.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.analysis.cutoff import Cutoff, CutoffShape
+from engine.analysis.cutoff import CutoffShape
 from engine.analysis.mp3_grid import GRANULE, Grid
 from engine.audio.mpeg import DECODER_DELAY, MpegFacts
 
@@ -20,10 +20,11 @@ _BESIDE = 0.2
 _SAME_PLACE = 4  # samples
 _GAP = 1500.0  # Hz by which the music ends below what the encoder kept
 _STEEP = 24.0  # dB
-#: (constant bitrate, bit/s from which on, dB of depth where the music ends early, dB where it does not) that this
-#: encoder did not make itself: between the deepest of music that was encoded once (VBR is coarser than CBR of the same
-#: size) and the shallowest of music that was at 128 kbit/s before.
-_TOO_DEEP = ((True, 288_000, 3.5, 8.0), (True, 208_000, 6.0, 12.0), (False, 208_000, 8.0, 14.0))
+#: dB of depth, where the music ends early and where it does not, that an encoder did not make itself: between the
+#: deepest of music that was encoded once (VBR is coarser than CBR of the same size) and what 128 kbit/s leave.
+_DEEPEST_OF_CBR = ((288_000, 3.5, 8.0), (208_000, 6.0, 12.0))  # from these bit/s on
+_DEEPEST_OF_VBR = (6.5, 14.0)  # of the best qualities, which are known by what they keep
+_BEST_VBR = 19400.0  # Hz
 _LIKE = ((11500.0, 64), (15800.0, 96), (17400.0, 128), (18400.0, 160), (19400.0, 192))  # Hz below which, kbit/s
 _COARSE = 4.0  # dB of depth from which on an encoding was of 160 kbit/s or less where no cutoff tells
 _EXPECTED_KEPT = 20000.0  # Hz that an encoder keeps at the highest bitrates
@@ -50,9 +51,7 @@ def own_place(mpeg: MpegFacts) -> int:
     return (1 - trimmed) % GRANULE
 
 
-def generation_of(
-    mpeg: MpegFacts | None, cutoff: Cutoff, shape: CutoffShape, grid: Grid, *, is_whole: bool
-) -> Generation:
+def generation_of(mpeg: MpegFacts | None, shape: CutoffShape, grid: Grid, *, is_whole: bool) -> Generation:
     """What a song was before.
 
     ``is_whole``: whether it was decoded as its headers promise; else places say nothing.
@@ -68,19 +67,27 @@ def generation_of(
     foreign = _foreign(grid, own_place(mpeg))
     if foreign is not None:
         return Generation("again", _like(shape, foreign))
-    kept = cutoff.hz if cutoff.source == "lame tag" and cutoff.hz else _kept(mpeg)
-    gap = shape.drop >= _STEEP and shape.hz < kept - _GAP
-    for constant, least, where_early, else_where in _TOO_DEEP:
-        if (mpeg.bitrate_mode == "CBR") == constant and mpeg.bitrate >= least:
-            deep = grid.first.height >= _SEEN and grid.first.depth >= (where_early if gap else else_where)
-            return Generation("again", _like(shape, grid.first.depth)) if deep else Generation("once")
-    return Generation("once")
+    kept = kept_by(mpeg)
+    deepest = _deepest(mpeg, kept)
+    if deepest is None or kept is None:
+        return Generation("once")
+    ends_early = shape.drop >= _STEEP and shape.hz < kept - _GAP
+    is_deep = grid.first.height >= _SEEN and grid.first.depth >= deepest[0 if ends_early else 1]
+    return Generation("again", _like(shape, grid.first.depth)) if is_deep else Generation("once")
 
 
-def _kept(mpeg: MpegFacts) -> float:
-    """Hz up to which the encoder of an MP3 keeps music, by its tag or its bitrate."""
-    said = mpeg.lame.lowpass if mpeg.lame is not None else 0
-    return float(said or _EXPECTED_KEPT)
+def kept_by(mpeg: MpegFacts) -> float | None:
+    """Hz up to which the encoder of an MP3 kept what there was, by its tag or its bitrate; None where nothing tells."""
+    if mpeg.lame is not None:
+        return float(mpeg.lame.lowpass or mpeg.rate / 2)
+    return _EXPECTED_KEPT if mpeg.bitrate_mode == "CBR" and mpeg.bitrate >= _DEEPEST_OF_CBR[-1][0] else None
+
+
+def _deepest(mpeg: MpegFacts, kept: float | None) -> tuple[float, float] | None:
+    """The limits that hold for an encoding; None where they could be its own work."""
+    if mpeg.bitrate_mode == "CBR":
+        return next(((early, late) for least, early, late in _DEEPEST_OF_CBR if mpeg.bitrate >= least), None)
+    return _DEEPEST_OF_VBR if kept is not None and kept >= _BEST_VBR else None
 
 
 def _foreign(grid: Grid, own: int) -> float | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.analysis.findings import generation
+from engine.analysis.generations import Generation, kept_by
 from engine.analysis.song import SongAnalysis
 
 _HEARD = 18000.0  # Hz up to which somebody hears that it is missing
@@ -21,6 +22,7 @@ _ENDS_EARLY = 15500.0  # Hz below which everybody hears that it is missing, and 
 _ABRUPTLY = 30.0  # dB by which a recording does not fall by itself there
 _GOOD = 144_000  # bit/s of two channels below which rounding is heard, wherever it ends
 _TOO_COARSE = 20.0  # dB of rounding depth
+_FINE = 10.0  # dB of rounding depth of the best qualities
 _SILENCE = -100.0  # LUFS
 _LOSSLESS = ("FLAC", "WAV", "WAVEX", "AIFF", "W64", "RF64", "CAF", "AU", "ALAC")
 
@@ -46,9 +48,11 @@ def verdict_of(analysis: SongAnalysis) -> Verdict:
         return Verdict(True, "", "There is no sound in it to restore.")
     was, ends = generation(analysis), analysis.cutoff.hz
     if analysis.mpeg is None and was.kind != "was mp3" and _is_lossless(analysis):
-        return _of_lossless(analysis)
+        return _of_recording(analysis, "No trace of lossy coding was found: there is nothing to bring back.")
     if was.kind == "again":
         return Verdict(False, _recipe(ends), "It was made from another MP3, and has the damage of that one.")
+    if _kept_more(analysis, was):
+        return _of_recording(analysis, "Its encoder kept more than there was: it is good as it is.")
     bits = _bits(analysis)
     if bits is not None and bits < _GOOD:
         where = f", and nothing is left above {_khz(ends)}" if ends is not None else ""
@@ -57,15 +61,25 @@ def verdict_of(analysis: SongAnalysis) -> Verdict:
         return Verdict(False, _recipe(ends), f"Nothing is left above {_khz(ends)}.")
     if analysis.figures.grid.first.depth > _TOO_COARSE:
         return Verdict(False, "offline", "Most of its quiet detail was set to zero, though its top is there.")
-    why = f"what is missing above {_khz(ends)} next to nobody hears" if ends is not None else "nothing was cut off"
+    why = f"hardly anybody hears what is missing above {_khz(ends)}" if ends is not None else "nothing was cut off"
     return Verdict(True, "", f"It is good as it is: bits enough, and {why}.")
 
 
-def _of_lossless(analysis: SongAnalysis) -> Verdict:
+def _kept_more(analysis: SongAnalysis, was: Generation) -> bool:
+    """Whether what is missing was missing before this song was encoded, once and well."""
+    mpeg, ends = analysis.mpeg, analysis.cutoff
+    kept = kept_by(mpeg) if mpeg is not None else None
+    if kept is None or was.kind != "once" or ends.source == "lame tag" or analysis.figures.grid.first.depth > _FINE:
+        return False
+    return kept >= _HEARD
+
+
+def _of_recording(analysis: SongAnalysis, good: str) -> Verdict:
+    """Of a song that no encoder that is known of cut off."""
     ends = analysis.cutoff.hz
     if ends is not None and ends < _ENDS_EARLY and analysis.figures.shape.drop >= _ABRUPTLY:
         return Verdict(False, _recipe(ends), f"It ends abruptly at {_khz(ends)}, as if it had been coded or filtered.")
-    return Verdict(True, "", "No trace of lossy coding was found: there is nothing to bring back.")
+    return Verdict(True, "", good)
 
 
 def _is_lossless(analysis: SongAnalysis) -> bool:
@@ -73,9 +87,11 @@ def _is_lossless(analysis: SongAnalysis) -> bool:
 
 
 def _bits(analysis: SongAnalysis) -> int | None:
-    """Bit/s, of a mono song twice what it has; None where that is not known."""
+    """Bit/s, of a mono song twice what it has; None where they tell nothing: VBR takes as many as it needs."""
     mpeg = analysis.mpeg
-    return mpeg.bitrate * (2 if mpeg.channels == 1 else 1) if mpeg is not None and mpeg.bitrate else None
+    if mpeg is None or not mpeg.bitrate or mpeg.bitrate_mode == "VBR":
+        return None
+    return mpeg.bitrate * (2 if mpeg.channels == 1 else 1)
 
 
 def _recipe(ends: float | None) -> str:

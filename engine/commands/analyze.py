@@ -22,7 +22,10 @@ from engine.library.damage_report import told
 from engine.library.scan import default_output, find_songs
 from engine.text import duration, printable
 
-_STYLES = {"fine": "green", "leave": "green", "slight": "cyan", "clear": "yellow", "heavy": "red", "restore": "yellow"}
+_STYLES = {
+    "fine": "green", "leave it alone": "green", "slight": "cyan", "clear": "yellow", "restore": "yellow",
+    "heavy": "red",
+}  # fmt: skip
 
 
 def show(paths: list[Path], *, as_json: bool) -> int:
@@ -72,7 +75,7 @@ def _table(path: Path, analysis: SongAnalysis) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for row in describe(analysis):
+    for row in (verdict_row(analysis), *describe(analysis)):
         text = Text.assemble(printable(row.text), (f"\n{printable(row.figure)}" if row.figure else "", "dim"))
         table.add_row(row.topic, Text(row.severity, _STYLES.get(row.severity, "")), text)
     for warning in analysis.warnings:
@@ -91,15 +94,21 @@ class Row:
     figure: str = ""
 
 
-def describe(analysis: SongAnalysis) -> list[Row]:
-    """Everything that was found, in words: the verdict, the format, and a row for each finding."""
+def verdict_row(analysis: SongAnalysis) -> Row:
+    """What is worth doing, and why."""
     verdict = verdict_of(analysis)
+    if verdict.leave:
+        return Row("verdict", "leave it alone", verdict.reason)
+    return Row("verdict", "restore", f"{verdict.reason} Worth it: --recipe {verdict.recipe}.")
+
+
+def describe(analysis: SongAnalysis) -> list[Row]:
+    """Everything that was found, in words: the format, and a row for each finding."""
     channels = {1: "mono", 2: "stereo"}.get(analysis.channels, f"{analysis.channels} channels")
     if analysis.exact_mono and analysis.channels > 1:
         channels += ", both channels the same"
     form = f"{duration(analysis.duration)}, {analysis.rate / 1000:g} kHz, {channels}, {_container(analysis)}"
     return [
-        Row("verdict", "leave" if verdict.leave else "restore", f"{verdict.advice.capitalize()}. {verdict.reason}"),
         Row("format", "", form),
         *(Row(one.topic, one.severity, one.sentence, one.figure) for one in findings(analysis)),
     ]

@@ -15,10 +15,10 @@ from engine.library.store import Store
 from engine.run import events
 from engine.run.runner import Runner
 from engine.run.session import Session
-from tests.conftest import execute
+from tests.conftest import execute, write_mp3
 from tests.tui.conftest import Gate, opened, screen_text, until
 from tui.app import RestoreApp
-from tui.model import DashboardModel, explain_filter
+from tui.model import DashboardModel, explain_filter, matches
 from tui.widgets.song_table import SongTable
 
 
@@ -224,8 +224,20 @@ def test_switching_on_and_off_and_painting_read_no_files(songs, monkeypatch):
 
 
 def test_is_foo_says_what_there_is():
-    assert explain_filter("is:foo bar") == ("There is no is:foo; try is:failed, skipped, done, open or ruined.")
+    assert explain_filter("is:foo bar") == ("There is no is:foo; try is:failed, skipped, done, open, ruined or good.")
     assert explain_filter("is:failed words") == ""
+
+
+def test_songs_that_auto_leaves_alone_are_found_and_say_why(tmp_path, piece):
+    write_mp3(tmp_path / "good.mp3", piece, level=0.0)
+    write_mp3(tmp_path / "poor.mp3", piece, level=0.75)
+    session = Session([tmp_path], tmp_path / "out")
+    execute(session)
+    model = loaded(session)
+    assert [view.name for view in model.songs if matches(view, "is:good")] == ["good.mp3"]
+    left = model.by_id["good.mp3"]
+    assert left.tasks["11_offline"].state == "skipped" and left.tasks["11_offline"].text.startswith("Left alone.")
+    assert left.standing == "done" and model.counts()["done"] == 2
 
 
 def test_skipping_a_variant_that_another_needs_says_that_it_goes_on(songs):

@@ -20,7 +20,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Label, Static
 
-from engine.commands.analyze import describe
+from engine.commands.analyze import Row, describe, verdict_row
 from engine.errors import RestoreError
 from engine.files import open_regular
 from engine.models.runtime.cards import ModelCard, cards, download
@@ -32,7 +32,7 @@ from tui.widgets.key_line import KeyLine
 _LOG_LINES = 200
 _LOG_BYTES = 1 << 17
 _SEVERITIES = {
-    "fine": "success", "leave": "success", "slight": "accent", "clear": "warning", "restore": "warning",
+    "fine": "success", "leave it alone": "success", "slight": "accent", "clear": "warning", "restore": "warning",
     "heavy": "error",
 }  # fmt: skip
 _PROGRESS_INTERVAL = 0.25  # seconds
@@ -115,6 +115,8 @@ class DetailPage(Page):
         parts: list[RenderableType] = []
         if self._view.problem:
             parts.append(Text(self._view.problem, "error"))
+        if self._view.analysis is not None:
+            parts += [Text(), _judged(verdict_row(self._view.analysis))]
         parts += [
             _section("Variants"),
             self._variants(),
@@ -150,10 +152,7 @@ class DetailPage(Page):
             table.add_row("", Text("Level and damage are measured when it is restored.", "faint"))
             return table
         for row in describe(self._view.analysis):
-            line = Text.assemble((f"{row.severity}  " if row.severity else "", _SEVERITIES.get(row.severity, "")))
-            line.append(printable(row.text))
-            line.append(f"\n{printable(row.figure)}" if row.figure else "", "faint")
-            table.add_row(row.topic, line)
+            table.add_row(row.topic, _judged(row))
         for warning in self._view.warnings:
             table.add_row("note", Text(printable(warning), "warning"))
         return table
@@ -180,6 +179,13 @@ class DetailPage(Page):
         except OSError:
             return Text("no log yet", "faint")
         return Text("\n".join(printable(line) for line in text.splitlines()[-_LOG_LINES:]), "faint")
+
+
+def _judged(row: Row) -> Text:
+    """A finding: how bad it is, the sentence, and the figure below."""
+    text = Text.assemble((f"{row.severity}  " if row.severity else "", _SEVERITIES.get(row.severity, "")))
+    text.append(printable(row.text))
+    return text.append(f"\n{printable(row.figure)}" if row.figure else "", "faint")
 
 
 def _header_rows(view: SongView) -> Iterator[tuple[str, str]]:
@@ -344,7 +350,8 @@ class HelpPage(Page):
             parts += [_section(title), table]
         parts.append(
             Text(
-                "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand.",
+                "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand,\n"
+                "is:good for those that are best left alone.",
                 "faint",
             )
         )
