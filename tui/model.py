@@ -31,7 +31,8 @@ MEANINGS: dict[TaskState, str] = {
     "impossible": "not possible here", "off": "switched off",
 }  # fmt: skip
 _OF_PLAN: dict[State, TaskState] = {
-    State.DONE: "done", State.STALE: "stale", State.PRUNED: "pruned", State.TODO: "todo", State.IMPOSSIBLE: "impossible",
+    State.DONE: "done", State.STALE: "stale", State.PRUNED: "pruned", State.TODO: "todo",
+    State.IMPOSSIBLE: "impossible",
 }  # fmt: skip
 _UNDONE = ("todo", "stale", "failed", "skipped")
 

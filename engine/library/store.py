@@ -253,9 +253,8 @@ class Store:
         now = self.contents(song, before)
         if len(now) != len(marker.inputs):
             return False
-        return all(
-            a == b or self._is_pruned(song, port) for a, b, port in zip(now, marker.inputs, before, strict=False)
-        )
+        inputs = zip(now, marker.inputs, before, strict=False)
+        return all(there == used or self._is_pruned(song, port) for there, used, port in inputs)
 
     def _is_pruned(self, song: Song, port: Port) -> bool:
         """Whether the signal's file was given up. Made again on the way, it need not have the same bytes."""
