@@ -40,6 +40,11 @@ def augment(audio: Audio, dice: Dice) -> Audio:
     return np.asarray(audio / max(1e-6, float(np.abs(audio).max(initial=0))) * peak, np.float32)
 
 
+def ended(audio: Audio, dice: Dice) -> Audio:
+    """With an end of its own, wherever it is, steep or not."""
+    return _low_passed(audio, dice, lowest=11000.0)
+
+
 def transcoded(audio: Audio, folder: Path, dice: Dice) -> Audio:
     """Some of the excerpts as another encoder left them, before they are the original of a pair."""
     if dice.random() >= _TRANSCODED:
@@ -91,10 +96,10 @@ def _to_a_record(
     return np.asarray(change * np.clip((kilohertz - 3) / 4, 0, 1) * dice.uniform(0.6, 1.0))
 
 
-def _low_passed(audio: Audio, dice: Dice) -> Audio:
-    """An end between 12 and 20.5 kHz, steep or not."""
+def _low_passed(audio: Audio, dice: Dice, lowest: float = 12000.0) -> Audio:
+    """An end between ``lowest`` and 20,500 Hz, steep or not."""
     frequency = np.fft.rfftfreq(len(audio), 1 / RATE)
-    end, width = dice.uniform(12000, 20500), 10 ** dice.uniform(2, 3.5)
+    end, width = dice.uniform(lowest, 20500), 10 ** dice.uniform(2, 3.5)
     gain = -100 * np.clip((frequency - end) / width, 0, 1)
     spectrum = np.fft.rfft(audio, axis=0) * (10 ** (gain / 20))[:, None]
     return np.fft.irfft(spectrum, len(audio), axis=0).astype(np.float32)

@@ -25,7 +25,7 @@ _PLAN = {"midi": (3, 3), "module": (4, 3), "recording": (3, 3), "kit": (18, 3), 
 
 def make_pairs(work: Path, workers: int, seed: int) -> tuple[Path, list[dict[str, str]]]:
     """(folder of the pairs, what is to be told of every track)."""
-    from training.pairs import write_pairs
+    from training.pairs import write_ended_pairs, write_pairs
     from training.sources import SOUNDFONTS, fetch, tracks
 
     places = fetch(work)
@@ -38,9 +38,13 @@ def make_pairs(work: Path, workers: int, seed: int) -> tuple[Path, list[dict[str
         shutil.rmtree(folder, ignore_errors=True)
         with ProcessPoolExecutor(workers) as pool:
             jobs = [
-                pool.submit(write_pairs, track, soundfonts, loops, folder, *_PLAN[track.kind], seed) for track in found
+                (
+                    pool.submit(write_pairs, track, soundfonts, loops, folder, *_PLAN[track.kind], seed),
+                    pool.submit(write_ended_pairs, track, soundfonts, loops, folder, seed),
+                )
+                for track in found
             ]
-            counts = [job.result() for job in jobs]
+            counts = [sum(job.result() for job in both) for both in jobs]
         made.write_text(json.dumps(counts))
     counts = json.loads(made.read_text())
     told = [

@@ -8,7 +8,10 @@ makes them; ``error`` ``(time, channels)``, power of what the encoder changed; `
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from engine.audio.mpeg import read_facts
 from engine.audio.resample import output_rate, resample, resampled_length
 from engine.dsp.spectrum import FFT, HANN, HOP, power, stft
 from engine.models.restorer import features
-from training.augment import augment, transcoded
+from training.augment import augment, ended, transcoded
 from training.render import RATE, Audio, Dice, material
 from training.sources import Track
 
@@ -30,12 +33,18 @@ BIN_STEP, BIN_ZERO = 0.5, -76.0  # dB
 EVERY = 6  # of so many spectra one is kept bin by bin
 _RENDERED = 60.0  # seconds of a track that are rendered at most
 _MARGIN = 600.0  # Hz by which lossy originals are believed less than they reach
+_ENDED_PIECES, _ENDED_CODINGS = 2, 2
 _UNKNOWN = 0.3  # share of pairs that are heard as a decoded file of which nothing is known
 #: LAME's options, as often as they are worth it: the bitrates that people have come first.
 SETTINGS = (
     *(("-b", rate) for rate in ("64", "64", "96", "96", "112", "128", "128", "128", "160", "192", "192")),
     *(("-b", rate) for rate in ("24", "32", "40", "48", "48", "56", "80", "224", "256", "320")),
     *(("-V", level) for level in ("0", "2", "2", "4", "5", "5", "5", "7", "9")),
+)
+#: Those whose low-pass lies high enough to show where the music itself ends.
+GENEROUS = (
+    *(("-b", rate) for rate in ("96", "112", "128", "128", "160", "160", "192", "192", "192", "224", "224")),
+    *(("-V", level) for level in ("1", "2", "2", "3", "4", "5")),
 )
 #: For decoded files: other programs keep the sample rate where LAME's own would lower it, and pay for it in holes.
 KEPT_RATE = tuple(
@@ -148,39 +157,78 @@ def write_pairs(
     track: Track, soundfonts: list[Path], loops: list[Path], folder: Path, pieces: int, codings: int, seed: int
 ) -> int:
     """Make the pairs of one track below ``folder``; how many there are. The same seed makes the same pairs."""
-    dice = np.random.default_rng([seed, int.from_bytes(f"{track.package}/{track.name}".encode()) % (1 << 62)])
-    label = f"{track.package}-{track.name.replace('/', '_')}"[-120:]
-    count = 0
-    work = folder / f"{label}.work"
+    dice = _dice(track, seed)
+    with _workshop(track, folder) as work:
+        count = 0
+        for number, excerpt in enumerate(excerpts(track, soundfonts, loops, pieces, dice)):
+            audio = transcoded(augment(excerpt, dice), work, dice)
+            for index in dice.permutation(len(SETTINGS))[:codings]:
+                known = bool(dice.random() > _UNKNOWN)
+                setting = SETTINGS[int(index)] if known else KEPT_RATE[int(index) % len(KEPT_RATE)]
+                count += _write_pair(track, excerpt, audio, setting, known, str(number), work, dice)
+        return count
+
+
+def write_ended_pairs(track: Track, soundfonts: list[Path], loops: list[Path], folder: Path, seed: int) -> int:
+    """As :func:`write_pairs`, few of them: every other piece ends by itself, and the MP3 mostly shows it."""
+    dice = _dice(track, seed, 1)
+    with _workshop(track, folder) as work:
+        count = 0
+        for number, excerpt in enumerate(excerpts(track, soundfonts, loops, _ENDED_PIECES, dice)):
+            audio = augment(excerpt, dice)
+            if dice.random() < 0.5:
+                audio = ended(audio, dice)
+            for index in dice.permutation(len(GENEROUS))[:_ENDED_CODINGS]:
+                count += _write_pair(track, excerpt, audio, GENEROUS[int(index)], True, f"{number}e", work, dice)
+        return count
+
+
+def _dice(track: Track, *seeds: int) -> Dice:
+    return np.random.default_rng([*seeds, int.from_bytes(f"{track.package}/{track.name}".encode()) % (1 << 62)])
+
+
+def _label(track: Track) -> str:
+    return f"{track.package}-{track.name.replace('/', '_')}"[-120:]
+
+
+@contextmanager
+def _workshop(track: Track, folder: Path) -> Iterator[Path]:
+    """A folder for what is made on the way."""
+    work = folder / f"{_label(track)}.work"
     work.mkdir(parents=True, exist_ok=True)
-    for number, excerpt in enumerate(excerpts(track, soundfonts, loops, pieces, dice)):
-        believed = believed_up_to(excerpt, track.lossless)
-        audio = transcoded(augment(excerpt, dice), work, dice)
-        for index in dice.permutation(len(SETTINGS))[:codings]:
-            known = bool(dice.random() > _UNKNOWN)
-            setting = SETTINGS[int(index)] if known else KEPT_RATE[int(index) % len(KEPT_RATE)]
-            options = (*setting, "-m", str(dice.choice(["j", "j", "s"])))
-            made = make_pair(audio, encode(audio, options, work), known)
-            if made is None:
-                continue
-            pair, arrays = made
-            place = folder / f"{label}-{number}-{''.join(setting)}"
-            place.mkdir(exist_ok=True)
-            for name, array in arrays.items():
-                np.save(place / f"{name}.npy", array)
-            told = asdict(pair) | {
-                "name": track.name,
-                "package": track.package,
-                "setting": " ".join(options),
-                "believed": believed,
-                "held_out": track.held_out,
-            }
-            (place / "pair.json").write_text(json.dumps(told))
-            count += 1
-    for path in work.iterdir():
-        path.unlink()
-    work.rmdir()
-    return count
+    yield work
+    shutil.rmtree(work)
+
+
+def _write_pair(
+    track: Track,
+    excerpt: Audio,
+    audio: Audio,
+    setting: tuple[str, ...],
+    known: bool,
+    number: str,
+    work: Path,
+    dice: Dice,
+) -> int:
+    """1 for a pair that was written, 0 where nothing was cut off."""
+    options = (*setting, "-m", str(dice.choice(["j", "j", "s"])))
+    made = make_pair(audio, encode(audio, options, work), known)
+    if made is None:
+        return 0
+    pair, arrays = made
+    place = work.parent / f"{_label(track)}-{number}-{''.join(setting)}"
+    place.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        np.save(place / f"{name}.npy", array)
+    told = asdict(pair) | {
+        "name": track.name,
+        "package": track.package,
+        "setting": " ".join(options),
+        "believed": believed_up_to(excerpt, track.lossless),
+        "held_out": track.held_out,
+    }
+    (place / "pair.json").write_text(json.dumps(told))
+    return 1
 
 
 assert FFT == 2048  # what the stored bins mean

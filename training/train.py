@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from engine.dsp.spectrum import BINS, FFT
 from engine.models.restorer.bands import CENTRES, COUNT, band_grid
-from engine.models.restorer.features import EDGE_CENTRES, FLOOR_DB, PERCENTILES
+from engine.models.restorer.features import EDGE_CENTRES, FLOOR_DB, PER_BAND, PERCENTILES, ROUNDING
 from engine.models.restorer.network import FLATNESS_UNIT, LEAST_KNOWN, LEVEL_UNIT
 from training.network import RestorerNetwork
 from training.pairs import BIN_STEP, BIN_ZERO, EVERY
@@ -27,7 +27,6 @@ _HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
 _SILENT = 8.0  # dB above 16-bit rounding noise from which on there is something to equalise
 _BRIGHT = 0.6  # share of stretches that are given the top of a finished record, beside those that have it already
 _ENDED = 0.15  # share of stretches whose music ends by itself, below the cutoff of a generous encoder
-_EMPTY, _EMPTY_COUNTS = 6.0, 0.4  # dB above rounding noise below which a top is empty; how much such stretches count
 _LEAST_DECODED = 0.3  # bels; nearer to its original a stretch needs not be for its harm to be told
 _GENEROUS = 14500.0  # Hz of cutoff from which on that can be seen
 _GUIDED_TO = 0.1  # share of the guidance that stays to the end: where nothing is made, nothing else tells how much
@@ -43,7 +42,7 @@ class Settings:
     those of the original band by band.
     """
 
-    steps: int = 5000
+    steps: int = 4000
     batch: int = 16
     spectra: int = 192
     rate: float = 3e-3
@@ -171,20 +170,31 @@ def vary(batch: Batch, dice: np.random.Generator) -> Batch:
     level = torch.from_numpy(dice.normal(0, 4.0, (count, 1)).astype(np.float32))
     per_bin = torch.matmul((bands + level)[:, None], batch.spread)[:, :, None]  # (count, 1, 1, BINS)
     moments, songs = batch.moments.clone(), batch.songs.clone()
-    heard = moments[..., :COUNT] * LEVEL_UNIT + batch.loudness[..., None] > FLOOR_DB + _SILENT
-    moments[..., :COUNT] += torch.where(heard, bands[:, None] / LEVEL_UNIT, 0.0)
+    loudness = batch.loudness + level
+    _equalise(moments, batch.loudness, loudness, bands)
     moments[..., -1] += level / LEVEL_UNIT
     edges = batch.cutoff.numpy() + EDGE_CENTRES
     at_edges = np.stack([np.interp(row, CENTRES, own) for row, own in zip(edges, curve, strict=True)])
     shift = torch.cat([bands, torch.from_numpy(at_edges.astype(np.float32))], dim=1) / LEVEL_UNIT
-    for index in range(len(PERCENTILES)):
-        part = songs[:, index * shift.shape[1] : (index + 1) * shift.shape[1]]
-        part += torch.where(part > part.min(dim=1, keepdim=True).values + 0.15, shift, 0.0)
+    told = songs[:, : len(PERCENTILES) * shift.shape[1]]
+    least = told.min(dim=1, keepdim=True).values  # the bands above the cutoff: silence
+    raised = torch.where(told > least + 0.15, told + shift.repeat(1, len(PERCENTILES)), -torch.inf)
+    told.copy_(torch.maximum(raised, least - level / LEVEL_UNIT))
     moments = moments + 0.03 * torch.randn_like(moments)
     songs = songs + 0.05 * torch.randn_like(songs) * (songs.abs() > 0)
     bins = torch.where(batch.bins > FLOOR_DB + _SILENT, batch.bins + per_bin, batch.bins)
     error = batch.error * 10 ** ((level + bands.mean(-1, keepdim=True)) / 10)
-    return replace(batch, moments=moments, songs=songs, loudness=batch.loudness + level, bins=bins, error=error)
+    return replace(batch, moments=moments, songs=songs, loudness=loudness, bins=bins, error=error)
+
+
+def _equalise(moments: Tensor, before: Tensor, after: Tensor, bands: Tensor) -> None:
+    """Change the levels in ``moments`` by ``bands`` dB, as features are told: what sinks below silence is silence."""
+    levels = moments[..., :COUNT]
+    heard = levels * LEVEL_UNIT + before[..., None] > FLOOR_DB + _SILENT
+    silence = (FLOOR_DB + ROUNDING - after[..., None]) / LEVEL_UNIT
+    levels.copy_(torch.where(heard, levels + bands[:, None] / LEVEL_UNIT, silence).maximum(silence))
+    there = (levels > silence).repeat(1, 1, PER_BAND - 1)
+    moments[..., COUNT : PER_BAND * COUNT] *= there
 
 
 def _brightness(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -206,7 +216,7 @@ def _ends(batch: Batch, dice: np.random.Generator) -> npt.NDArray[np.float64]:
     count = len(batch.songs)
     cutoff = batch.cutoff.numpy()
     chosen = (dice.random((count, 1)) < _ENDED) & (cutoff > _GENEROUS)
-    end = cutoff - dice.uniform(1500, 5000, (count, 1))  # nearer to it, encoders themselves leave little
+    end = cutoff - dice.uniform(300, 5000, (count, 1))
     slope = 10 ** dice.uniform(0.8, 2.0, (count, 1))  # dB per kHz
     return np.minimum(slope * np.maximum(0, CENTRES - end) / 1000, 100) * chosen
 
@@ -230,7 +240,7 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
     distance = _distance(difference**2 + heard * share * NOISE_SPREAD**2, counts)
     decoded = _distance((have.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)) ** 2, counts)
     harm = functional.relu(distance.mean(1) / decoded.mean(1).clamp(min=_LEAST_DECODED) - 1).mean()
-    further = (_weight(batch, want) * distance.mean(1)).mean() + settings.harm * harm
+    further = distance.mean() + settings.harm * harm
     spent = (noise * above * counts).sum((1, 2)) / batch.error.sum(1).clamp(min=1e-9)
     lost = 10 * torch.log10(1 + spent)
     told = _told(floor, flatness, doubt, difference.detach(), batch, guidance)
@@ -243,13 +253,6 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
         "lost": lost.mean(),
         "told": told,
     }
-
-
-def _weight(batch: Batch, want: Tensor) -> Tensor:
-    """How much each stretch counts: in free music more tops are empty than in what people have."""
-    above = torch.matmul(1 - batch.below[:, None], (batch.gather > 0).float())[:, 0] * batch.counted
-    level = (want.clamp(min=FLOOR_DB).mean(1) * above).sum(-1) / above.sum(-1).clamp(min=1)
-    return torch.where((above.sum(-1) > 0) & (level < FLOOR_DB + _EMPTY), _EMPTY_COUNTS, 1.0)
 
 
 def _distance(squares: Tensor, counts: Tensor) -> Tensor:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.dsp.replicate import copy_up
-from engine.dsp.spectrum import HANN, Power, Spectrum, noise_power
+from engine.audio.readers import Audio
+from engine.dsp.replicate import LEAD, copy_up
+from engine.dsp.spectrum import FFT, HANN, Power, Spectrum, bin_of, istft, noise_power
 
 _FLOOR_DB = float(10 * np.log10(noise_power(HANN) / 12 * (2 / 65536) ** 2))
 _NOISE_FLATNESS = -2.5  # dB, that of white noise
 _LINES = 8.0  # dB below it at which the band is all lines
+_SWELL = 0.002  # s over which the loudness is told that noise follows
+_SWELL_LOWEST, _SWELL_BAND = 1000.0, 5000.0  # Hz; the band below the cutoff whose loudness that is
+_SILENCE = 1 / 12 * (2 / 65536) ** 2  # power of 16-bit rounding noise
 _LEAST_COPY, _MOST_COPY = 0.25, 0.75  # share of the copied band in the power of the new one
 
 
@@ -24,6 +28,25 @@ def missing(powers: Power, level: Power) -> Power:
     """
     wanted = np.where(level > _FLOOR_DB, np.exp(level * np.float32(np.log(10) / 10)), np.float32(0))
     return np.maximum(wanted - powers, 0)
+
+
+def swell(spectrum: Spectrum, frames: int, cutoff: float, rate: int) -> Audio:
+    """Gains ``(frames, 1)`` that give white noise the attacks of the band below the cutoff, for spectra made with Hann.
+
+    A spectrum says how loud its 2,048 samples are together, not when: what is made of it would sound ahead of each
+    attack. In the mean over such a window the power of the noise stays what it was.
+    """
+    from scipy.ndimage import uniform_filter1d
+
+    first, last = (bin_of(f, rate) for f in (max(_SWELL_LOWEST, cutoff - _SWELL_BAND), cutoff - LEAD))
+    band = np.zeros_like(spectrum)
+    # With soft edges: hard ones would ring ahead of every attack.
+    band[:, :, first:last] = spectrum[:, :, first:last] * np.hanning(max(0, last - first) + 2)[1:-1]
+    power = (istft(band, frames, HANN).astype(np.float64) ** 2).mean(axis=1) + _SILENCE
+    brief, long = uniform_filter1d(power, max(1, round(_SWELL * rate)), mode="nearest"), power
+    for _ in range(3):  # together as wide as the square of a Hann window, and as smooth
+        long = uniform_filter1d(long, round(0.283 * FFT), mode="nearest")
+    return np.asarray(np.sqrt(brief / long), np.float32)[:, None]
 
 
 def carrier(

@@ -7,7 +7,6 @@ the song's own slope, and ``learned``, a small network that comes with the progr
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +19,14 @@ from engine.audio.resample import output_rate, resample_all
 from engine.dsp import replicate
 from engine.dsp.headroom import duck_addition
 from engine.dsp.holes import HoleFill, fill_gains
+from engine.dsp.onsets import find_onsets
+from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.dsp.spectrum import FFT, HANN, HOP, bin_of, istft, noise_power, power, stft, white_noise
+from engine.errors import NotPossibleError
 from engine.models.restorer import network, synthesis
 from engine.models.restorer.features import SongMeter
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, one_of, parameter, read_blocks
+from engine.stages.transients import coding_of
 
 ENGINES = ("plain", "learned")
 _SIZE = 2560 * HOP  # 30 s at 44.1 kHz
@@ -36,7 +39,6 @@ _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
 _GENEROUS = 240_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
-_NEWER = ("engine", "caution")  # parameters that the plain engine does not know
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,21 @@ class RestoreParams(Params):
     engine: str = parameter(
         "plain",
         "what decides how much is missing: 'plain' (rules) or 'learned' (a small network)",
+        later=True,
     )
     caution: float = parameter(
-        0.0, "how careful it is: the share of its own doubt that is taken off (engine learned)", low=0.0, high=2.0
+        0.0,
+        "how careful it is: the share of its own doubt that is taken off (engine learned)",
+        low=0.0,
+        high=2.0,
+        later=True,
+    )
+    pre_echo: float = parameter(
+        0.0,
+        "how much of the noise ahead of attacks is taken away, where there is any; 0 is none",
+        low=0.0,
+        high=1.0,
+        later=True,
     )
 
     def __post_init__(self) -> None:
@@ -86,11 +100,7 @@ class Restore(ChunkedStage):
         return ""
 
     def fingerprint(self, params: RestoreParams) -> dict[str, Any]:
-        if params.engine == "learned":
-            return {"model": network.fingerprint()}
-        # As it was told before there was another engine: what was finished then stays finished.
-        known = dataclasses.asdict(params)
-        return {"params": {name: value for name, value in known.items() if name not in _NEWER}}
+        return {"model": network.fingerprint()} if params.engine == "learned" else {}
 
     def rate_of(self, context: Context, params: RestoreParams) -> int:
         rate = context.input.rate
@@ -115,23 +125,34 @@ class Restore(ChunkedStage):
             made.append(f"generated above {cutoff / 1000:.1f} kHz")
         if params.fill_holes:
             made.append("holes below filled with noise")
+        if params.pre_echo:
+            made.append("noise ahead of attacks taken away")
         return ", ".join(made) or "nothing was made"
 
     def prepare(self, context: Context, params: RestoreParams) -> Processor | None:
         cutoff = context.cutoff  # of what comes along the chain, which may end lower than the song
         extend = params.extend and _extends(context)
-        if cutoff is None or not (extend or params.fill_holes):
-            context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
+        if cutoff is None or not (extend or params.fill_holes or params.pre_echo):
+            if context.analysis.cutoff.hz is None:  # else what comes before it has done its work
+                context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
             return None
         if _is_whole(context, params):
             return None
-        signal = context.input
         rate = self.rate_of(context, params)
+        if params.engine == "learned" and rate < _CD:
+            raise NotPossibleError(
+                "The learned restorer needs 44.1 kHz or more: leave the rate of decode at 0, or use the engine 'plain'."
+            )
         cutoff = min(cutoff, 0.98 * rate / 2)
+        restore = self._restorer(context, rate, cutoff, params, extend)
+        return _cleaned(restore, rate, coding_of(context), params.pre_echo) if params.pre_echo else restore
+
+    def _restorer(self, context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+        signal = context.input
         if params.engine == "learned":
-            return _learned(context, rate, cutoff, params, extend)
+            return _adding(learned(context, signal, rate, cutoff, params, extend))
         meter = replicate.ProfileMeter(cutoff, signal.rate)
-        for whole in _stretches(context, rate):
+        for whole in _stretches(context, signal, rate):
             spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
             meter.process(spectrum, power(spectrum))
         return _Restorer(meter.profile(), params, extend, signal.rate, context.seed)
@@ -147,22 +168,25 @@ def _extends(context: Context) -> bool:
     return context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF and is_known
 
 
-def _stretches(context: Context, rate: int) -> Iterator[Audio]:
-    """The song at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
-    for block in resample_all(read_blocks(context.input, _PROFILE_BLOCK), context.input.rate, rate):
+def _stretches(context: Context, signal: Signal, rate: int) -> Iterator[Audio]:
+    """The signal at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
+    for block in resample_all(read_blocks(signal, _PROFILE_BLOCK), signal.rate, rate):
         context.checkpoint()
         if len(block) >= FFT:
             yield block[: len(block) // HOP * HOP]
 
 
-def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+def learned(
+    context: Context, signal: Signal, rate: int, cutoff: float, params: RestoreParams, extend: bool
+) -> synthesis.Restorer:  # fmt: skip
+    """The learned engine for one of the task's signals, which was heard as a whole, at ``rate`` Hz."""
     meter, image = SongMeter(cutoff, rate), replicate.ImageMeter(cutoff, rate)
-    for whole in _stretches(context, rate):
+    for whole in _stretches(context, signal, rate):
         spectrum = stft(whole, HANN)[2:-2]
         meter.process(power(spectrum))
         image.process(spectrum)
     mpeg = context.analysis.mpeg
-    restorer = synthesis.Restorer(
+    return synthesis.Restorer(
         song=meter.facts(mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
         correlation=image.correlation(),
         cutoff=cutoff,
@@ -174,10 +198,24 @@ def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, 
         seed=context.seed,
     )
 
+
+def _adding(restorer: synthesis.Restorer) -> Processor:
     def process(window: Audio, start: int) -> Audio:
         own = slice(_CONTEXT, len(window) - _CONTEXT)
         song = window[own]
         return song + duck_addition(song, restorer(window, start - _CONTEXT)[own])
+
+    return process
+
+
+def _cleaned(restore: Processor, rate: int, coding: Coding, amount: float) -> Processor:
+    """The same, without the noise ahead of attacks that the song itself has."""
+
+    def process(window: Audio, start: int) -> Audio:
+        own = slice(_CONTEXT, len(window) - _CONTEXT)
+        return (
+            restore(window, start) + pre_echo_correction(window, rate, find_onsets(window, rate), coding, amount)[own]
+        )
 
     return process
 

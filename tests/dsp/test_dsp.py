@@ -41,6 +41,21 @@ def test_holes_are_found_and_filled_below_their_surroundings():
     assert (gains > 0).mean() < 0.002  # next to nothing elsewhere
 
 
+def test_noise_is_told_when_by_the_band_below_and_stays_as_loud():
+    from engine.dsp.fill import swell
+    from engine.dsp.spectrum import HANN
+
+    dice = np.random.default_rng(0)
+    noise = dice.standard_normal((120 * HOP, 2)).astype(np.float32)
+    steady = swell(stft(noise, HANN), len(noise), 16000.0, 44100)
+    assert steady.shape == (len(noise), 1) and np.abs(np.mean(steady[4096:-4096] ** 2) - 1) < 0.05
+    assert np.std(steady[4096:-4096]) < 0.3
+    noise[: 60 * HOP] *= 0.001
+    gains = swell(stft(noise, HANN), len(noise), 16000.0, 44100)[:, 0]
+    assert gains[60 * HOP - 700 : 60 * HOP - 100].max() < 0.05 and gains[60 * HOP + 100 : 60 * HOP + 300].min() > 1
+    assert np.isfinite(swell(stft(0 * noise, HANN), len(noise), 16000.0, 44100)).all()
+
+
 def test_silence_before_an_attack_stays_silent():
     powers = np.full((80, 1, 1025), 1e-9, np.float32)
     powers[40:] = 100.0

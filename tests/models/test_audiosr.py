@@ -258,6 +258,45 @@ def test_songs_get_a_band_above_and_stay_what_they_are_below(songs, model, recip
     assert steps  # the sampler tells of its steps
 
 
+FILLED = """
+format = 1
+[defaults.audiosr]
+steps = 2
+[defaults.restore]
+engine = "learned"
+[variants.01_baseline]
+chain = ["decode"]
+[variants.05_filled]
+chain = ["decode", { stage = "restore", extend = false }]
+[variants.03_audiosr_lp]
+chain = ["decode", "lowpass", "audiosr"]
+[variants.06_filled_lp]
+chain = ["decode", { stage = "restore", extend = false }, "lowpass", "audiosr"]
+"""
+
+
+def test_holes_may_be_filled_before_the_band_above_is_made(songs, model, tmp_path):
+    """AudioSR does not know an MP3's holes: it is given the song without them, and begins where it did."""
+    (tmp_path / "filled.toml").write_text(FILLED)
+    session = Session([songs / "Two.mp3"], recipe=str(tmp_path / "filled.toml"), variants=["01", "03", "05", "06"])
+    assert not [e for e in execute(session) if isinstance(e, TaskFailed)]
+    song, tasks = session.songs[0], {t.id: t for t in session.tasks if t.is_final}
+    audio = {}
+    for name, task in tasks.items():
+        made, rate = soundfile.read(session.store.output_path(song, task), dtype="float32", always_2d=True)
+        audio[name] = resample(made, rate, 48000)
+    note = session.store.marker(song, tasks["06_filled_lp"]).note
+    assert "generated above" in note and note == session.store.marker(song, tasks["03_audiosr_lp"]).note
+    start = session.store.record(song).analysis.cutoff.hz - 2050
+    below = np.fft.rfftfreq(len(audio["01_baseline"]), 1 / 48000) < start
+    filled, made = audio["05_filled"], audio["06_filled_lp"]
+    holes, added = filled - audio["01_baseline"], made - filled
+    changed = np.linalg.norm(spectrum(added)[below])
+    assert changed < 1e-3 * np.linalg.norm(spectrum(filled)[below])
+    assert np.linalg.norm(spectrum(holes)[below]) > 3 * changed
+    assert np.linalg.norm(spectrum(added)[~below]) > 100 * changed
+
+
 @pytest.fixture
 def long_song(tmp_path, piece):
     """Seventeen seconds: two chunks."""

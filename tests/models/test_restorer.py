@@ -87,12 +87,35 @@ def test_silence_stays_silence_and_one_channel_one_channel(song):
 
 @needs_weights
 def test_the_new_band_lies_above_the_cutoff_and_ends_at_the_top(song):
-    added = power(stft(restorer(song, 12000, holes=False, top=18000.0)(song, 0)[: 600 * HOP], HANN))
+    added = power(stft(restorer(song, 12000, holes=False, top=18000.0)(song, 0)[: 600 * HOP], HANN))[8:-8]
     assert added[:, :, bin_of(12200, RATE) : bin_of(17800, RATE)].mean() > 0
     edge = added[:, :, bin_of(11700, RATE) : bin_of(12000, RATE)].mean()  # it fades in below the cutoff
     last = added[:, :, bin_of(17500, RATE) : bin_of(17900, RATE)].mean()
     assert added[:, :, : bin_of(11400, RATE)].mean() < 1e-6 * edge
     assert added[:, :, bin_of(18300, RATE) :].mean() < 1e-4 * last
+
+
+@needs_weights
+def test_noise_above_the_cutoff_keeps_the_attacks_to_two_milliseconds():
+    """What an attack is made of begins with it, though a spectrum of 46 ms tells how much there is of it."""
+    hits = RATE * np.arange(1, 7)
+    dice = np.random.default_rng(0)
+    whole = dice.normal(0, 0.003, (7 * RATE, 2)).astype(np.float32)
+    hit = dice.normal(0, 0.2, (RATE // 8, 2)) * np.exp(-np.arange(RATE // 8) / (0.02 * RATE))[:, None]
+    for at in hits:
+        whole[at : at + len(hit)] += hit.astype(np.float32)
+    heard = cut(whole, 16000)
+    added = restorer(heard, 16000, holes=False)(heard, 0)
+
+    def ahead_and_after(audio):
+        high = np.square(audio - cut(audio, 16500)).sum(axis=1)
+        ahead, after = (np.mean([high[at + a : at + b].sum() for at in hits]) for a, b in ((-900, -88), (0, 900)))
+        risen = [np.argmax(np.cumsum(high[at - 900 : at + 900]) > 0.1 * high[at - 900 : at + 900].sum()) for at in hits]
+        return ahead / after, np.array(risen) - 900
+
+    (was, original), (now, made) = ahead_and_after(whole), ahead_and_after(added)
+    assert np.abs(original - made).max() <= 0.002 * RATE
+    assert now < was + 0.01
 
 
 @needs_weights

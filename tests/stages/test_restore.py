@@ -16,6 +16,8 @@ from engine.errors import UsageError
 from engine.run.events import SongDone
 from engine.run.session import Session
 from tests.conftest import MUSIC, execute, write_mp3
+from tests.dsp.test_transients import _hits
+from tests.stages.test_stages import run
 
 RECIPE = """
 format = 1
@@ -133,13 +135,11 @@ def test_the_plain_engine_is_the_one_that_there_was(long_song):
     """What was finished before there was another engine stays finished: recipe and parameters are told as they were."""
     from engine.stages.restore import Restore, RestoreParams
 
-    told = Restore().fingerprint(RestoreParams(engine="plain"))
-    assert told == {
-        "params": {
-            "fill_holes": True, "hole_depth_db": 30.0, "hole_level_db": 17.0, "extend": True,
-            "extend_level_db": -1.0, "top_hz": 21500.0,
-        }
+    assert RestoreParams().decisive() == {
+        "fill_holes": True, "hole_depth_db": 30.0, "hole_level_db": 17.0, "extend": True, "extend_level_db": -1.0,
+        "top_hz": 21500.0,
     }  # fmt: skip
+    assert Restore().fingerprint(RestoreParams(engine="plain")) == {}
     assert "model" in Restore().fingerprint(RestoreParams(engine="learned"))
     assert Restore.version == 1
     assert not np.array_equal(long_song[2]["11_offline"], long_song[2]["31_plain"])
@@ -151,6 +151,25 @@ def test_at_320_kbit_nothing_is_made_and_it_is_said(tmp_path, piece):
     cutoff, _, audio = restore(tmp_path, path)["song.mp3"]
     assert cutoff is not None
     assert np.abs(audio["11_offline"] - audio["01_baseline"]).max() < 1e-6
+
+
+HITS = """
+[variants.11_kept]
+chain = ["decode", { stage = "restore", engine = "ENGINE" }]
+[variants.11_cleaned]
+chain = ["decode", { stage = "restore", engine = "ENGINE", pre_echo = 1 }]
+"""
+
+
+@pytest.mark.parametrize("engine", ["learned", "plain"])
+def test_noise_ahead_of_attacks_is_taken_away_where_that_is_wanted(tmp_path, engine):
+    hits, onsets = _hits()
+    path = write_mp3(tmp_path / "hits.mp3", hits, level=0.75)
+    audio, rate, _ = run(tmp_path, path, HITS.replace("ENGINE", engine))
+    changed = np.flatnonzero(np.abs(audio["11_cleaned"] - audio["11_kept"]).max(axis=1) > 1e-6)
+    ahead = onsets[:, None] - changed
+    assert len(changed) and rate == 44100
+    assert ((ahead >= 0) & (ahead < 0.04 * rate)).any(axis=0).all()
 
 
 def test_an_engine_that_is_not_known_is_told():
@@ -171,6 +190,16 @@ def test_a_song_that_was_never_cut_is_left_alone(tmp_path, piece):
     soundfile.write(tmp_path / "full.wav", piece, 44100)
     _, _, audio = restore(tmp_path, tmp_path / "full.wav")["full.wav"]
     assert np.abs(audio["11_offline"] - audio["01_baseline"]).max() < 1e-6
+
+
+def test_at_a_rate_that_the_network_does_not_know_it_is_told_what_to_do(tmp_path, demo_mp3):
+    (tmp_path / "r.toml").write_text(
+        "format = 1\n[variants.11]\n"
+        'chain = [{ stage = "decode", rate = 22050 }, { stage = "restore", engine = "learned" }]\n'
+    )
+    done = execute(Session([demo_mp3], tmp_path / "out", str(tmp_path / "r.toml")))
+    (failed,) = [e.failed for e in done if isinstance(e, SongDone)]
+    assert len(failed) == 1 and "leave the rate of decode at 0" in failed[0]
 
 
 def test_silence_stays_silence(tmp_path):

@@ -24,7 +24,8 @@ FLOOR_DB = float(10 * np.log10((HANN**2).sum() / 12 * (2 / 65536) ** 2))
 _LOUDNESS_FROM = 200.0  # Hz; below, a kick drum alone would decide how loud the moment is
 _SMOOTH = 40.0  # spectra: standard deviation of the window over which the loudness of the moment is averaged
 _SMOOTH_REACH = 120
-_ROUNDING = 6.0  # dB by which a bin of 16-bit rounding noise stands out at most, nearly always
+#: dB by which a bin of 16-bit rounding noise stands out at most, nearly always.
+ROUNDING = 6.0
 _AROUND = 7  # spectra over which a bin's surroundings are averaged
 _DEPTHS = (15.0, 30.0)  # dB below its surroundings: a hole, a deep one
 _LEVEL_UNIT, _FLATNESS_UNIT = 20.0, 5.0  # dB that count as one
@@ -81,7 +82,7 @@ def moments(powers: Power, cutoff: float, rate: int) -> Moments:
 
 def _audible(power: Power) -> Array:
     """dB, with all that rounding noise can make told as silence: decoded files are heard as MP3s are."""
-    return np.maximum(decibels(power), np.float32(FLOOR_DB + _ROUNDING))
+    return np.maximum(decibels(power), np.float32(FLOOR_DB + ROUNDING))
 
 
 class SongMeter:
@@ -105,7 +106,7 @@ class SongMeter:
         at += np.arange(COUNT + EDGE_BANDS) * _HISTOGRAM_STEPS
         self._counts += np.bincount(at.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
         flatness = self._grid.mean(_audible(flat[..., : self._grid.top])) - level
-        heard = level > FLOOR_DB + _ROUNDING
+        heard = level > FLOOR_DB + ROUNDING
         self._flatness += (flatness * heard).sum(axis=0)
         self._heard += heard.sum(axis=0)
 

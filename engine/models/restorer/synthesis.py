@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.audio.readers import Audio
-from engine.dsp.fill import carrier, missing
+from engine.dsp.fill import carrier, missing, swell
 from engine.dsp.replicate import LEAD
 from engine.dsp.spectrum import FFT, HANN, HOP, Power, bin_of, istft, power, stft, white_noise
 from engine.models.restorer import features, network
@@ -50,7 +50,8 @@ class Restorer:
         edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))
         level = (answer.level - np.float32(self.caution) * answer.doubt) @ spread[:, :last]
         flatness = answer.flatness @ spread[:, edge:last]
-        noise = stft(white_noise(start, len(padded), window.shape[1], self.seed, self.correlation), HANN)
+        samples = white_noise(start, len(padded), window.shape[1], self.seed, self.correlation)
+        noise = stft(samples * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
         made = np.zeros_like(spectrum)
         made[:, :, :last] = carrier(spectrum, powers, noise, flatness, self.cutoff, self.rate, edge, last)
         made[:, :, :last] *= np.sqrt(missing(powers[:, :, :last], level)) * _heard(powers)
