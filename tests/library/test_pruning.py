@@ -8,7 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
+import mutagen
 import pytest
+from mutagen.id3 import TIT2
 
 from engine.audio.decode import read_tags
 from engine.commands.export import export
@@ -275,6 +277,15 @@ def test_a_copy_of_a_song_does_not_bring_back_what_was_pruned(made):
     record = session.store.record_at(song.key)
     settle(session.store, song, record, session.tasks, lambda: read_tags(song.path))
     assert files(made) == ["07_mastered"], "nor when the two are settled"
+
+
+def test_other_tags_reach_what_is_there_and_make_nothing_again(made):
+    prune(made)
+    tags = mutagen.File(made.songs[0].path)
+    tags.tags.add(TIT2(text=["Another"]))
+    tags.save()
+    assert worked_on(again(made)) == [] and states(made)["11_offline"] is State.PRUNED
+    assert mutagen.File(made.store.out / "07_mastered/Artist/One.mastered.flac")["title"] == ["Another"]
 
 
 def test_a_full_disk_can_be_pruned(made, monkeypatch):
