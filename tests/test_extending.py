@@ -237,7 +237,7 @@ def test_a_theme(program):
 
 
 def test_an_analysis_figure(program, song):
-    _told_of("an analysis figure", "engine/analysis/song.py", "engine/commands/analyze.py")
+    _told_of("an analysis figure", "engine/analysis/song.py", "engine/analysis/findings.py")
     recipe, out = song.parent / "r.toml", song.parent / "out"
     recipe.write_text('format = 1\n[variants.01_baseline]\nchain = ["decode"]\n')
     run = ("--no-tui", "--recipe", recipe, "--out", out, song)
@@ -251,11 +251,14 @@ def test_an_analysis_figure(program, song):
         ("ANALYSIS_VERSION =", "ANALYSIS_VERSION = 99\n_BEFORE_"),
     )  # fmt: skip
     program.add(
-        "engine/commands/analyze.py",
-        ("    if analysis.overs", '    rows.append(("crest", f"{analysis.crest:.1f} dB"))\n'),
+        "engine/analysis/findings.py",
+        (
+            "    found.append(_dynamics(analysis))",
+            '    found.append(Finding("crest", f"{analysis.crest:.1f} dB", "fine", "Peaks over the mean."))\n',
+        ),
     )
     told = program.run("analyze", "--json", song)
     assert json.loads(told.stdout)[0]["crest"] > 0
-    assert re.search(r"crest\s+[\d.]+ dB", program.run("analyze", song).stdout)
+    assert re.search(r"crest\s+fine\s+Peaks over the mean\.\s+[\d.]+ dB", program.run("analyze", song).stdout)
     assert "up to date" in program.run(*run).stdout  # what was made stays, and is looked at again
     assert json.loads(record.read_text())["analysis"]["crest"] > 0

@@ -40,7 +40,7 @@ def test_a_folder_becomes_a_mirrored_tree_and_nothing_else(songs):
         "07_mastered/Two.master.flac", "11_offline/Artist/One.offline.flac", "11_offline/Two.offline.flac",
     ]  # fmt: skip
     assert of(events, BatchDone)[0].done == 2
-    assert {p.name for p in out.iterdir()} == {"01_baseline", "07_mastered", "11_offline", "_done", "_logs"}
+    assert {p.name for p in out.iterdir()} == {"01_baseline", "07_mastered", "11_offline", "_done", "_logs", "_report"}
     assert sorted(p.name for p in songs.rglob("*.mp3")) == ["One.mp3", "Two.mp3"]
 
 
@@ -105,7 +105,7 @@ def test_steps_on_the_way_are_made_again_when_needed_and_then_gone(songs, tmp_pa
         return execute(Session([songs / "Two.mp3"], tmp_path / "o", str(recipe)))
 
     run()
-    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["22_low", "_done", "_logs"]
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["22_low", "_done", "_logs", "_report"]
     first = (tmp_path / "o/22_low/Two.low.flac").read_bytes()
     assert of(run(), TaskDone) == []
     (tmp_path / "o/22_low/Two.low.flac").unlink()

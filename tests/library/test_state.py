@@ -323,7 +323,7 @@ class _Interrupted:
 
 
 def test_groups_stay_what_they_were_when_less_memory_is_free_on_resuming(tmp_path):
-    soundfile.write(tmp_path / "in.flac", np.zeros((9000, 1)), 44100)
+    soundfile.write(tmp_path / "in.flac", np.full((9000, 1), 0.1), 44100)  # silence would not be worked on
     signal = Signal(tmp_path / "in.flac", 44100, 1, 9000, 0.0)
     with pytest.raises(InterruptedError):
         _Grouped(4).run(_Interrupted(tmp_path / "c", signal, 4), Params())
