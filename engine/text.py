@@ -92,4 +92,4 @@ def size(count: float) -> str:
         if count < 999.5:
             return f"{count:.0f} {unit}"
         count /= 1000
-    return f"{count:.1f} GB"
+    return f"{count:.1f} GB" if count < 999.95 else f"{count / 1000:.1f} TB"

@@ -25,8 +25,11 @@ from textual.screen import Screen
 from textual.widgets import OptionList
 from textual.worker import Worker, get_current_worker
 
+from engine.commands import prune
 from engine.commands.export import export, favourites
 from engine.errors import RestoreError
+from engine.library.pruning import delete, to_trash
+from engine.library.records import Song
 from engine.library.scan import default_output
 from engine.machine.monitor import Machine, Poller, Sample
 from engine.planning import recipes
@@ -34,7 +37,7 @@ from engine.player.choosing import Chooser
 from engine.player.listening_sets import of_song
 from engine.player.tracks import ListeningSet
 from engine.run.session import Session
-from engine.text import printable
+from engine.text import printable, size
 from tui import theming
 from tui.commands import OwnThemesFirst, Palette, help_groups, palette
 from tui.crash import write_crash
@@ -80,6 +83,7 @@ class RestoreApp(App[None]):
         Binding("T", "mixer", "Mix the stems"),
         Binding("C", "choose", "Choose for the rest"),
         Binding("X", "export", "Export favourites"),
+        Binding("P", "prune", "Prune"),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
         Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
@@ -110,8 +114,8 @@ class RestoreApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Other screens are reached from the library alone, and songs are heard where there are some."""
-        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "mixer", "choose", "export"):
-            can_be = self.library is not None or action not in ("listen", "mixer", "choose", "export")
+        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "mixer", "choose", "export", "prune"):
+            can_be = self.library is not None or action not in ("listen", "mixer", "choose", "export", "prune")
             return isinstance(self.screen, LibraryScreen) and can_be
         return True
 
@@ -476,6 +480,57 @@ class RestoreApp(App[None]):
         self.call_from_thread(lambda: self.notify(text, markup=False, timeout=6))
         for line in result.problems[:5]:
             self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))
+
+    def action_prune(self) -> None:
+        """Show what can go, and ask."""
+        if self.session is not None and not self._is_refused():
+            self._preview_pruning(self.session)
+
+    @work(thread=True, exclusive=True, group="prune")
+    def _preview_pruning(self, session: Session) -> None:
+        songs = [session.where(song) for song in session.songs]
+        proposed = any(v.is_proposed for v in (self.library.songs if self.library is not None else []))
+        rules = {"": prune.Rule(), "+": prune.Rule(proposed=True)} if proposed else {"": prune.Rule()}
+        shown = {key: prune.preview(session.store, songs, rule) for key, rule in rules.items()}
+        self.call_from_thread(self._ask_to_prune, session, songs, rules, shown)
+
+    def _ask_to_prune(
+        self, session: Session, songs: list[Song], rules: dict[str, prune.Rule], shown: dict[str, prune.Preview]
+    ) -> None:
+        question = "\n".join(shown[""].in_words())
+        if not any(found.doomed for found in shown.values()):
+            self.notify(question, timeout=8, markup=False)
+            return
+        answers = {}
+        for key, found in shown.items():
+            if found.doomed:
+                whom = f", with those of proposed favourites (☆): {size(found.sizes.total())}" if key else ""
+                answers[f"trash{key}"] = f"Move them to the trash{whom}"
+                answers[f"delete{key}"] = f"Delete them for good{whom}"
+        answers["no"] = "Leave all as it is"
+
+        def answered(answer: str | None) -> None:
+            if answer not in (None, "no"):
+                self._give_up(session, songs, rules["+" if answer.endswith("+") else ""], answer.startswith("delete"))
+
+        self.push_screen(Choice(question, answers), answered)
+
+    @work(thread=True, exclusive=True, group="prune")
+    def _give_up(self, session: Session, songs: list[Song], rule: prune.Rule, for_good: bool) -> None:
+        try:
+            result = prune.carry_out(session.store, songs, rule, delete if for_good else to_trash)
+        except RestoreError as error:
+            problem = str(error)
+            self.call_from_thread(lambda: self.notify(problem, severity="error", markup=False))
+            return
+        text = result.in_words(trashed=not for_good)
+        self.call_from_thread(lambda: self.notify(text, markup=False, timeout=10))
+        for line in result.problems[:5]:
+            self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))
+        if (library := self.library) is not None and library.session is session:
+            for start in range(0, len(session.songs), _LOAD_AT_ONCE):
+                readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
+                self.call_from_thread(self._loaded, library, readings)
 
     # --- other screens -----------------------------------------------------------------------------------
 

@@ -54,7 +54,10 @@ def help_groups(current: Screen[Any], everywhere: Sequence[BindingType]) -> list
     next(keys for title, keys in groups if title == "Everywhere").append(
         ("ctrl+p", "All of it by name, themes and recipes too")
     )
-    more = {"stale": ": made with other settings or from another file, to be made again"}
+    more = {
+        "stale": ": made with other settings or from another file, to be made again",
+        "pruned": ": given up to make room; f makes it anew",
+    }
     signs = [(glyph, MEANINGS[state] + more.get(state, "")) for state, glyph in GLYPHS.items()]
     signs.append((RUINED, "beside a variant: it lost much of what the song has; the details say what"))
     signs.append(("★ ☆", "your favourite; one that was chosen for you, from what you chose of other songs"))

@@ -20,19 +20,20 @@ from engine.run import events
 from engine.run.session import Session, SongPlan
 from engine.text import counted, printable
 
-TaskState = Literal["done", "working", "queued", "todo", "stale", "failed", "skipped", "impossible", "off"]
+TaskState = Literal["done", "working", "queued", "todo", "stale", "pruned", "failed", "skipped", "impossible", "off"]
 GLYPHS: dict[TaskState, str] = {
-    "done": "●", "working": "◐", "queued": "◌", "todo": "○", "stale": "◍", "failed": "✗", "skipped": "–",
+    "done": "●", "working": "◐", "queued": "◌", "todo": "○", "stale": "◍", "pruned": "◇", "failed": "✗", "skipped": "–",
     "impossible": "∅", "off": "·",
 }  # fmt: skip
 RUINED = "!"  # beside a variant that lost much of what the song has
 MEANINGS: dict[TaskState, str] = {
     "done": "done", "working": "in work", "queued": "queued", "todo": "to do",
-    "stale": "out of date", "failed": "failed", "skipped": "skipped",
+    "stale": "out of date", "pruned": "pruned", "failed": "failed", "skipped": "skipped",
     "impossible": "not possible here", "off": "switched off",
 }  # fmt: skip
 _OF_PLAN: dict[State, TaskState] = {
-    State.DONE: "done", State.STALE: "stale", State.TODO: "todo", State.IMPOSSIBLE: "impossible",
+    State.DONE: "done", State.STALE: "stale", State.PRUNED: "pruned", State.TODO: "todo",
+    State.IMPOSSIBLE: "impossible",
 }  # fmt: skip
 _UNDONE = ("todo", "stale", "failed", "skipped")
 
@@ -140,7 +141,7 @@ class SongView:
     @property
     def progress(self) -> float:
         """Done share of the variants that are wanted, 0 to 1."""
-        wanted = [t for t in self.tasks.values() if t.state not in ("off", "impossible", "skipped")]
+        wanted = [t for t in self.tasks.values() if t.state not in ("off", "impossible", "skipped", "pruned")]
         if not wanted:
             return 1.0
         return sum(1.0 if t.state == "done" else t.fraction for t in wanted) / len(wanted)
@@ -154,6 +155,7 @@ FILTERS: dict[str, Callable[[SongView], bool]] = {
     "open": lambda view: view.progress < 1.0,
     "ruined": lambda view: view.ruined,
     "good": lambda view: view.analysis is not None and verdict_of(view.analysis).leave,
+    "pruned": lambda view: any(t.standing == "pruned" for t in view.tasks.values()),
 }
 
 
@@ -360,8 +362,8 @@ class DashboardModel:
         if reading is not None:
             view.analysis, view.at = reading.plan.analysis or view.analysis, reading.plan.at
             for key, state in reading.plan.states.items():
-                if state is State.DONE:
-                    view.tasks[key].standing = "done"
+                if state in (State.DONE, State.PRUNED):
+                    view.tasks[key].standing = _OF_PLAN[state]
 
     def _batch_done(self, event: events.BatchDone) -> None:
         self.finished = event
@@ -418,7 +420,7 @@ class DashboardModel:
         chosen = []
         for view in songs:
             for task in view.tasks.values():
-                task.queued = task.standing in _UNDONE or (force and task.standing == "done")
+                task.queued = task.standing in _UNDONE or (force and task.standing in ("done", "pruned"))
             chosen.append(view.song)
         self.recount(song.id for song in chosen)
         return chosen
@@ -454,7 +456,7 @@ class DashboardModel:
         view.skipped = True
         working = any(task.standing == "working" for task in view.tasks.values())
         for key, task in view.tasks.items():
-            if task.queued and task.standing == "done":
+            if task.queued and task.standing in ("done", "pruned"):
                 task.leave()  # it was to be made anew: what is there stays
             elif task.queued:
                 self._end(view.song.id, key, "skipped", "skipped by the user")

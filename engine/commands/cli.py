@@ -1,7 +1,7 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``report``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are commands of
-their own.
+``play``, ``abx``, ``export``, ``prune``, ``report``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are
+commands of their own.
 """
 
 from __future__ import annotations
@@ -194,6 +194,49 @@ def export(
         raise UsageError("No song has a favourite yet: choose them while listening (mp3restore, key l, then f).")
     result = exporting.export(session.store, session.songs, Path(to), link=link)
     print(result.in_words(to))
+    for problem in result.problems:
+        print(f"mp3restore: {problem}", file=sys.stderr)
+    raise typer.Exit(1 if result.problems else 0)
+
+
+@app.command()
+def prune(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library that is to make room.")],
+    keep: Annotated[str, typer.Option(help="Keep these variants too, of all songs, such as 01,07.")] = "",
+    proposed: Annotated[
+        bool, typer.Option("--proposed", help="Also prune songs whose favourite was only proposed (☆).")
+    ] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete for good instead of moving to the trash.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go; change nothing.")] = False,
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+) -> None:
+    """Make room: keep the favourites, move the other variants to the trash; they are not made again by themselves."""
+    from engine.commands import prune as pruning
+    from engine.library.pruning import delete as for_good
+    from engine.library.pruning import to_trash
+    from engine.run.session import Session
+
+    session = Session([Path(p) for p in paths], Path(out) if out else None)
+    songs = [session.where(song) for song in session.songs]
+    rule = pruning.Rule(tuple(name.strip() for name in keep.split(",") if name.strip()), proposed)
+    shown = pruning.preview(session.store, songs, rule)
+    for line in shown.in_words():
+        print(line)
+    if dry_run or not shown.doomed:
+        return
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("Nothing was removed: there is no terminal to ask on, so add --yes.")
+        if not typer.confirm("Delete them for good?" if delete else "Move them to the trash?"):
+            print("Nothing was removed.")
+            return
+    try:
+        result = pruning.carry_out(session.store, songs, rule, for_good if delete else to_trash)
+    except KeyboardInterrupt:
+        print("Stopped. What is to be kept is whole; the same command goes on.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(result.in_words(trashed=not delete))
     for problem in result.problems:
         print(f"mp3restore: {problem}", file=sys.stderr)
     raise typer.Exit(1 if result.problems else 0)

@@ -19,8 +19,12 @@ from engine.text import counted, duration, printable
 
 _WIDE = 130  # columns from which on a table has room for the variants' names
 _WIDTH_OF_A_PIPE = 400  # nothing is folded where a program reads it
-_WORDS = {State.DONE: "done", State.STALE: "stale", State.TODO: "to do", State.IMPOSSIBLE: "not here"}
-_STYLES = {State.DONE: "green", State.STALE: "yellow", State.TODO: "cyan", State.IMPOSSIBLE: "dim"}
+_WORDS = {
+    State.DONE: "done", State.STALE: "stale", State.PRUNED: "pruned", State.TODO: "to do", State.IMPOSSIBLE: "not here",
+}  # fmt: skip
+_STYLES = {
+    State.DONE: "green", State.STALE: "yellow", State.PRUNED: "dim", State.TODO: "cyan", State.IMPOSSIBLE: "dim",
+}  # fmt: skip
 
 
 def show(session: Session, *, force: bool, as_json: bool) -> None:
@@ -111,6 +115,8 @@ def _count(plans: list[SongPlan]) -> str:
         if counts["stale"]
         else ""
     )
+    if counts["pruned"]:
+        explained += "\nPruned means that it was made and given up to make room: --force makes it anew."
     if counts["failed"] or counts["skipped"]:
         explained += "\nA run tries again what failed or was skipped."
     if counts["left alone"]:

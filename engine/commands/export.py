@@ -68,7 +68,7 @@ def export(
         source, sha256 = _file_of(store, song, favourite)
         if source is None:
             result.problems.append(
-                f"{printable(song.id)}: {printable(favourite)} is not there any more: make it again."
+                f"{printable(song.id)}: {printable(favourite)} is not there any more: make it again (f, or --force)."
             )
             continue
         name = song.key.with_name(song.key.name + source.suffix.lower())

@@ -151,7 +151,9 @@ class Comparison:
         signals, left_out = self._signals(song)
         plain = signals.get(PLAIN)
         if plain is None:
-            return replace(known, problem="Its plain decode (01_baseline) is not there: run mp3restore on it first.")
+            pruned = any(marker.pruned for marker in self.store.markers(song) if marker.task == PLAIN)
+            why = "was pruned: make it anew (--variants 01 --force)" if pruned else "is not there: run mp3restore on it"
+            return replace(known, problem=f"Its plain decode (01_baseline) {why} first.")
         original = self._original(song)
         stamp = _stamp(original) if original is not None else ""
         keys = {

@@ -250,7 +250,7 @@ def _at(tree: Path, path: Path, old: PurePath, new: PurePath) -> Path:
 def _transfer(store: Store, old: PurePath, new: PurePath, marker: Marker, wanted: set[str], *, keep: bool) -> None:
     """One result with its marker, copied (``keep``) or moved, unless a better one is there. Raises OSError."""
     ours = next((m for m in store.markers_at(new) if m.task == marker.task), None)
-    if ours is None or not (ours.fingerprint in {marker.fingerprint, *wanted} and _is_there(store, ours)):
+    if ours is None or not _is_better(store, ours, marker, wanted, keep=keep):
         outputs = [dataclasses.replace(o, path=_renamed(o.path, old, new)) for o in marker.outputs]
         for before, after in zip(marker.outputs, outputs, strict=True):
             source, target = store.out / before.path, store.out / after.path
@@ -261,6 +261,18 @@ def _transfer(store: Store, old: PurePath, new: PurePath, marker: Marker, wanted
         store.forget(old, marker.task)
         for output in marker.outputs:
             _remove(store, store.out / output.path)
+
+
+def _is_better(store: Store, ours: Marker, other: Marker, wanted: set[str], *, keep: bool) -> bool:
+    """Whether a result that a place has is rather kept than the other place's, which goes on (``keep``) or is moved.
+
+    What was given up here is not copied back; but nothing that is there is lost to what is not.
+    """
+    if ours.pruned and not store.is_kept(ours):
+        return keep or (other.pruned and not store.is_kept(other))
+    if other.pruned and not store.is_kept(other):
+        return True
+    return ours.fingerprint in {other.fingerprint, *wanted} and _is_there(store, ours)
 
 
 def _is_there(store: Store, marker: Marker) -> bool:

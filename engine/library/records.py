@@ -90,6 +90,9 @@ class Marker:
     ``inputs`` are the contents of the published results that it builds on, through steps on the way: those are known
     by the fingerprint, as nobody needs to get the same bytes when they are made again. ``tags`` is the hash of the
     source's tags that were written. ``fits`` are what a remix equalised its stems by, so that they can be heard alike.
+
+    ``pruned`` says that its files were given up to make room, on purpose: they may be missing, and are not made again
+    before somebody asks for them.
     """
 
     format: Annotated[int, Meta(ge=1, le=FORMAT)]
@@ -111,6 +114,7 @@ class Marker:
     bands: list[float] = field(default_factory=list)
     tags: Hash = ""
     fits: dict[str, Fit] = field(default_factory=dict)
+    pruned: bool = False
 
     @property
     def is_published(self) -> bool:

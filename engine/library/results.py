@@ -40,6 +40,8 @@ def retag(store: Store, song: Song, tags: Tags) -> None:
     for marker in store.markers(song):
         if marker.is_published and marker.tags != digest:
             outputs = [_retagged(store.out, marker, output, tags) for output in marker.outputs]
+            if None in outputs and marker.pruned:
+                continue  # what was given up is not damaged
             if None in outputs:
                 store.forget(song.key, marker.task)
             else:
@@ -57,6 +59,11 @@ def is_intact(store: Store, song: Song, task: Task) -> bool:
     if len(kept) == len(outputs) and kept != marker.outputs:
         store.write_marker(song.key, dataclasses.replace(marker, outputs=kept))
     return len(kept) == len(outputs)
+
+
+def reads_back(store: Store, marker: Marker) -> bool:
+    """Whether all files of a finished task are there with the samples that were written. Reads all of them."""
+    return bool(marker.outputs) and all(_as_it_is(store.out, output) is not None for output in marker.outputs)
 
 
 def _retagged(out: Path, marker: Marker, output: Output, tags: Tags) -> Output | None:

@@ -196,6 +196,8 @@ class Store:
         marker = self.marker(song, task)
         if marker is None:
             return State.TODO
+        if source_hash is not None and marker.pruned and not self.is_kept(marker):
+            return State.PRUNED  # whatever the recipe says by now: what was given up is made when it is asked for
         if source_hash is None or marker.fingerprint != task.fingerprint(source_hash):
             return State.STALE
         if not self._builds_on_what_is_there(song, task, marker):
@@ -248,7 +250,16 @@ class Store:
             return True
         if marker.format == UNCHECKED_FORMAT and before[0].task not in task.parents:
             return True  # it tells of the step on the way
-        return marker.inputs == self.contents(song, before)
+        now = self.contents(song, before)
+        if len(now) != len(marker.inputs):
+            return False
+        inputs = zip(now, marker.inputs, before, strict=False)
+        return all(there == used or self._is_pruned(song, port) for there, used, port in inputs)
+
+    def _is_pruned(self, song: Song, port: Port) -> bool:
+        """Whether the signal's file was given up. Made again on the way, it need not have the same bytes."""
+        marker = self.marker(song, port.task)
+        return marker is not None and marker.pruned
 
     def contents(self, song: Song, ports: Iterable[Port]) -> list[str]:
         """What finished signals hold, as their markers tell it; what is not finished is left out."""
@@ -272,6 +283,10 @@ class Store:
             # Of another size, it may still have the same samples, with tags that were changed by hand; or be cut off.
             return output.sound != "" and flac_md5(path) == output.sound and is_whole(path)
         return False
+
+    def is_kept(self, marker: Marker) -> bool:
+        """Whether the marker's files are there as variants, as far as can be told at a glance."""
+        return marker.is_published and all(map(self.is_there, marker.outputs))
 
     def output(self, port: str, encoded: Encoded) -> Output:
         """The record of a finished file in this tree. Raises OSError."""

@@ -22,6 +22,7 @@ class State(Enum):
 
     DONE = "done"
     STALE = "stale"
+    PRUNED = "pruned"  # it was done, and given up to make room
     TODO = "to do"
     IMPOSSIBLE = "not possible here"
 

@@ -30,6 +30,7 @@ PLAIN = "01_baseline"
 _ENHANCED = ".enhanced"
 _WHY_MISSING = {
     State.TODO: "not made yet", State.STALE: "made with other settings", State.IMPOSSIBLE: "not possible here",
+    State.PRUNED: "pruned (f in the library makes it anew)",
 }  # fmt: skip
 
 
@@ -142,18 +143,24 @@ def _join_stems(found: dict[str, Candidate], markers: Sequence[Marker]) -> dict[
 
     Gives the keys of the treated ones, each with that of the others.
     """
-    joined: dict[str, str] = {}
-    several = [marker for marker in markers if marker.task in found and found[marker.task].has_stems]
-    for treated in several:
-        plain = next((m for m in several if {o.content for o in m.outputs} & set(treated.inputs)), None)
-        if plain is None or plain is treated or plain.task not in found:
-            continue
-        other = {part.name: part.path for part in found[treated.task].parts}
-        stems = found[plain.task]
+    joined = treated_stems([marker for marker in markers if marker.task in found and found[marker.task].has_stems])
+    for treated, plain in joined.items():
+        other = {part.name: part.path for part in found[treated].parts}
+        stems = found[plain]
         parts = tuple(replace(part, enhanced=other.get(part.name)) for part in stems.parts)
         found[stems.key] = replace(stems, parts=parts)
-        del found[treated.task]
-        joined[treated.task] = plain.task
+        del found[treated]
+    return joined
+
+
+def treated_stems(markers: Sequence[Marker]) -> dict[str, str]:
+    """Which variants are the stems of another one, treated: by the names of both."""
+    joined: dict[str, str] = {}
+    several = [marker for marker in markers if len(marker.outputs) > 1]
+    for treated in several:
+        plain = next((m for m in several if {o.content for o in m.outputs} & set(treated.inputs)), None)
+        if plain is not None and plain is not treated and plain.task not in joined:
+            joined[treated.task] = plain.task
     return joined
 
 

@@ -142,7 +142,7 @@ class Session:
         source_hash = record.identity if record is not None else None
         states = {task.id: self.store.state(at, task, source_hash) for task in self.tasks}
         if force:
-            states = {k: State.STALE if s is State.DONE else s for k, s in states.items()}
+            states = {k: State.STALE if s in (State.DONE, State.PRUNED) else s for k, s in states.items()}
         outcomes = {
             task.id: outcome for task in self.tasks
             if states[task.id] in (State.TODO, State.STALE)

@@ -219,7 +219,13 @@ class SongRun:
         return self._as_wanted(self._store.chosen(self._song, task, self._hash))
 
     def _as_wanted(self, task: Task) -> Task:
-        return task if not task.is_final or self._wants(task.id) else task.unpublished()
+        if not task.is_final or (self._wants(task.id) and not self._is_pruned(task)):
+            return task
+        return task.unpublished()
+
+    def _is_pruned(self, task: Task) -> bool:
+        """Whether the task's result was given up: what builds on it has it made again on the way, and no more."""
+        return not self._runner.force and self._store.state(self._song, task, self._hash) is State.PRUNED
 
     def _needed_by(self, task: Task) -> list[str]:
         """The variants that are wanted, can still be made, and need the task for this song."""
@@ -231,7 +237,8 @@ class SongRun:
         ]  # fmt: skip
 
     def _is_todo(self, task: Task) -> bool:
-        return self._runner.force or self._store.state(self._song, task, self._hash) is not State.DONE
+        settled = State.DONE, State.PRUNED
+        return self._runner.force or self._store.state(self._song, task, self._hash) not in settled
 
     # --- what is told and remembered ---------------------------------------------------------------------
 
@@ -344,7 +351,11 @@ class SongRun:
         result = Made(task, record, context, made if isinstance(made, dict) else {MIX: made})
         written = self._publisher.write(result)
         seconds = time.monotonic() - started
-        self._store.write_marker(self._song.key, self._publisher.marker(result, written, fingerprint, seconds))
+        marker = self._publisher.marker(result, written, fingerprint, seconds)
+        before = self._store.marker(self._song, task)
+        if before is not None and before.pruned and not task.is_final:
+            marker = dataclasses.replace(marker, pruned=True)
+        self._store.write_marker(self._song.key, marker)
         self._store.forget_outcome(self._song, task)
         self._intact.add(task.id)
         context.cache.drop()
