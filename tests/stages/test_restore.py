@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from scipy.ndimage import binary_dilation, uniform_filter
 
-from benchmarks.restorer import decoded, restored
+from benchmarks.restorer import decoded, figures, restored
 from engine.audio.resample import resample, resampled_length
 from engine.dsp.spectrum import FFT, HOP, power, stft
 from engine.errors import UsageError
@@ -196,6 +196,16 @@ def test_silence_stays_silence(tmp_path):
     path = write_mp3(tmp_path / "song.mp3", np.zeros((44100 * 3, 2), np.float32))
     _, _, audio = restore(tmp_path, path)["song.mp3"]
     assert max(np.abs(a).max() for a in audio.values()) < 1e-6
+
+
+@pytest.mark.parametrize("item", ["sp_amen", "apollo_64k_1", "real_vibeace"])
+def test_what_is_made_is_neither_rough_nor_late(music, tmp_path, item):
+    """No new lines above the cutoff, attacks there when they were, and below it a floor that is as smooth."""
+    reference, rate = soundfile.read(music / item / "ref.flac", dtype="float32", always_2d=True)
+    song, heard = decoded(music / item / "128.mp3", tmp_path)
+    plain, learned = (figures(reference, rate, song, heard, engine) for engine in ("decode", "learned"))
+    assert abs(learned.lines) <= 3 and learned.late <= 2
+    assert abs(learned.grain) < abs(plain.grain)
 
 
 CODINGS = ("64", "96", "128", "192", "V5")
