@@ -400,7 +400,7 @@ class DashboardModel:
         view.skipped = whole is not None and whole.kind == "skipped"
         for task in self.tasks:
             shown = view.tasks[task.id]
-            shown.standing, shown.text = _OF_PLAN[plan.states[task.id]], task.impossible
+            shown.standing, shown.text = _OF_PLAN[plan.states[task.id]], task.impossible or " ".join(task.left_out)
             shown.off = self.is_off(view, task)
             outcome = plan.outcomes.get(task.id) or whole
             if outcome is not None and shown.standing in ("todo", "stale"):

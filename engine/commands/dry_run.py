@@ -57,6 +57,8 @@ def _print_table(session: Session, plans: list[SongPlan], facts: list[HeaderFact
         table.add_row(Text(printable(item.song.id)), *map(Text, _in_words(found, _cutoff(item, found))), *cells)
     console.print(table)
     console.print(Text(_count(plans)))
+    for text in session.left_out():
+        console.print(Text(text, "yellow"))
     for item, found in zip(plans, facts, strict=True):
         if found.problem:
             console.print(Text(f"{printable(item.song.id)}: {printable(found.problem)}", "yellow"))

@@ -60,6 +60,8 @@ def follow(
     session.subscribe(inbox.put)
     thread = start()
     view = _view(session, as_json)
+    for text in session.left_out():
+        view.say(text)
     with _Interrupts(session, view, go_on) as interrupts:
         try:
             outcome = _follow(session, inbox, thread, view, interrupts)

@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 _PACE = 100  # values a second of the onsets' strength
 _BLUR = 0.02  # s
-_SLOWEST, _FASTEST = 1.2, 0.3  # s from beat to beat
+_SLOWEST, _FASTEST = 1.2, 0.4  # s from beat to beat; of a faster one every other, so that swing is seen
 _USUAL, _WIDTH = 0.5, 0.9  # s that is likeliest, and octaves around it
-_RELATED = (1.0, 0.5, 2.0, 2 / 3, 1.5)  # times that: what may be the beat as well
+_RELATED = (1.0, 0.5, 2.0, 2 / 3, 1.5, 0.75, 4 / 3)  # times that: what may be the beat as well
 _TIGHT = 100.0  # how little the path may leave the tempo
 _NEAR = 4.0  # beats over which the path is smoothed
-_GATHER = 0.015  # s: width of the kernel with which places in the beat are found
-_APART = 0.06  # s between two places, at least
+_STEP, _GATHER = 0.002, 0.015  # s: how finely places in the beat are told, width of the kernel that finds them
+_APART = 0.085  # s between two places, at least
 _OFF = 0.05  # s from its place beyond which a sound does not belong to it
 _LEAST_SHARE, _LEAST_COUNT = 0.04, 4  # of all sounds, that gather at a place
 _FEWEST = 24  # sounds, below which there is no telling
@@ -158,9 +158,12 @@ def _positions(times: Times, beats: Times) -> Times:
 
 def _places(phases: Times, period: float) -> tuple[float, ...]:
     """Where in the beat (0 to 1) sounds gather."""
-    width, off = _GATHER / period, _OFF / period
-    at = np.arange(0, 1, 0.002 / period)
-    density = np.exp(-0.5 * (_around(at[:, None] - phases) / width) ** 2).sum(axis=1)
+    from scipy.ndimage import gaussian_filter1d
+
+    count, off = round(period / _STEP), _OFF / period
+    density, edges = np.histogram(phases, count, (0, 1))
+    density = gaussian_filter1d(density.astype(np.float64), _GATHER / _STEP, mode="wrap")
+    at = (edges[1:] + edges[:-1]) / 2
     peaks = np.flatnonzero((density > np.roll(density, 1)) & (density >= np.roll(density, -1)))
     found: list[float] = []
     for peak in peaks[np.argsort(-density[peaks])]:

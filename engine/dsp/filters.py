@@ -25,6 +25,14 @@ def lowpass(cutoff: float, transition: float, rate: int) -> Audio:
     return np.asarray(firwin(count | 1, cutoff - transition / 2, window=("kaiser", beta), fs=rate), np.float32)
 
 
+def bandpass(low: float, high: float, transition: float, rate: int) -> Audio:
+    """Odd-length FIR (Kaiser window, -96 dB) that passes ``low`` to ``high`` Hz; slopes lie around both."""
+    from scipy.signal import firwin, kaiserord
+
+    count, beta = kaiserord(_STOPBAND, transition / (rate / 2))
+    return np.asarray(firwin(count | 1, (low, high), window=("kaiser", beta), pass_zero=False, fs=rate), np.float32)
+
+
 def tilt(decibels_per_octave: float, rate: int) -> Audio:
     """FIR that tilts the spectrum around 1 kHz."""
     from scipy.signal import firwin2

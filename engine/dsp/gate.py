@@ -11,6 +11,11 @@ _HOLD = 0.020  # seconds on both sides of a sound that still belong to it
 _RAMP = 0.010
 
 
+def is_silent(song: Audio) -> bool:
+    """Whether nothing is heard in any of ``(frames, channels)``: no sample reaches -90 dBFS."""
+    return bool(max(song.max(initial=0), -song.min(initial=0)) <= _SILENT)
+
+
 def activity(song: Audio, rate: int) -> Audio:
     """``(frames, 1)`` gain: 1 where anything is heard in ``(frames, channels)``, 0 in silence, smooth between.
 

@@ -7,6 +7,7 @@ its parameters and its inputs. Two chains that do the same to the same signals m
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,11 +82,12 @@ def _chain(node: Node) -> tuple[Step, ...]:
     return (*before, node.step) if before else ()
 
 
-def end_of(variant: Variant, start: Flow) -> Node:
+def end_of(variant: Variant, start: Flow, tell: Callable[[str], None] = lambda text: None) -> Node:
     """The node that a variant's chain ends with, behind the signals that it starts from.
 
     Several signals of different nodes are collected; those that were treated one by one always, as it may be that
-    none of the stems that are treated is there.
+    none of the stems that are treated is there. What a stem would go through and this machine cannot do is left out;
+    ``tell`` hears a sentence about each such step.
 
     Raises:
         UsageError: something in it does not fit; the message names the place.
@@ -93,7 +95,7 @@ def end_of(variant: Variant, start: Flow) -> Node:
     flow = start
     for place, item in enumerate(variant.chain):
         where = f"variants.{variant.name}.chain[{place}]"
-        flow = _treated(item, flow, where) if isinstance(item, Each) else _behind(item, flow, where)
+        flow = _treated(item, flow, where, tell) if isinstance(item, Each) else _behind(item, flow, where)
     if isinstance(variant.chain[-1], Step):
         return next(iter(flow.values())).node
     return Node(Step("collect", Params()), tuple(flow.items()))
@@ -118,7 +120,7 @@ def _behind(step: Step, flow: Flow, where: str) -> Flow:
     return {name: Out(node, name) for name in node.outputs}
 
 
-def _treated(each: Each, flow: Flow, where: str) -> Flow:
+def _treated(each: Each, flow: Flow, where: str, tell: Callable[[str], None]) -> Flow:
     """The stems after their own chains. Those of which nothing is said pass; for those that are not there, nothing."""
     if len(flow) < 2:
         raise UsageError(f'{where}: "each" treats stems, and there is one signal: put "separate" before it.')
@@ -128,7 +130,11 @@ def _treated(each: Each, flow: Flow, where: str) -> Flow:
             continue
         signal = {MIX: flow[stem]}
         for place, step in enumerate(steps):
-            signal = _behind(step, signal, f"{where}.each.{stem}[{place}]")
+            after = _behind(step, signal, f"{where}.each.{stem}[{place}]")
+            if len(after) == 1 and (why := STAGES[step.stage].unavailable_reason(step.params)):
+                tell(f"{step.stage} is left out for {stem}: {why}")
+            else:
+                signal = after
         if len(signal) != 1:
             raise UsageError(f"{where}.each.{stem} must end with one signal, and ends with {len(signal)}.")
         made[stem] = next(iter(signal.values()))

@@ -31,8 +31,9 @@ def build(
     """
     names = [_find(recipe, name) for name in wanted]
     builder = _Builder(recipe, {*names, *allow_slow}, device)
+    needed = _needed(recipe, names)
     for variant in recipe.variants.values():
-        if variant.enabled or variant.name in names:
+        if variant.enabled or variant.name in needed:
             builder.add(variant)
     for name in names:
         if why := _unavailable_reason(builder.ends[name]):
@@ -47,6 +48,7 @@ class _Builder:
         self._recipe, self._allowed, self._device = recipe, allowed, device
         self.ends: dict[str, Node] = {}
         self._flows: dict[str, Flow] = {}
+        self._left_out: dict[str, list[str]] = {}  # by variant: what it does without
         self._sources: dict[str, list[str]] = {}
         self._variants: dict[Node, Variant] = {}  # by the node that ends them
         self._serves: dict[Node, list[str]] = {}
@@ -56,7 +58,9 @@ class _Builder:
     def add(self, variant: Variant) -> None:
         """Take a variant, behind those that it may start from. Raises UsageError."""
         self._sources[variant.name] = self._possible_sources(variant)
-        end = end_of(variant, self._start(self._sources[variant.name]))
+        self._left_out[variant.name] = []
+        start = self._start(self._sources[variant.name])
+        end = end_of(variant, start, self._left_out[variant.name].append)
         if end in self._variants:
             same = self._variants[end].name
             raise UsageError(f"The variants {same} and {variant.name} are the same: switch one of them off.")
@@ -96,10 +100,11 @@ class _Builder:
         if node not in self._made:
             ending = self._variants.get(node)
             sources = self._sources[ending.name] if ending is not None else []
-            self._made[node] = self._new(node, ending, sources)
+            left_out = self._left_out[ending.name] if ending is not None else []
+            self._made[node] = self._new(node, ending, sources, left_out)
         return self._made[node]
 
-    def _new(self, node: Node, ending: Variant | None, sources: list[str]) -> Task:
+    def _new(self, node: Node, ending: Variant | None, sources: list[str], left_out: Iterable[str] = ()) -> Task:
         slow = _why_not_worth_it(node, self._device, self._asked)
         serves = self._serves.get(node, []) or ([ending.name] if ending is not None else [])
         impossible = _unavailable_reason(node) or slow
@@ -120,14 +125,16 @@ class _Builder:
             serves=frozenset(serves),
             source=sources[0] if sources else "",
             instead=self._instead(ending, sources[1:]) if ending is not None else None,
+            left_out=tuple(left_out),
         )
 
     def _instead(self, ending: Variant, sources: list[str]) -> Task | None:
         """The variant behind the next of its sources."""
         if not sources:
             return None
+        left_out: list[str] = []
         try:
-            return self._new(end_of(ending, self._start(sources)), ending, sources)
+            return self._new(end_of(ending, self._start(sources), left_out.append), ending, sources, left_out)
         except UsageError:  # the chain does not fit there: stems where there is one signal
             return self._instead(ending, sources[1:])
 
@@ -142,6 +149,20 @@ def _find(recipe: Recipe, wanted: str) -> str:
         if wanted == name or wanted in name.split("_", 1):
             return name
     raise UsageError(f"The recipe '{recipe.name}' has no variant '{wanted}'; it has: {', '.join(recipe.variants)}.")
+
+
+def _needed(recipe: Recipe, names: Iterable[str]) -> set[str]:
+    """The named variants, and what those among them start from that would start from nothing, all the way back."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        variant = recipe.variants[left.pop()]
+        if variant.name not in found:
+            found.add(variant.name)
+            sources = [recipe.variants[name] for name in variant.sources]
+            if not any(source.enabled or source.name in names for source in sources):
+                left += variant.sources
+    return found
 
 
 def _unavailable_reason(end: Node) -> str:

@@ -43,7 +43,8 @@ class Task:
     is the one that it ends or, for a step on the way, the first that it serves. ``is_final`` says that its result is
     published as that variant. ``impossible`` is empty, or one sentence about why it is not done on this machine;
     ``too_slow`` where it could be. ``source`` is the variant that it starts from; ``instead`` is the same variant
-    from the next best source, for the songs of which the first lost too much.
+    from the next best source, for the songs of which the first lost too much. ``left_out`` are sentences about what
+    its chain names for a stem and this machine cannot do.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Task:
     serves: frozenset[str] = frozenset()
     source: str = ""
     instead: Task | None = None
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def title(self) -> str:

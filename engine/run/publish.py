@@ -111,7 +111,7 @@ class Publisher:
             note=_note(made.rendered),
             device=context.device,
             seconds=round(seconds, 3),
-            warnings=context.warnings,
+            warnings=[*task.left_out, *context.warnings],
             ruined=written.ruined,
             bands=written.bands,
             tags=tags_hash(self._tags) if self._tags is not None and task.ends_variant else "",

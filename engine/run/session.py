@@ -109,6 +109,10 @@ class Session:
         named = [text for option, value in options.items() if value for text in (option, value)]
         return [*named, *(f".{os.sep}{path}" if str(path).startswith("-") else str(path) for path in paths)]
 
+    def left_out(self) -> list[str]:
+        """Sentences about what the recipe names for some stems and this machine cannot do."""
+        return [f"{task.id}: {text}" for task in self.tasks for text in task.left_out if not task.impossible]
+
     def subscribe(self, receive: Callable[[Event], None]) -> None:
         """Have ``receive`` called with every event, from the engine's threads."""
         self._subscribers.append(receive)

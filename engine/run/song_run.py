@@ -331,6 +331,8 @@ class SongRun:
         self._control.checkpoint(self._song.id, needed_by)
         settings = ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(task.params).items())
         self._log.line(f"{task.id}: {task.stage.name}, {settings}" if settings else f"{task.id}: {task.stage.name}")
+        for text in task.left_out:
+            self._log.line(f"{task.id}: {text}")
         device = self._runner.device_of(task)
         self._emit(TaskStarted(self._song.id, task.id, beneficiary(task, needed_by), task.stage.name, device))
         started = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.stages.apollo import Apollo
 from engine.stages.audiosr import AudioSr
 from engine.stages.base import Stage
+from engine.stages.bass import Bass
 from engine.stages.collect import Collect
 from engine.stages.compress import Compress
 from engine.stages.decode import Decode
@@ -15,9 +16,11 @@ from engine.stages.hifigan_bwe import HifiganBwe
 from engine.stages.lowpass import Lowpass
 from engine.stages.master import Master
 from engine.stages.pitch import Pitch
+from engine.stages.plugin import Plugin
 from engine.stages.remix import Remix
 from engine.stages.restore import Restore
 from engine.stages.separate import Separate
+from engine.stages.share import Share
 from engine.stages.tighten import Tighten
 from engine.stages.transients import Transients
 from engine.stages.width import Width
@@ -30,12 +33,14 @@ STAGES: dict[str, Stage] = {
         Denoise(),
         Restore(),
         Transients(),
+        Bass(),
         Tighten(),
         HifiganBwe(),
         AudioSr(),
         Apollo(),
         Separate(),
         Collect(),
+        Share(),
         Deess(),
         Pitch(),
         Remix(),
@@ -43,5 +48,6 @@ STAGES: dict[str, Stage] = {
         Width(),
         Compress(),
         Master(),
+        Plugin(),
     )
 }

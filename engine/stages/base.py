@@ -15,6 +15,8 @@ from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
 from engine.audio.soundfiles import open_sound
+from engine.audio.streams import in_step
+from engine.dsp.gate import is_silent
 from engine.dsp.level_fit import Fit
 from engine.dsp.mix import Mix
 from engine.errors import UsageError
@@ -286,7 +288,7 @@ class ChunkedStage(Stage):
             return Rendered(rate, signal.channels, frames, song, note=note)
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
-        work = Chunks(context, signal, geometry, rate, frames, channels, channels)
+        work = Chunks(context, signal, geometry, rate, frames, channels, channels, passes_silence=not self.adds)
         work.make(processor, self.batch(context, params))
 
         def made() -> Iterator[Audio]:
@@ -297,7 +299,11 @@ class ChunkedStage(Stage):
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of one task, ``channels`` wide: which there are, and how they come to be."""
+    """The chunks of one task, ``channels`` wide: which there are, and how they come to be.
+
+    A window in which nothing is heard (below -90 dBFS throughout) is not sent to the processor: its chunk is the song
+    as it is where it ``passes_silence``, else nothing at all.
+    """
 
     context: Context
     signal: Signal
@@ -306,6 +312,7 @@ class Chunks:
     frames: int
     channels: int
     heard: int  # channels of the song that are read
+    passes_silence: bool = False
 
     def load(self, index: int) -> Audio | None:
         """A chunk that is there."""
@@ -343,11 +350,19 @@ class Chunks:
                 self.context.progress(index + 1, count, reused=not missing)
 
     def _process(self, processor: Processor | BatchProcessor, group: range) -> list[Audio]:
-        starts = [self.geometry.span(index, self.frames)[0] for index in group]
-        windows = [self._window(index) for index in group]
+        windows = {index: self._window(index) for index in group}
+        loud = [index for index, window in windows.items() if not is_silent(window)]
+        starts = [self.geometry.span(index, self.frames)[0] for index in loud]
         if isinstance(processor, BatchProcessor):
-            return processor.together(windows, starts)
-        return [processor(window, start) for window, start in zip(windows, starts, strict=True)]
+            made = processor.together([windows[index] for index in loud], starts) if loud else []
+        else:
+            made = [processor(windows[index], start) for index, start in zip(loud, starts, strict=True)]
+        found = dict(zip(loud, made, strict=True))
+        return [found[index] if index in found else self._silence(windows[index]) for index in group]
+
+    def _silence(self, window: Audio) -> Audio:
+        own = window[self.geometry.context : len(window) - self.geometry.context]
+        return own if self.passes_silence else np.zeros((len(own), self.channels), np.float32)
 
     def _window(self, index: int) -> Audio:
         start, end = self.geometry.span(index, self.frames)
@@ -363,22 +378,6 @@ def read_at(signal: Signal, rate: int, start: int, end: int) -> Audio:
     first, last = start // rate - 1, -(-end // rate) + 1
     wide = read_window(signal.path, first * signal.rate, last * signal.rate, signal.frames)
     return resample(wide, signal.rate, rate)[start - first * rate : end - first * rate]
-
-
-def in_step(*streams: Iterable[Audio]) -> Iterator[tuple[Audio, ...]]:
-    """Streams of the same length, however each is cut, as blocks of the same size."""
-    sources = [iter(stream) for stream in streams]
-    held = [np.zeros((0, 1), np.float32)] * len(sources)
-    while True:
-        for n, source in enumerate(sources):
-            while not len(held[n]):
-                block = next(source, None)
-                if block is None:
-                    return
-                held[n] = block
-        count = min(map(len, held))
-        yield tuple(block[:count] for block in held)
-        held = [block[count:] for block in held]
 
 
 def _sum(first: Iterable[Audio], second: Iterable[Audio]) -> Iterator[Audio]:

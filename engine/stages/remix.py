@@ -10,12 +10,13 @@ import numpy as np
 
 from engine.audio.readers import Audio
 from engine.audio.resample import resample_stream
+from engine.audio.streams import in_step
 from engine.dsp.filters import apply_fir
 from engine.dsp.level_fit import Fit, LevelFit
 from engine.dsp.mix import LEVELS, Mix, Strip, described, in_the_mix, placed
 from engine.errors import UsageError
 from engine.signals import MIX, RESIDUAL, STEMS
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, in_step, parameter
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, parameter
 
 _ALL = (*STEMS, RESIDUAL)
 _BLOCK = 1 << 17  # frames at a time where levels are compared

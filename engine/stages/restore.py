@@ -132,7 +132,8 @@ class Restore(ChunkedStage):
         cutoff = context.cutoff  # of what comes along the chain, which may end lower than the song
         extend = params.extend and _extends(context)
         if cutoff is None or not (extend or params.fill_holes or params.pre_echo):
-            context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
+            if context.analysis.cutoff.hz is None:  # else what comes before it has done its work
+                context.warn("This song has no cutoff that could be found: the offline restorer left it as it is.")
             return None
         if _is_whole(context, params):
             return None
@@ -144,9 +145,9 @@ class Restore(ChunkedStage):
     def _restorer(self, context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
         signal = context.input
         if params.engine == "learned":
-            return _learned(context, rate, cutoff, params, extend)
+            return _adding(learned(context, signal, rate, cutoff, params, extend))
         meter = replicate.ProfileMeter(cutoff, signal.rate)
-        for whole in _stretches(context, rate):
+        for whole in _stretches(context, signal, rate):
             spectrum = stft(whole)[2:-2]  # without the ones that reach beyond the block
             meter.process(spectrum, power(spectrum))
         return _Restorer(meter.profile(), params, extend, signal.rate, context.seed)
@@ -162,22 +163,25 @@ def _extends(context: Context) -> bool:
     return context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF and is_known
 
 
-def _stretches(context: Context, rate: int) -> Iterator[Audio]:
-    """The song at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
-    for block in resample_all(read_blocks(context.input, _PROFILE_BLOCK), context.input.rate, rate):
+def _stretches(context: Context, signal: Signal, rate: int) -> Iterator[Audio]:
+    """The signal at ``rate`` Hz in blocks of whole hops, as far as they are long enough for a window."""
+    for block in resample_all(read_blocks(signal, _PROFILE_BLOCK), signal.rate, rate):
         context.checkpoint()
         if len(block) >= FFT:
             yield block[: len(block) // HOP * HOP]
 
 
-def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, extend: bool) -> Processor:
+def learned(
+    context: Context, signal: Signal, rate: int, cutoff: float, params: RestoreParams, extend: bool
+) -> synthesis.Restorer:  # fmt: skip
+    """The learned engine for one of the task's signals, which was heard as a whole, at ``rate`` Hz."""
     meter, image = SongMeter(cutoff, rate), replicate.ImageMeter(cutoff, rate)
-    for whole in _stretches(context, rate):
+    for whole in _stretches(context, signal, rate):
         spectrum = stft(whole, HANN)[2:-2]
         meter.process(power(spectrum))
         image.process(spectrum)
     mpeg = context.analysis.mpeg
-    restorer = synthesis.Restorer(
+    return synthesis.Restorer(
         song=meter.facts(mpeg.bitrate / 1000 if mpeg is not None and mpeg.bitrate else None),
         correlation=image.correlation(),
         cutoff=cutoff,
@@ -189,6 +193,8 @@ def _learned(context: Context, rate: int, cutoff: float, params: RestoreParams, 
         seed=context.seed,
     )
 
+
+def _adding(restorer: synthesis.Restorer) -> Processor:
     def process(window: Audio, start: int) -> Audio:
         own = slice(_CONTEXT, len(window) - _CONTEXT)
         song = window[own]

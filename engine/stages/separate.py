@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.audio.readers import Audio
 from engine.audio.resample import resample_stream, resampled_length
+from engine.audio.streams import in_step
 from engine.errors import NotPossibleError
 from engine.models.runtime import device as devices
 from engine.models.separators import SEPARATORS, Separator, Work, best
@@ -21,7 +22,6 @@ from engine.stages.base import (
     Params,
     Rendered,
     Stage,
-    in_step,
     one_of,
     parameter,
     read_blocks,

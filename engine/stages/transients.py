@@ -14,6 +14,7 @@ from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
 _SIZE = 30  # s
+_GENEROUS = 240_000  # bit/s from which on the noise lies 33 dB and more below its attack
 _CONTEXT = onsets.CONTEXT + max(pre_echo.CONTEXT, attack.CONTEXT)  # s on both sides of a chunk
 
 
@@ -44,14 +45,17 @@ class Transients(ChunkedStage):
 
     def note(self, context: Context, params: TransientsParams) -> str:
         done = []
-        if params.pre_echo:
+        if _amount(context, params):
             done.append("noise ahead of attacks taken away")
         if params.attack_db:
             done.append(f"attacks up to {params.attack_db:g} dB louder than in the song")
+        if not done and params.pre_echo:
+            done.append("next to no noise ahead of attacks, so nothing was done")
         return ", ".join(done)
 
     def prepare(self, context: Context, params: TransientsParams) -> Processor | None:
-        if not (params.pre_echo or params.attack_db):
+        amount = _amount(context, params)
+        if not (amount or params.attack_db):
             return None
         rate = context.input.rate
         ahead = self.geometry(context.input).context
@@ -59,11 +63,19 @@ class Transients(ChunkedStage):
 
         def process(window: Audio, start: int) -> Audio:
             found = find_onsets(window, rate)
-            made = pre_echo_correction(window, rate, found, coding, params.pre_echo)
+            made = pre_echo_correction(window, rate, found, coding, amount)
             made += attack_correction(window, rate, found, params.attack_db)
             return made[ahead : len(made) - ahead]
 
         return process
+
+
+def _amount(context: Context, params: TransientsParams) -> float:
+    """How much of the noise is taken away: none where an encoder left no trace, or had bits enough."""
+    analysis = context.analysis
+    if analysis.mpeg is None:
+        return params.pre_echo if analysis.cutoff.source == "measured" else 0.0
+    return params.pre_echo if analysis.mpeg.bitrate < _GENEROUS else 0.0
 
 
 def coding_of(context: Context) -> Coding:

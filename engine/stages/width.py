@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.audio.readers import Audio
+from engine.audio.streams import in_step
 from engine.dsp import equaliser
 from engine.dsp.filters import apply_fir
 from engine.dsp.width import SideMeter, wanted
@@ -18,7 +19,6 @@ from engine.stages.base import (
     Rendered,
     Signal,
     Stage,
-    in_step,
     parameter,
     passed,
     read_blocks,

@@ -22,8 +22,8 @@ def performance(bpm=112.0, bars=24, swing=0.5, jitter=0.015, drift=0.0, seed=0):
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"swing": 0.66}, {"bpm": 170.0}, {"bpm": 75.0, "swing": 0.57}, {"drift": 0.15}],
-    ids=["straight", "swung", "fast", "slow", "drifting"],
+    [{}, {"swing": 0.66}, {"bpm": 100.0, "swing": 0.53}, {"bpm": 170.0}, {"bpm": 75.0, "swing": 0.57}, {"drift": 0.15}],
+    ids=["straight", "swung", "hardly swung", "fast", "slow", "drifting"],
 )
 def test_the_grid_is_what_was_meant(how):
     for seed in (0, 1):

@@ -306,6 +306,24 @@ def test_without_a_separator_the_master_starts_from_the_song(tmp_path, models):
     assert _run(session).done == 1
 
 
+def test_what_a_machine_cannot_do_for_a_stem_is_left_out_and_told(tmp_path, models, capsys):
+    """AudioSR is not here: the voice goes without it, and everything else is as without that word in the recipe."""
+    from engine.commands import dry_run
+
+    _song(tmp_path / "lib" / "a.wav", seconds=3)
+    wishful = STEMS.replace('vocals = ["lowpass"]', 'vocals = ["lowpass", "audiosr"], bass = ["audiosr"]')
+    session = _session(tmp_path, wishful)
+    told = session.left_out()
+    assert len(told) == 1 and told[0].startswith("05_stems_enhanced: audiosr is left out for vocals: ")
+    dry_run.show(session, force=False, as_json=False)
+    assert told[0] in capsys.readouterr().out
+    assert _run(session).done == 1
+    task = next(t for t in session.tasks if t.id == "05_stems_enhanced")
+    assert session.store.marker(session.songs[0], task).warnings[0] == task.left_out[0] in told[0]
+    assert _run(_session(tmp_path)).up_to_date == 1  # without it: the very same tasks
+    assert _session(tmp_path, wishful, variants=["05"]).tasks  # also where it is asked for by name
+
+
 def test_stems_are_listened_to_by_their_names_with_the_treated_ones_behind_them(tmp_path, models):
     from engine.player.listening_sets import of_song
 

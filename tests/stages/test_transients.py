@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
+from mutagen.flac import FLAC
 
 from benchmarks.transients import figures
 from engine.audio.chunks import ChunkGeometry
@@ -53,11 +55,20 @@ def test_mono_stays_mono(tmp_path):
 
 
 def test_the_shortest_song_passes(tmp_path):
-    import soundfile
-
     soundfile.write(tmp_path / "one.wav", np.full((1, 2), 0.5), 8000)
     audio, _, _ = run(tmp_path, tmp_path / "one.wav", VARIANT)
     assert np.abs(audio["20_hits"] - audio["01_baseline"]).max() <= DITHER
+
+
+def test_where_there_is_next_to_no_noise_nothing_is_done(tmp_path):
+    """In what was never coded, and at 320 kbit/s."""
+    soundfile.write(tmp_path / "cd.wav", _hits(bed=0.02)[0], RATE, subtype="FLOAT")
+    write_mp3(tmp_path / "generous.mp3", _hits(bed=0.02)[0], level=0.0)
+    for name in ("cd.wav", "generous.mp3"):
+        audio, _, _ = run(tmp_path, tmp_path / name, VARIANT)
+        assert np.abs(audio["20_hits"] - audio["01_baseline"]).max() <= DITHER
+        note = FLAC((tmp_path / "out/20_hits" / name).with_suffix(".hits.flac"))["mp3restore_note"]
+        assert note == ["next to no noise ahead of attacks, so nothing was done"]
 
 
 def test_it_takes_and_gives_one_signal():
