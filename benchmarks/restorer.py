@@ -195,7 +195,7 @@ def cost(minutes: float, stage: str, folder: Path) -> tuple[float, float]:
     chain = '"decode"' + (f", {stage}" if stage else "")
     recipe.write_text(f"format = 1\n[variants.10_x]\nchain = [{chain}]\n")
     out = folder / f"out {abs(hash(chain))}"
-    command = [sys.executable, "-m", "engine", "--no-tui", song, "--recipe", recipe, "--out", out]
+    command = [sys.executable, "-m", "engine", "--no-tui", str(song), "--recipe", str(recipe), "--out", str(out)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)

@@ -280,7 +280,7 @@ def _weight(batch: Batch, want: Tensor) -> Tensor:
 def _usual_cutoff(batch: Batch) -> Tensor:
     """Hz at which LAME cuts off at the bitrates of the batch, 0 where they are not known."""
     told = batch.songs[:, -2:].numpy()
-    hz = np.interp(64 * 2 ** told[:, 0], *np.transpose(_CUTOFFS), left=0)
+    hz = np.interp(64 * 2 ** told[:, 0], [rate for rate, _ in _CUTOFFS], [hz for _, hz in _CUTOFFS], left=0)
     return torch.from_numpy(np.where(told[:, 1] > 0.5, hz, 0).astype(np.float32))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -151,6 +152,30 @@ def test_at_320_kbit_nothing_is_made_and_it_is_said(tmp_path, piece):
     cutoff, _, audio = restore(tmp_path, path)["song.mp3"]
     assert cutoff is not None
     assert np.abs(audio["11_offline"] - audio["01_baseline"]).max() < 1e-6
+
+
+ENDED = """
+[variants.11_offline]
+chain = ["decode", { stage = "restore", engine = "learned" }]
+[variants.12_beyond]
+chain = ["decode", { stage = "restore", engine = "learned", beyond_end = true }]
+"""
+
+
+def test_above_music_that_ends_by_itself_nothing_is_made(tmp_path, piece):
+    """The encoder's tag tells what it kept; where the music ends far below, there was nothing above."""
+    spectrum = np.fft.rfft(piece, axis=0)
+    spectrum[round(12000 * len(piece) / 44100) :] = 0
+    path = write_mp3(tmp_path / "ended.mp3", np.fft.irfft(spectrum, len(piece), axis=0).astype(np.float32), level=0.6)
+    audio, rate, _ = run(tmp_path, path, ENDED)
+    top = np.arange(FFT // 2 + 1) * rate / FFT > 12500
+    made = {
+        name: power(stft((audio[name] - audio["01_baseline"])[: 100 * HOP]))[:, :, top].sum()
+        for name in ("11_offline", "12_beyond")
+    }
+    assert made["11_offline"] < 1e-2 * made["12_beyond"]
+    marker = next((tmp_path / "out").rglob("11_offline.done.json")).read_text()
+    assert re.search(r"nothing above 1[12]\.\d kHz, where the music ends by itself", marker)
 
 
 HITS = """
