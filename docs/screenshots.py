@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -199,8 +200,35 @@ async def shoot_mixer(folder: Path) -> None:
         app.exit()
 
 
+def shoot_report(library: Path) -> None:
+    """The report of a few songs, in a Chromium without a window (``apt install chromium``)."""
+    import io
+
+    from PIL import Image
+
+    from engine.compare import report
+    from engine.compare.batch import Comparison
+    from engine.run.session import Session
+    from tests.compare.chromium import Chromium
+
+    session = Session([library], recipe="offline", device="cpu")
+    session.start().join()
+    plain = [song for song in session.songs if "Kōji" not in song.id]  # a machine without fonts would show boxes
+    page = report.write(session.store, list(Comparison(session.store).entries(plain)))
+    chromium = Chromium(library.parent / "chromium")
+    try:
+        chromium.open(page, scheme="dark")
+        for key in ("PageDown", "PageDown", "3", "ArrowRight", "i", "ArrowRight", "o", "ArrowLeft"):
+            chromium.press(key)
+        time.sleep(1.0)
+        picture = Image.open(io.BytesIO(chromium.picture())).convert("RGB").quantize(128)
+        picture.save(HERE / "report-dark.png", optimize=True)
+    finally:
+        chromium.close()
+
+
 def main() -> None:
-    """All pictures."""
+    """All pictures; ``python -m docs.screenshots report``: those of the report alone."""
     home = Path(tempfile.gettempdir()) / "you"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
@@ -208,6 +236,10 @@ def main() -> None:
         os.environ.update(HOME=str(home), XDG_CONFIG_HOME=str(home / "config"), XDG_STATE_HOME=str(home / "state"))
         (home / "config").mkdir()
         library = make_library(home / "Music")
+        shoot_report(library)
+        shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)
+        if sys.argv[1:] == ["report"]:
+            return
         screens = ("welcome", "library", "details", "recipe", "models", "doctor", "help", "open")
         for theme in ("ember", "paper"):
             asyncio.run(shoot(library, theme, (120, 36), {s: f"{s}-{theme}.svg" for s in screens}))

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.cells import cell_len, set_cell_size
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes a text for that begins so
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -29,6 +30,12 @@ def _is_unsafe(c: str) -> bool:
 def _escape(c: str) -> str:
     code = ord(c)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def spreadsheet_cell(text: str) -> str:
+    """``text`` as a cell of a CSV file that no spreadsheet takes for a formula, and no terminal for an order."""
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
 
 
 def short_path(path: Path) -> str:

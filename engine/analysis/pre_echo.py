@@ -7,6 +7,7 @@ its own, which is why the median of many attacks is told).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ _TREBLE = 5000.0  # Hz from which on it is listened for: attacks, and the noise 
 _FLOOR = (1 / 32768) ** 2 / 12  # power of 16-bit rounding
 _ENOUGH = 8  # attacks, before anything is told
 _CLEAR = 6.0  # dB
+
+_Mean = Callable[[int, int], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,18 @@ class PreEchoMeter:
 
     def process(self, piece: Audio) -> None:
         """Take ``(frames, channels)``."""
+        self._rises += rises(self.energy(piece))
+
+    def energy(self, piece: Audio) -> npt.NDArray[np.float64]:
+        """Power of the treble per 64 frames of ``(frames, channels)``; nothing where the rate holds none."""
         from scipy.signal import sosfilt
 
         if self._treble is None:
-            return
+            return np.zeros(0)
         steps = len(piece) // _STEP
         treble = sosfilt(self._treble, piece[: steps * _STEP], axis=0)
         power = (treble**2).reshape(steps, _STEP, -1).sum(axis=(1, 2))
-        self._rises += rises(power / _STEP + _FLOOR * piece.shape[1])
+        return np.asarray(power / _STEP + _FLOOR * piece.shape[1])
 
     def result(self) -> PreEcho:
         """What was found."""
@@ -69,19 +76,39 @@ class PreEchoMeter:
 
 def rises(energy: npt.NDArray[np.float64]) -> list[float]:
     """dB by which the time right before each attack stands above the time before that, of powers per 64 frames."""
-    total = np.concatenate([[0.0], np.cumsum(energy)])
-    at = np.arange(_FAR[1], len(energy) - _AFTER)
+    return rises_at(energy, attacks(energy))
+
+
+def attacks(energy: npt.NDArray[np.float64]) -> list[int]:
+    """At which of the powers per 64 frames something begins out of (near) silence, the clearest first."""
+    at, mean = _means(energy)
     if not len(at):
         return []
-
-    def mean(first: int, last: int) -> npt.NDArray[np.float64]:
-        return np.asarray((total[at + last] - total[at + first]) / (last - first))
-
-    attack, far = mean(0, _AFTER), mean(-_FAR[1], -_FAR[0])
-    near = mean(-_NEAR[1], -_NEAR[0])
-    contrast = np.where(attack > _SUDDEN * near, attack / far, 0)
-    found: list[float] = []
-    while len(contrast) and (best := int(np.argmax(contrast))) >= 0 and contrast[best] > _ATTACK:
-        found.append(10 * float(np.log10(near[best] / far[best])))
+    contrast = np.where(mean(0, _AFTER) > _SUDDEN * _near(mean), mean(0, _AFTER) / _far(mean), 0)
+    found: list[int] = []
+    while (best := int(np.argmax(contrast))) >= 0 and contrast[best] > _ATTACK:
+        found.append(int(at[best]))
         contrast[max(0, best - _APART) : best + _APART] = 0
     return found
+
+
+def rises_at(energy: npt.NDArray[np.float64], places: Sequence[int]) -> list[float]:
+    """The same rise in dB, ahead of ``places`` that :func:`attacks` found in this or in another rendering."""
+    at, mean = _means(energy)
+    rise = 10 * np.log10(_near(mean) / _far(mean)) if len(at) else np.zeros(0)
+    return [float(rise[place - _FAR[1]]) for place in places]
+
+
+def _means(energy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], _Mean]:
+    """Where there is room to look around, and the mean powers there between two distances."""
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    at = np.arange(_FAR[1], len(energy) - _AFTER)
+    return at, lambda first, last: np.asarray((total[at + last] - total[at + first]) / (last - first))
+
+
+def _near(mean: _Mean) -> npt.NDArray[np.float64]:
+    return mean(-_NEAR[1], -_NEAR[0])
+
+
+def _far(mean: _Mean) -> npt.NDArray[np.float64]:
+    return mean(-_FAR[1], -_FAR[0])

@@ -1,6 +1,6 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are commands of
+``play``, ``abx``, ``export``, ``report``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are commands of
 their own.
 """
 
@@ -213,6 +213,21 @@ def choose(
         raise UsageError("--apply takes 'sure' (only songs that it is sure of) or 'all'.")
     session = Session([Path(p) for p in paths], Path(out) if out else None)
     raise typer.Exit(show(session, apply))
+
+
+@app.command()
+def report(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library whose results are compared.")],
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+    reference: Annotated[str, typer.Option(help="Folder with the lossless originals, called as the songs are.")] = "",
+    jobs: Annotated[int, typer.Option(min=0, max=64, help="Songs at a time [0: by the machine].")] = 0,
+) -> None:
+    """Compare all variants with their songs: a page to see and hear it (offline, in any browser), CSV and JSON."""
+    from engine.commands.report import show
+    from engine.run.session import Session
+
+    session = Session([Path(p) for p in paths], Path(out) if out else None, device="cpu")
+    raise typer.Exit(show(session, Path(reference) if reference else None, jobs))
 
 
 @app.command()

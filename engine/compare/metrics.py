@@ -47,6 +47,21 @@ def matched(original: Audio, made: Audio) -> Audio:
     return made * np.float32(gain) if gain > 0 else made
 
 
+def common_gain(cross: npt.NDArray[np.float64], power: npt.NDArray[np.float64]) -> float:
+    """The factor by which one sound is louder than another as a whole, from summed spectra.
+
+    Per bin, ``cross`` is the real part of the products of both and ``power`` that of the other. The median over the
+    bins, weighted by amplitude: a band that was taken away or made anew does not draw it. 0 where nothing is shared.
+    """
+    weights = np.sqrt(power)
+    if not weights.sum() > 0:
+        return 0.0
+    ratios = cross / np.maximum(power, 1e-30)
+    order = np.argsort(ratios)
+    half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    return max(0.0, float(ratios[order[min(half, len(order) - 1)]]))
+
+
 def _powers(audio: Audio) -> Iterator[npt.NDArray[np.float64]]:
     """Power spectra ``(windows, channels, bins)``, without padding, some at a time; at least the floor."""
     if len(audio) < FFT:

@@ -3,6 +3,9 @@
 Least squares per third of an octave over the whole song: the gains ``g`` minimise the energy of
 ``target - sum(g_i * part_i)``. A part that says little of a band (silence, or two that are alike) keeps its level
 there: the problem is regularised towards ``g = 1``, which leaves parts that add up already exactly as they are.
+
+What was added to a part (noise in its holes, say) is not in the target, and least squares turn the part down for it. So
+the gains of a band can be brought, all by one factor, to where the sum is as loud as the target.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ _FFT = 4096
 _LOWEST = 100.0  # Hz, the end of the first band
 _TOWARDS_ONE = 0.02  # of a part's own energy
 _MOST = 2.0  # gains lie between 1/2 and 2 (6 dB)
+_EDGE = (300.0, 200.0)  # Hz below and above the last band's end between which its gain goes over to 1
 _SAME = 0.002  # what differs less from 1 is not worth a filter
 _WINDOW = np.hanning(_FFT + 1)[:-1].astype(np.float32)
 
@@ -48,6 +52,7 @@ class LevelFit:
         bands = len(self.edges) - 1
         self._products = np.zeros((bands, parts, parts))
         self._with_target = np.zeros((bands, parts))
+        self._target = np.zeros(bands)
 
     def process(self, target: Audio, parts: Sequence[Audio]) -> None:
         """Take one block ``(frames, channels)`` of each; what fills no window at its end is left out."""
@@ -57,7 +62,9 @@ class LevelFit:
             for band, (low, high) in enumerate(zip(self._bins[:-1], self._bins[1:], strict=True)):
                 cut = some[:, low:high].reshape(len(parts), -1)
                 self._products[band] += (cut @ cut.conj().T).real
-                self._with_target[band] += (cut @ wanted[low:high].reshape(-1).conj()).real
+                own = wanted[low:high].reshape(-1)
+                self._with_target[band] += (cut @ own.conj()).real
+                self._target[band] += float(np.vdot(own, own).real)
 
     def _spectrum(self, audio: Audio) -> npt.NDArray[np.complex64]:
         from scipy import fft
@@ -65,9 +72,23 @@ class LevelFit:
         return np.asarray(fft.rfft(audio * _WINDOW[:, None], axis=0))
 
     def fits(self) -> list[Fit]:
-        """The same for each part, with the bands."""
+        """:meth:`gains` for each part, with the bands."""
         edges = tuple(self.edges.tolist())
         return [Fit(tuple(gains), edges) for gains in self.gains().tolist()]
+
+    def level_fits(self) -> list[Fit]:
+        """The same, by which the sum of all is as loud as the target in each band, and beyond the last as it was."""
+        gains = self.gains()
+        for band, products in enumerate(self._products):
+            found = float(gains[:, band] @ products @ gains[:, band])
+            if found > 0:
+                gains[:, band] *= np.sqrt(self._target[band] / found)
+        gains = np.clip(gains, 1 / _MOST, _MOST)
+        *edges, end = self.edges.tolist()
+        if end + _EDGE[1] >= self._rate / 2 or end - _EDGE[0] <= edges[-1]:
+            return [Fit(tuple(own), (*edges, end)) for own in gains.tolist()]
+        edges += [end - _EDGE[0], end, end + _EDGE[1], self._rate / 2]
+        return [Fit((*own, own[-1], 1.0, 1.0), tuple(edges)) for own in gains.tolist()]
 
     def gains(self) -> Gains:
         """The gain of each part in each band, 1/2 to 2."""

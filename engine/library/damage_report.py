@@ -16,9 +16,7 @@ from engine.analysis.verdict import verdict_of
 from engine.files import writing
 from engine.library.records import SongRecord
 from engine.library.store import Store
-from engine.text import printable
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take a name for that begins so
+from engine.text import spreadsheet_cell
 
 
 def told(analysis: SongAnalysis) -> dict[str, Any]:
@@ -68,10 +66,4 @@ def _row(record: SongRecord, analysis: SongAnalysis, topics: tuple[str, ...]) ->
     for topic in topics:
         one = found.get(topic)
         cells += [one.severity, one.figure] if one is not None else ["", ""]
-    return [_plain(cell) for cell in cells]
-
-
-def _plain(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula, and no terminal for an order."""
-    shown = printable(cell)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    return [spreadsheet_cell(cell) for cell in cells]

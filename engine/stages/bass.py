@@ -23,7 +23,7 @@ class BassParams(Params):
 
 
 class Bass(Stage):
-    """The harmonics are made of the mono low end, so that they are in the middle with it. Phase is kept."""
+    """The harmonics are made of the middle, and added to both channels alike. Phase is kept."""
 
     name = "bass"
     title = "Bass"
@@ -41,9 +41,13 @@ class Bass(Stage):
                 return read_blocks(signal)
             return mono_below(lambda: read_blocks(signal), params.mono_below_hz, rate)
 
+        def middle() -> Iterator[Audio]:
+            for block in low():
+                yield block.mean(axis=1, keepdims=True)
+
         def whole() -> Iterator[Audio]:
             done = 0
-            for blocks in in_step(low(), *([harmonics.added(low)] if harmonics else [])):
+            for blocks in in_step(low(), *([harmonics.added(middle)] if harmonics else [])):
                 context.checkpoint()
                 done += len(blocks[0])
                 context.fraction(done / signal.frames)

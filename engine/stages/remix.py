@@ -16,7 +16,7 @@ from engine.dsp.level_fit import Fit, LevelFit
 from engine.dsp.mix import LEVELS, Mix, Strip, described, in_the_mix, placed
 from engine.errors import UsageError
 from engine.signals import MIX, RESIDUAL, STEMS
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, parameter
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, one_of, parameter
 
 _ALL = (*STEMS, RESIDUAL)
 _BLOCK = 1 << 17  # frames at a time where levels are compared
@@ -25,12 +25,19 @@ _BLOCK = 1 << 17  # frames at a time where levels are compared
 @dataclass(frozen=True)
 class _Common(Params):
     fit: bool = parameter(True, "bring every stem's bands back to what they were in the mix, below the song's cutoff")
+    fit_by: str = parameter(
+        "waveform",
+        "what bands are brought back to: the mix's 'waveform', or its 'level', which is not lowered for what was "
+        "added, and which leaves what lies above the cutoff as it is",
+        later=True,
+    )
     residual: bool = parameter(True, "add what no stem took")
     mute: str = parameter("", "stems that are left out, such as 'vocals, other'")
     solo: str = parameter("", "only these stems, such as 'drums'")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("fit_by", self.fit_by, ("waveform", "level"))
         for name in (*_names(self.mute), *_names(self.solo)):
             if name not in _ALL:
                 raise UsageError(f"there is no stem {name!r}; there are {', '.join(_ALL)}.")
@@ -149,7 +156,8 @@ class Remix(Stage):
             fit.process(target, blocks[1 : len(stems) + 1])
             done += len(target)
             context.fraction(done / reader.frames / 2)
-        return dict(zip(stems, fit.fits(), strict=True))
+        found = fit.level_fits() if params.fit_by == "level" else fit.fits()
+        return dict(zip(stems, found, strict=True))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from engine.dsp.holes import HoleFill, fill_gains
 from engine.dsp.onsets import find_onsets
 from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.dsp.spectrum import FFT, HANN, HOP, bin_of, istft, noise_power, power, stft, white_noise
+from engine.errors import NotPossibleError
 from engine.models.restorer import network, synthesis
 from engine.models.restorer.features import SongMeter
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, one_of, parameter, read_blocks
@@ -147,6 +148,10 @@ class Restore(ChunkedStage):
         if _is_whole(context, params):
             return None
         rate = self.rate_of(context, params)
+        if params.engine == "learned" and rate < _CD:
+            raise NotPossibleError(
+                "The learned restorer needs 44.1 kHz or more: leave the rate of decode at 0, or use the engine 'plain'."
+            )
         cutoff = min(cutoff, 0.98 * rate / 2)
         restore = self._restorer(context, rate, cutoff, params, extend)
         return _cleaned(restore, rate, coding_of(context), params.pre_echo) if params.pre_echo else restore

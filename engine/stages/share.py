@@ -27,6 +27,7 @@ from engine.stages.restore import RestoreParams, learned
 _MOMENTS = 1024  # of a stretch: 12 s at 44.1 kHz
 _STRETCH = _MOMENTS * HOP  # frames
 _HIGHEST = 21000.0  # Hz; above, there is nothing to hear
+_LOWEST_RATE = 44100  # Hz, whose half the restorer's bands go up to
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Share(Stage):
     def run(self, context: Context, params: ShareParams) -> dict[str, Rendered]:
         stems = {name: signal for name, signal in context.inputs.items() if name != MIX}
         lowest = min(signal.gain for signal in stems.values())
-        cutoff = context.cutoff
-        if cutoff is None or cutoff >= min(_HIGHEST, 0.45 * context.inputs[MIX].rate):
+        cutoff, rate = context.cutoff, _rate(context.inputs[MIX], stems.values())
+        if cutoff is None or cutoff >= min(_HIGHEST, 0.45 * rate) or rate < _LOWEST_RATE:
             return {
                 name: Rendered(
                     signal.rate, signal.channels, signal.frames, partial(blocks_at, signal, lowest),
@@ -146,10 +147,11 @@ class _Work:
         reach = (REACH + MARGIN) * HOP
         start = index * _STRETCH
         first, last = start - reach, start + _STRETCH + reach
-        mix = self._read(self._mix, first - synthesis.CONTEXT, last + synthesis.CONTEXT)
+        mix = read_at(self._mix, self.rate, first - synthesis.CONTEXT, last + synthesis.CONTEXT)
         inner = slice(synthesis.CONTEXT, len(mix) - synthesis.CONTEXT)
-        top = stft(restorer(mix, first - synthesis.CONTEXT)[inner], HANN)
-        whole = stft(mix[inner], HANN)
+        level = self._factor(self._mix)  # the restorer hears the mix as loud as it was measured
+        top = stft(restorer(mix, first - synthesis.CONTEXT)[inner] * level, HANN)
+        whole = stft(mix[inner] * level, HANN)
         near = self._top.near(whole)
         total, heard, opened = np.zeros_like(whole), [], []
         for name, signal in self._stems.items():
@@ -167,7 +169,10 @@ class _Work:
 
     def _read(self, signal: Signal, first: int, last: int) -> Audio:
         """Frames of a signal, as if it were attenuated as much as the quietest of the stems."""
-        return read_at(signal, self.rate, first, last) * np.float32(10 ** ((self._gain - signal.gain) / 20))
+        return read_at(signal, self.rate, first, last) * self._factor(signal)
+
+    def _factor(self, signal: Signal) -> np.float32:
+        return np.float32(10 ** ((self._gain - signal.gain) / 20))
 
 
 def _rate(mix: Signal, stems: Iterable[Signal]) -> int:

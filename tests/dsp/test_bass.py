@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from engine.dsp.bass import Harmonics, mono_below
+from engine.dsp.spectrum import band_power
 from engine.run.session import Session
 
 RATE = 44100
@@ -83,5 +84,7 @@ def test_at_zero_the_stage_changes_not_a_bit_and_else_it_tells_its_level(tmp_pat
     assert session.outcome.done == 1
     read = {v: soundfile.read(next((tmp_path / "out" / v).iterdir()), dtype="int32")[0] for v in ("01", "02", "03")}
     assert np.array_equal(read["01"], read["02"]) and not np.array_equal(read["01"], read["03"])
+    sides = np.diff(read["03"] / 2**31, axis=1)  # what is made is in the middle, so below 80 Hz there are none
+    assert band_power(sides, RATE, 0, 80) < 1e-8 * band_power(read["03"] / 2**31, RATE, 0, 80)
     told = next(t for t in session.tasks if t.id == "03")
     assert "mono below 100 Hz, harmonics added, 6 dB below" in session.store.marker(session.songs[0], told).note

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.dsp.filters import apply_fir, lowpass
+from engine.dsp.filters import apply_fir, filtered, lowpass
 from engine.dsp.level_fit import Fit, LevelFit, band_edges
+from engine.dsp.spectrum import band_power
 
 RATE = 44100
 
@@ -78,3 +79,29 @@ def test_bands_cover_what_is_compared_and_no_more(rate, top):
 )  # fmt: skip
 def test_what_no_fit_can_have_found_is_known(gains, edges):
     assert not Fit(gains, edges).is_possible()
+
+
+def test_by_level_nothing_is_lost_for_what_was_added_and_above_the_last_band_all_stays():
+    """Noise in two parts, one 3 dB too quiet and with noise of its own: the sum is as loud as the target again."""
+    rng = np.random.default_rng(3)
+    clean = [(0.1 * rng.standard_normal((RATE, 2))).astype(np.float32) for _ in range(2)]
+    parts = [clean[0], np.float32(0.7) * clean[1] + (0.06 * rng.standard_normal((RATE, 2))).astype(np.float32)]
+    fit = LevelFit(2, RATE, 12000.0)
+    fit.process(clean[0] + clean[1], parts)
+
+    def levels(fits):
+        taps = [one.equaliser(RATE) for one in fits]
+        made = sum(part if t is None else filtered(part, t) for part, t in zip(parts, taps, strict=True))
+        powers = [
+            [band_power(a, RATE, low, high) for low, high in ((500, 2000), (2000, 9000), (13000, 20000))]
+            for a in (made, clean[0] + clean[1], parts[0] + parts[1])
+        ]
+        return 10 * np.log10(np.array(powers))
+
+    made, target, before = levels(fit.level_fits())
+    assert np.abs(made - target)[:2].max() < 0.1 and abs(made - before)[2] < 0.05
+    assert (levels(fit.fits())[0] - target)[0] < -0.3  # by waveform, as it was
+    assert all(one.is_possible() for one in fit.level_fits())
+    exact = LevelFit(2, RATE, 12000.0)
+    exact.process(clean[0] + clean[1], clean)
+    assert [one.equaliser(RATE) for one in exact.level_fits()] == [None, None]

@@ -217,6 +217,16 @@ def test_a_song_that_was_never_cut_is_left_alone(tmp_path, piece):
     assert np.abs(audio["11_offline"] - audio["01_baseline"]).max() < 1e-6
 
 
+def test_at_a_rate_that_the_network_does_not_know_it_is_told_what_to_do(tmp_path, demo_mp3):
+    (tmp_path / "r.toml").write_text(
+        "format = 1\n[variants.11]\n"
+        'chain = [{ stage = "decode", rate = 22050 }, { stage = "restore", engine = "learned" }]\n'
+    )
+    done = execute(Session([demo_mp3], tmp_path / "out", str(tmp_path / "r.toml")))
+    (failed,) = [e.failed for e in done if isinstance(e, SongDone)]
+    assert len(failed) == 1 and "leave the rate of decode at 0" in failed[0]
+
+
 def test_silence_stays_silence(tmp_path):
     path = write_mp3(tmp_path / "song.mp3", np.zeros((44100 * 3, 2), np.float32))
     _, _, audio = restore(tmp_path, path)["song.mp3"]

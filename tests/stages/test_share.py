@@ -9,6 +9,7 @@ import soundfile
 from engine.dsp.share import Top, reaches, shares
 from engine.dsp.spectrum import HANN, HOP, bin_of, power, stft
 from engine.models import spleeter
+from engine.player.listening_sets import of_song
 from engine.run.events import Progress
 from engine.run.session import Session
 from tests.conftest import write_mp3
@@ -128,6 +129,8 @@ def test_remixed_stems_have_the_top_that_the_song_has_alone(library):
         band = slice(low, int(low * 2 ** (1 / 3)))
         assert abs(db(remixed[:, band]) - db(plain[:, band])) < 0.5
         low = band.stop
+    stems = next(c for c in of_song(session.store, session.songs[0], session.tasks).candidates if c.key == "04")
+    assert all("/05/" in part.enhanced.as_posix() for part in stems.parts)  # what the mixer plays
     # Stopped after the first stretch, and between the writing of two stems: the same bytes.
     run(library, "again", lambda e: e.stage == "share" and e.chunk == 1)
     assert any((library / "again" / "_chunks").rglob("*.chunk"))

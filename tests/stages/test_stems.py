@@ -14,13 +14,14 @@ import soundfile
 from engine.errors import OutputError, UsageError
 from engine.library.chunk_cache import ChunkCache
 from engine.library.store import Store
-from engine.models import spleeter
+from engine.models import demucs, spleeter
 from engine.planning import recipes
 from engine.planning.plan import build
 from engine.planning.task import State
 from engine.run import publish
 from engine.run.events import Progress, TaskDone, TaskFailed
 from engine.run.session import Session
+from tests.models.checkpoints import tiny_demucs
 from tests.models.tf_checkpoints import spleeter_variables
 
 STEMS = """
@@ -306,6 +307,31 @@ def test_without_a_separator_the_master_starts_from_the_song(tmp_path, models):
     assert _run(session).done == 1
 
 
+@pytest.mark.parametrize("model", ["spleeter-5stems", "htdemucs"])
+def test_the_recipe_that_comes_with_the_program_from_an_mp3_to_the_master(tmp_path, models, demo_mp3, model):
+    """With random weights: every stem that a separator makes finds its way, by what suits it, and is heard."""
+    shutil.rmtree(models)
+    models.mkdir()
+    if model == "htdemucs":
+        pytest.importorskip("torch", reason="needs the extra 'ai'")
+        tiny_demucs(models / demucs.WEIGHTS["htdemucs"][0].filename, tenths=78)
+    else:
+        np.savez(models / spleeter.WEIGHTS[model].filename, **spleeter_variables(5))
+    session = Session([demo_mp3], tmp_path / "out", "stems")
+    assert _run(session).done == 1
+    tasks = {task.id: task for task in session.tasks}
+    words = tasks["05_stems_enhanced"].described(parameters=True)
+    assert f"separate(model={model})" in words and "[vocals: denoise(attenuation_limit_db=3.0" in words
+    assert (
+        "drums: transients(" in words and "bass: restore(" in words and words.rpartition(" > ")[2].startswith("share(")
+    )
+    names = {p.name.partition(".")[0] for p in (tmp_path / "out" / "05_stems_enhanced").rglob("*.flac")}
+    assert names == {*tasks["04_stems"].outputs} and len(names) >= 5
+    plain, remixed = (_read(next((tmp_path / "out" / v).glob("*.flac"))) for v in ("01_baseline", "06_remixed"))
+    assert abs(_db(plain) - _db(remixed)) < 0.5
+    assert next((tmp_path / "out" / "07_mastered").glob("*.flac"))
+
+
 def test_what_a_machine_cannot_do_for_a_stem_is_left_out_and_told(tmp_path, models, capsys):
     """AudioSR is not here: the voice goes without it, and everything else is as without that word in the recipe."""
     from engine.commands import dry_run
@@ -372,6 +398,8 @@ def test_stems_can_be_asked_for_by_number_whatever_recipe_fits(models, name):
     recipe = recipes.load(name)
     assert "04_stems" not in {t.id for t in build(recipe)}
     assert "04_stems" in {t.id for t in build(recipe, ["04"])}
+    if "06_remixed" in recipe.variants:  # what it is made of need not be named, too
+        assert {"04_stems", "05_stems_enhanced", "06_remixed"} <= {t.id for t in build(recipe, ["06"])}
     shutil.rmtree(models)
     with pytest.raises(UsageError, match="models get spleeter-2stems"):
         build(recipe, ["04"])
