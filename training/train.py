@@ -27,6 +27,10 @@ _HOLE = 12.0  # dB below its band at which a bin is a hole for the guide
 _SILENT = 8.0  # dB above 16-bit rounding noise from which on there is something to equalise
 _BRIGHT = 0.6  # share of stretches that are given the top of a finished record, beside those that have it already
 _ENDED = 0.15  # share of stretches whose music ends by itself, below the cutoff of a generous encoder
+_EMPTY, _EMPTY_COUNTS = 6.0, 0.4  # dB above rounding noise below which a top is empty; how much such a stretch counts
+_SLOPE, _FALL = 700.0, 15.0  # Hz of an encoder's own slope; dB in 2 kHz below it that show that the music ends
+#: kbit/s and Hz at which LAME cuts off; what ends below that ends by itself.
+_CUTOFFS = ((96, 15100), (112, 15600), (128, 17000), (160, 17500), (192, 18600), (224, 19400), (256, 19700))
 _LEAST_DECODED = 0.3  # bels; nearer to its original a stretch needs not be for its harm to be told
 _GENEROUS = 14500.0  # Hz of cutoff from which on that can be seen
 _GUIDED_TO = 0.1  # share of the guidance that stays to the end: where nothing is made, nothing else tells how much
@@ -42,7 +46,7 @@ class Settings:
     those of the original band by band.
     """
 
-    steps: int = 4000
+    steps: int = 6000
     batch: int = 16
     spectra: int = 192
     rate: float = 3e-3
@@ -240,7 +244,7 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
     distance = _distance(difference**2 + heard * share * NOISE_SPREAD**2, counts)
     decoded = _distance((have.clamp(min=FLOOR_DB) - want.clamp(min=FLOOR_DB)) ** 2, counts)
     harm = functional.relu(distance.mean(1) / decoded.mean(1).clamp(min=_LEAST_DECODED) - 1).mean()
-    further = distance.mean() + settings.harm * harm
+    further = (_weight(batch, want) * distance.mean(1)).mean() + settings.harm * harm
     spent = (noise * above * counts).sum((1, 2)) / batch.error.sum(1).clamp(min=1e-9)
     lost = 10 * torch.log10(1 + spent)
     told = _told(floor, flatness, doubt, difference.detach(), batch, guidance)
@@ -253,6 +257,31 @@ def loss_of(network: RestorerNetwork, batch: Batch, settings: Settings, guidance
         "lost": lost.mean(),
         "told": told,
     }
+
+
+def _weight(batch: Batch, want: Tensor) -> Tensor:
+    """How much each stretch counts: of tops that are empty without a sign of it, free music has more than records.
+
+    Those whose end can be seen below the encoder's own slope count wholly: nobody needs to guess there.
+    """
+    level = torch.matmul(want.clamp(min=FLOOR_DB).mean(1)[:, None], batch.gather.transpose(1, 2))[:, 0] - FLOOR_DB
+    counted = (torch.matmul(batch.counted[:, None], batch.gather.transpose(1, 2)) > 0.5)[:, 0]
+    centres = torch.from_numpy(CENTRES.astype(np.float32)) - batch.cutoff
+
+    def told(part: Tensor) -> Tensor:
+        return (level * part).sum(-1) / part.sum(-1).clamp(min=1)
+
+    above = (centres > 0) & counted
+    last, before = (told((centres > low) & (centres < low + 1000)) for low in (-_SLOPE - 1000, -_SLOPE - 3000))
+    unseen = (last > _EMPTY + 4) & (last > before - _FALL) & (batch.cutoff[:, 0] > _usual_cutoff(batch) - _SLOPE)
+    return torch.where(above.any(-1) & (told(above) < _EMPTY) & unseen, _EMPTY_COUNTS, 1.0)
+
+
+def _usual_cutoff(batch: Batch) -> Tensor:
+    """Hz at which LAME cuts off at the bitrates of the batch, 0 where they are not known."""
+    told = batch.songs[:, -2:].numpy()
+    hz = np.interp(64 * 2 ** told[:, 0], [rate for rate, _ in _CUTOFFS], [hz for _, hz in _CUTOFFS], left=0)
+    return torch.from_numpy(np.where(told[:, 1] > 0.5, hz, 0).astype(np.float32))
 
 
 def _distance(squares: Tensor, counts: Tensor) -> Tensor:

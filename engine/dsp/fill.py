@@ -16,7 +16,7 @@ _FLOOR_DB = float(10 * np.log10(noise_power(HANN) / 12 * (2 / 65536) ** 2))
 _NOISE_FLATNESS = -2.5  # dB, that of white noise
 _LINES = 8.0  # dB below it at which the band is all lines
 _SWELL = 0.002  # s over which the loudness is told that noise follows
-_SWELL_LOWEST, _SWELL_BAND = 1000.0, 5000.0  # Hz; the band below the cutoff whose loudness that is
+_SWELL_LOWEST, _SWELL_BAND = 1000.0, 3000.0  # Hz; the band below the cutoff whose loudness that is
 _SILENCE = 1 / 12 * (2 / 65536) ** 2  # power of 16-bit rounding noise
 _LEAST_COPY, _MOST_COPY = 0.25, 0.75  # share of the copied band in the power of the new one
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import soundfile
 from scipy.ndimage import binary_dilation, uniform_filter
 
-from benchmarks.restorer import decoded, restored
+from benchmarks.restorer import decoded, figures, restored
 from engine.audio.resample import resample, resampled_length
 from engine.dsp.spectrum import FFT, HOP, power, stft
 from engine.errors import UsageError
@@ -153,6 +154,30 @@ def test_at_320_kbit_nothing_is_made_and_it_is_said(tmp_path, piece):
     assert np.abs(audio["11_offline"] - audio["01_baseline"]).max() < 1e-6
 
 
+ENDED = """
+[variants.11_offline]
+chain = ["decode", { stage = "restore", engine = "learned" }]
+[variants.12_beyond]
+chain = ["decode", { stage = "restore", engine = "learned", beyond_end = true }]
+"""
+
+
+def test_above_music_that_ends_by_itself_nothing_is_made(tmp_path, piece):
+    """The encoder's tag tells what it kept; where the music ends far below, there was nothing above."""
+    spectrum = np.fft.rfft(piece, axis=0)
+    spectrum[round(12000 * len(piece) / 44100) :] = 0
+    path = write_mp3(tmp_path / "ended.mp3", np.fft.irfft(spectrum, len(piece), axis=0).astype(np.float32), level=0.6)
+    audio, rate, _ = run(tmp_path, path, ENDED)
+    top = np.arange(FFT // 2 + 1) * rate / FFT > 12500
+    made = {
+        name: power(stft((audio[name] - audio["01_baseline"])[: 100 * HOP]))[:, :, top].sum()
+        for name in ("11_offline", "12_beyond")
+    }
+    assert made["11_offline"] < 1e-2 * made["12_beyond"]
+    marker = next((tmp_path / "out").rglob("11_offline.done.json")).read_text()
+    assert re.search(r"nothing above 1[12]\.\d kHz, where the music ends by itself", marker)
+
+
 HITS = """
 [variants.11_kept]
 chain = ["decode", { stage = "restore", engine = "ENGINE" }]
@@ -206,6 +231,16 @@ def test_silence_stays_silence(tmp_path):
     path = write_mp3(tmp_path / "song.mp3", np.zeros((44100 * 3, 2), np.float32))
     _, _, audio = restore(tmp_path, path)["song.mp3"]
     assert max(np.abs(a).max() for a in audio.values()) < 1e-6
+
+
+@pytest.mark.parametrize("item", ["sp_amen", "apollo_64k_1", "real_vibeace"])
+def test_what_is_made_is_neither_rough_nor_late(music, tmp_path, item):
+    """No new lines above the cutoff, attacks there when they were, and below it a floor that is as smooth."""
+    reference, rate = soundfile.read(music / item / "ref.flac", dtype="float32", always_2d=True)
+    song, heard = decoded(music / item / "128.mp3", tmp_path)
+    plain, learned = (figures(reference, rate, song, heard, engine) for engine in ("decode", "learned"))
+    assert abs(learned.lines) <= 3 and learned.late <= 2
+    assert abs(learned.grain) < abs(plain.grain)
 
 
 CODINGS = ("64", "96", "128", "192", "V5")

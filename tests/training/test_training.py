@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from engine.models.restorer import features, network
 from engine.models.restorer.bands import COUNT
-from training import sources
-from training.augment import augment, transcoded
+from training import pairs, sources
+from training.augment import augment, ended, transcoded
 from training.weights import write_weights
 
 needs_weights = pytest.mark.skipif(not network.is_here(), reason="needs the weights that python -m training.make makes")
@@ -86,6 +87,38 @@ def test_records_tops_are_given_and_ends_kept_from_low_cutoffs():
     assert (train._ends(a_batch(cutoff=11000.0), np.random.default_rng(0)) == 0).all()
     fallen = train._ends(a_batch(cutoff=18600.0), np.random.default_rng(0))
     assert 0 < (fallen.max(axis=1) > 0).mean() < 0.5 and (np.diff(fallen, axis=1) >= 0).all()
+
+
+def test_what_sinks_below_silence_is_heard_as_silence():
+    """Features never tell of less; were it learnt that they do, an end would be looked for where none can be seen."""
+    torch = pytest.importorskip("torch")
+    from training.train import _equalise
+
+    moments = torch.full((1, 5, features.MOMENT_SIZE), 0.5)
+    moments[..., :COUNT] = 0
+    loudness = torch.full((1, 5), 30.0)
+    bands = torch.zeros(1, COUNT)
+    bands[:, 60:] = -200
+    _equalise(moments, loudness, loudness, bands)
+    per_band = moments[0, 0, : features.PER_BAND * COUNT].reshape(features.PER_BAND, COUNT)
+    silence = (features.FLOOR_DB + features.ROUNDING - 30) / 20
+    assert (per_band[0, :60] == 0).all() and (per_band[1:, :60] == 0.5).all()
+    assert torch.allclose(per_band[0, 60:], torch.tensor(silence)) and (per_band[1:, 60:] == 0).all()
+
+
+@pytest.mark.skipif(shutil.which("lame") is None, reason="needs lame")
+def test_every_other_piece_ends_by_itself(tmp_path):
+    """And the encoder's own end is still the cutoff: what lies between them is what there is to learn from."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (3 * 44100, 2)).astype(np.float32)
+    ends = [np.abs(np.fft.rfft(ended(noise, np.random.default_rng(seed)), axis=0)).max(axis=1) for seed in range(20)]
+    heard = np.array([np.flatnonzero(values > values.max() / 100)[-1] / 3 for values in ends])
+    assert 11000 < heard.min() < 13000 and 19000 < heard.max() < 21500
+    soundfile.write(tmp_path / "loop_x.flac", noise, 44100)
+    track = sources.Track("sonic-pi-samples", "CC0", "loop_x", "loop", tmp_path / "loop_x.flac", True)
+    count = pairs.write_ended_pairs(track, [tmp_path], [], tmp_path / "pairs", 1)
+    told = [json.loads(path.read_text()) for path in sorted((tmp_path / "pairs").glob("*/pair.json"))]
+    assert 0 < len(told) <= count == 4
+    assert all(one["bitrate"] >= 90 and one["cutoff"] > 14000 for one in told)
 
 
 def a_batch(cutoff):
