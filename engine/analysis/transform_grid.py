@@ -1,9 +1,9 @@
 """Whether a signal went through Vorbis or AAC before, told from the signal alone, and how coarsely.
 
 Both round a song in blocks of 1,024 samples. Taken apart again by the same transform and with the same block limits,
-what was rounded to nothing is next to nothing once more, and a coarse MP3 made of it does not hide that below 5 kHz; from
-any other of the 1,024 places it is not so. Vorbis moves its limits by multiples of 128 samples where it goes over to
-short blocks, so places count modulo 128.
+what was rounded to nothing is next to nothing once more, and an MP3 of 128 kbit/s made of it does not hide that below
+5 kHz; from any other of the 1,024 places it is not so. Vorbis moves its limits by multiples of 128 samples where it
+goes over to short blocks, so places count modulo 128.
 
 Sources: as :mod:`engine.analysis.mp3_grid`; the transform and its window from the Vorbis I specification, 4.3.1 and
 4.3.6 (AAC's windows, ISO/IEC 14496-3, 4.6.11, are near enough). The signal is looked at with every fourth sample only,
@@ -30,8 +30,10 @@ _BLOCKS = 16  # in a piece, 0.4 s
 _TAPS = 127  # of the low-pass
 _SILENT = 1e-3  # peak of a piece that is not worth looking at
 _FLOOR = np.float32(1e-12)  # power of a line
-_MOST_PIECES, _ENOUGH = 24, 6
-_SEEN, _SURE = 6.5, 16.0  # times the usual scatter; what never was one stays below 4
+_FEWEST, _ENOUGH, _MOST_PIECES = 2, 6, 24
+_SEEN, _SURE = 6.0, 16.0  # times the usual scatter; music that never was either stays below 4
+_LEAST = 0.07  # dB; regular sounds stand out with less
+_STANDS_OUT, _NEAR = 0.65, 2  # share of the first that the next place reaches at most, further away than so many
 
 #: Frames of a piece.
 SIZE = (_BLOCKS + 3) * BLOCK
@@ -79,7 +81,7 @@ class TransformGridMeter:
         self._pieces = 0
 
     def process(self, block: Audio) -> None:
-        """Take ``(frames, channels)`` from a multiple of 128 frames on; three pieces of it are looked at, if they fit."""
+        """Take ``(frames, channels)`` from a multiple of 128 frames on; of it three pieces are looked at."""
         step = max(SIZE, len(block) // 3 // BLOCK * BLOCK)
         for start in range(0, len(block) - SIZE + 1, step):
             if self._pieces < _MOST_PIECES and not self._is_sure():
@@ -97,15 +99,17 @@ class TransformGridMeter:
         self._depths += deepest - np.median(deepest)
         self._pieces += 1
 
-    def _height(self) -> float:
+    def _is_seen(self, height: float) -> bool:
         apart = self._heights - np.median(self._heights)
-        return float(apart.max() / max(1e-9, 1.4826 * float(np.median(np.abs(apart)))))
+        first = int(np.argmax(apart))
+        away = np.abs((np.arange(_PLACES) - first + _PLACES // 2) % _PLACES - _PLACES // 2) > _NEAR
+        usual = 1.4826 * float(np.median(np.abs(apart)))
+        return bool(apart[first] >= height * max(1e-9, usual) and apart[away].max() < _STANDS_OUT * apart[first])
 
     def _is_sure(self) -> bool:
-        return self._pieces >= _ENOUGH and self._height() > _SURE
+        return self._pieces >= _ENOUGH and self._is_seen(_SURE)
 
     def depth(self) -> float:
         """dB by which the lines drop at the limits of an earlier coding's blocks; 0 where there was none."""
-        if self._pieces < 2 or self._height() < _SEEN:
-            return 0.0
-        return float(self._depths[int(np.argmax(self._heights))]) / self._pieces
+        depth = float(self._depths[int(np.argmax(self._heights))]) / max(1, self._pieces)
+        return depth if depth >= _LEAST and self._pieces >= _FEWEST and self._is_seen(_SEEN) else 0.0

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.analysis.findings import COARSE_EARLIER
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.mpeg import believable_lowpass
 from engine.audio.readers import Audio
@@ -41,9 +42,9 @@ _LAST_BAND = (15800.0, 16600.0)  # Hz; around where it begins
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
-#: Hz up to which a band is made for an MP3 that was made of Vorbis or AAC, and dB of what these left from which on they
-#: count as coarse. What they cut off, at 16 to 20 kHz, cannot be seen any more, and hardly anybody hears it.
-_COARSE_BEFORE, _FINE_BEFORE, _COARSE = 17000.0, 19000.0, 0.3
+#: Hz up to which a band is made for an MP3 that was made of a Vorbis or AAC file, coarse or fine: what these cut off,
+#: at 16 to 20 kHz, cannot be seen any more, and hardly anybody hears it.
+_COARSE_BEFORE, _FINE_BEFORE = 17000.0, 19000.0
 _LEAST_BAND = 500.0  # Hz; a narrower new band is none
 _METHOD = 2  # of the learned engine; another one makes another sound of the same song
 _GENEROUS = 240_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
@@ -83,7 +84,7 @@ class RestoreParams(Params):
     )
     beyond_end: bool = parameter(
         False,
-        "make a band also above music that ends by itself, below what the encoder kept (engine learned)",
+        "make a band also above music that ends by itself, or by a Vorbis or AAC coding before (engine learned)",
         later=True,
     )
     pre_echo: float = parameter(
@@ -196,7 +197,7 @@ def _end_before(context: Context, params: RestoreParams) -> float:
     left = context.analysis.figures.earlier
     if params.engine != "learned" or params.beyond_end or context.analysis.mpeg is None or not left:
         return math.inf
-    return _COARSE_BEFORE if left >= _COARSE else _FINE_BEFORE
+    return _COARSE_BEFORE if left >= COARSE_EARLIER else _FINE_BEFORE
 
 
 def _ends_by_itself(context: Context, params: RestoreParams) -> bool:

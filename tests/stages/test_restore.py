@@ -12,11 +12,12 @@ from scipy.ndimage import binary_dilation, uniform_filter
 
 from benchmarks.restorer import decoded, figures, restored
 from engine.audio.resample import resample, resampled_length
+from engine.commands.demo import compose
 from engine.dsp.spectrum import FFT, HOP, power, stft
 from engine.errors import UsageError
 from engine.run.events import SongDone
 from engine.run.session import Session
-from tests.conftest import MUSIC, execute, write_mp3
+from tests.conftest import MUSIC, execute, vorbis, write_mp3
 from tests.dsp.test_transients import _hits
 from tests.stages.test_stages import run
 
@@ -176,6 +177,19 @@ def test_above_music_that_ends_by_itself_nothing_is_made(tmp_path, piece):
     assert made["11_offline"] < 1e-2 * made["12_beyond"]
     marker = next((tmp_path / "out").rglob("11_offline.done.json")).read_text()
     assert re.search(r"nothing above 1[12]\.\d kHz, where the music ends by itself", marker)
+
+
+def test_an_mp3_of_a_vorbis_file_gets_no_top_that_was_not_there_before(tmp_path):
+    song = vorbis(tmp_path, compose(8.0), 0.75)
+    audio, rate, _ = run(tmp_path, write_mp3(tmp_path / "again.mp3", song, level=0.6), ENDED)
+    top = np.arange(FFT // 2 + 1) * rate / FFT > 17500
+    made = {
+        name: power(stft((audio[name] - audio["01_baseline"])[: 100 * HOP]))[:, :, top].sum()
+        for name in ("11_offline", "12_beyond")
+    }
+    assert made["11_offline"] < 1e-2 * made["12_beyond"]
+    marker = next((tmp_path / "out").rglob("11_offline.done.json")).read_text()
+    assert re.search(r"nothing above 1[67]\.\d kHz, as it was made of a Vorbis or AAC file", marker)
 
 
 HITS = """
