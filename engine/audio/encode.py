@@ -1,4 +1,4 @@
-"""24-bit FLAC, dithered, written under a temporary name, verified sample by sample, then renamed."""
+"""FLAC of 24 or 16 bits, dithered, written under a temporary name, verified sample by sample, then renamed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from engine.files import file_hash, writing
 from engine.text import printable
 
 _BITS = 24
-_SCALE = float(1 << (_BITS - 1))
 _LEVEL = 7 / 8  # libFLAC's 7 (soundfile maps 0..1 to its 0..8): 8 takes up to twice the time to save 0.2 %
 _PROBE = 1 << 20  # bytes; more than libsndfile writes at once
 _NEAR_FULL_SCALE = 0.9999
@@ -52,21 +51,22 @@ def write_flac(
     tag: Callable[[Path], None] | None = None,
     gain: float = 0.0,
     exact: bool = False,
+    bits: int = _BITS,
 ) -> Encoded:
-    """Write the stream that ``blocks()`` gives to ``path``, or nothing at all.
+    """Write the stream that ``blocks()`` gives to ``path`` with 24 or 16 ``bits``, or nothing at all.
 
     TPDF dither of 2 LSB peak to peak (Lipshitz, Wannamaker, Vanderkooy 1992), the same for all channels of a
     song whose channels are equal, from ``seed``: the same signal gives the same bytes. A signal beyond full
     scale is measured to its end and written again with the one gain that makes it fit. ``blocks`` may thus be
-    called more than once. ``gain`` in dB is applied in any case. What is ``exact`` (whole 24-bit numbers, at no gain)
-    is written without dither. ``tag`` is called with the temporary file before it is verified.
+    called more than once. ``gain`` in dB is applied in any case. What is ``exact`` (whole numbers of so many bits, at
+    no gain) is written without dither. ``tag`` is called with the temporary file before it is verified.
 
     Raises:
         OutputError: it could not be written or did not come back as written; one sentence for the user.
     """
     try:
         with writing(path) as temporary:
-            return _write(path, temporary, blocks, rate, channels, frames, seed, tag, gain, exact)
+            return _write(path, temporary, blocks, rate, channels, frames, seed, tag, gain, exact, bits)
     except OSError as error:
         raise OutputError(_explain(error, path.parent)) from error
 
@@ -82,13 +82,13 @@ def _explain(error: OSError, folder: Path) -> str:
 
 def _write(
     path: Path, temporary: Path, blocks: Callable[[], Iterable[Audio]], rate: int, channels: int, frames: int,
-    seed: int, tag: Callable[[Path], None] | None, gain: float, exact: bool,
+    seed: int, tag: Callable[[Path], None] | None, gain: float, exact: bool, bits: int,
 ) -> Encoded:  # fmt: skip
     factor = 10 ** (gain / 20)
     while True:
         try:
             dither = None if exact and factor == 1.0 else seed
-            written = _encode(temporary, blocks(), rate, channels, frames, dither, factor)
+            written = _encode(temporary, blocks(), rate, channels, frames, dither, factor, bits)
             break
         except _Overload as overload:
             factor *= _NEAR_FULL_SCALE / overload.args[0]
@@ -100,7 +100,14 @@ def _write(
 
 
 def _encode(
-    path: Path, blocks: Iterable[Audio], rate: int, channels: int, frames: int, seed: int | None, gain: float
+    path: Path,
+    blocks: Iterable[Audio],
+    rate: int,
+    channels: int,
+    frames: int,
+    seed: int | None,
+    gain: float,
+    bits: int,
 ) -> str:
     """Encode and give the SHA-256 of the samples as written; no seed: no dither. Raises _Overload with the peak."""
     import soundfile
@@ -110,13 +117,13 @@ def _encode(
     digest = hashlib.sha256()
     count, peak = 0, 0.0
     try:
-        with open_sound(path, "w", rate, channels, "PCM_24", format="FLAC", compression_level=_LEVEL) as file:
+        with open_sound(path, "w", rate, channels, f"PCM_{bits}", format="FLAC", compression_level=_LEVEL) as file:
             for block in _of_one_size(blocks):
                 samples = block * np.float32(gain)
                 peak = max(peak, float(np.abs(samples).max()))
                 if peak >= 1.0:
                     continue  # measure on to the end
-                integers = _quantise(samples, dither)
+                integers = _quantise(samples, dither, bits)
                 digest.update(integers.tobytes())
                 file.write(integers)
                 count += len(samples)
@@ -148,17 +155,20 @@ def _of_one_size(blocks: Iterable[Audio]) -> Iterator[Audio]:
         yield np.concatenate(held)
 
 
-def _quantise(samples: Audio, dither: np.random.Generator | None) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-    """float32 to left-justified 24-bit integers."""
+def _quantise(
+    samples: Audio, dither: np.random.Generator | None, bits: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """float32 to left-justified integers of so many bits."""
+    full = float(1 << (bits - 1))
     if dither is None:
-        return np.round(samples.astype(np.float64) * _SCALE).astype(np.int32) << (32 - _BITS)
+        return np.round(samples.astype(np.float64) * full).astype(np.int32) << (32 - bits)
     noise = dither.random(len(samples), np.float32)[:, None] - dither.random(len(samples), np.float32)[:, None]
     if not (samples == samples[:, :1]).all():
         others = (len(samples), samples.shape[1] - 1)
         rest = dither.random(others, np.float32) - dither.random(others, np.float32)
         noise = np.concatenate([noise, rest], axis=1)
-    scaled = np.round(samples.astype(np.float64) * _SCALE + noise)
-    return np.clip(scaled, -_SCALE, _SCALE - 1).astype(np.int32) << (32 - _BITS)
+    scaled = np.round(samples.astype(np.float64) * full + noise)
+    return np.clip(scaled, -full, full - 1).astype(np.int32) << (32 - bits)
 
 
 def _verify(path: Path, written: str, rate: int, channels: int, frames: int) -> None:

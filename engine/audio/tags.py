@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from engine.files import open_regular
 from engine.text import size as readable_size
 
-_ID3_NAMES = {
+ID3_NAMES = {
     "TIT1": "GROUPING", "TIT2": "TITLE", "TIT3": "SUBTITLE", "TPE1": "ARTIST", "TPE2": "ALBUMARTIST",
     "TPE3": "CONDUCTOR", "TPE4": "REMIXER", "TALB": "ALBUM", "TRCK": "TRACKNUMBER", "TPOS": "DISCNUMBER",
     "TCON": "GENRE", "TCOM": "COMPOSER", "TEXT": "LYRICIST", "TDRC": "DATE", "TDOR": "ORIGINALDATE",
@@ -116,6 +116,11 @@ class Tags:
         else:
             self.pictures.append(picture)
 
+    @property
+    def album(self) -> str:
+        """What the songs of one folder that are one album have in common; empty: of none."""
+        return " ".join(self.comments.get("ALBUM", [])).strip().casefold()
+
     def _leave_out(self, what: str) -> None:
         if what not in self.left_out:
             self.left_out.append(what)
@@ -178,7 +183,7 @@ def _from_id3(id3: Any, tags: Tags) -> None:
         elif name == "TCON":
             tags.add("GENRE", frame.genres)
         elif name in ("TRCK", "TPOS", "MVIN"):
-            _add_number(tags, _ID3_NAMES[name], str(frame))
+            _add_number(tags, ID3_NAMES[name], str(frame))
         elif name in ("TIPL", "TMCL"):
             for role, person in frame.people:
                 tags.add(
@@ -189,8 +194,8 @@ def _from_id3(id3: Any, tags: Tags) -> None:
             tags.add("MUSICBRAINZ_TRACKID", [frame.data.decode("ascii", "replace")])
         elif name == "RVA2":
             continue
-        elif name in _ID3_NAMES:
-            tags.add(_ID3_NAMES[name], getattr(frame, "text", None) or [frame.url])
+        elif name in ID3_NAMES:
+            tags.add(ID3_NAMES[name], getattr(frame, "text", None) or [frame.url])
 
 
 _TOTALS = {"TRACKNUMBER": "TRACKTOTAL", "DISCNUMBER": "DISCTOTAL", "MOVEMENT": "MOVEMENTTOTAL"}

@@ -184,15 +184,26 @@ def export(
     to: Annotated[str, typer.Option(help="The folder that they go to.")],
     out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
     link: Annotated[bool, typer.Option("--link", help="Hard-link instead of copying, where the disk can.")] = False,
+    kind: Annotated[
+        str, typer.Option("--format", help="For other players: flac16, alac, opus or mp3 [default: as they are].")
+    ] = "",
+    gains: Annotated[
+        bool | None,
+        typer.Option("--replaygain/--no-replaygain", help="Tags for equal loudness [default: with --format]."),
+    ] = None,
 ) -> None:
     """Collect the favourites that were chosen while listening in one clean folder."""
     from engine.commands import export as exporting
     from engine.run.session import Session
 
+    exporting.check_kind(kind, link=link)
     session = Session([Path(p) for p in paths], Path(out) if out else None)
-    if not exporting.favourites(session.store, session.songs):
+    songs = [session.where(song) for song in session.songs]
+    if not exporting.favourites(session.store, songs):
         raise UsageError("No song has a favourite yet: choose them while listening (mp3restore, key l, then f).")
-    result = exporting.export(session.store, session.songs, Path(to), link=link)
+    with_gains = bool(kind) if gains is None else gains
+    tell = print if with_gains or kind else None  # each takes its time
+    result = exporting.export(session.store, songs, Path(to), link=link, kind=kind, gains=with_gains, progress=tell)
     print(result.in_words(to))
     for problem in result.problems:
         print(f"mp3restore: {problem}", file=sys.stderr)

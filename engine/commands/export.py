@@ -1,7 +1,8 @@
 """Favourites into one clean folder, with final names: what the listener keeps in the end.
 
 Names and sub-folders are those of the library, without the variants' suffixes. Where the plain decode is the
-favourite, the source itself is exported: it is what it is, and no copy of it is better.
+favourite, the source itself is exported: it is what it is, and no copy of it is better. For players that take no FLAC
+of 24 bits another format can be asked for, and tags that make all songs equally loud.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePath
 
-from engine.errors import OutsideError, UsageError, explain_os_error
+from engine.audio import player_formats, replaygain
+from engine.audio.player_tags import write_player_tags
+from engine.audio.tags import Tags, read_tags
+from engine.errors import OutsideError, RestoreError, UsageError, explain_os_error
 from engine.files import file_hash, remove, writing
-from engine.library.exports import read_exports, write_exports
+from engine.library.exports import Exports, read_exports, write_exports
 from engine.library.records import Song
 from engine.library.store import Store, is_same_file
 from engine.player.listening_sets import PLAIN
@@ -44,13 +49,36 @@ def favourites(store: Store, songs: Sequence[Song]) -> list[tuple[Song, str]]:
     return [(song, favourite) for song, favourite in found if favourite]
 
 
+def check_kind(kind: str, *, link: bool) -> None:
+    """Raise UsageError where there is no such format, or it cannot be linked."""
+    if kind and kind not in player_formats.ENDINGS:
+        raise UsageError(f"There is no format '{printable(kind)}': give {', '.join(player_formats.ENDINGS)}.")
+    if kind and link:
+        raise UsageError("A copy in another format cannot be a link: give --format or --link.")
+
+
+@dataclass(frozen=True)
+class _Favourite:
+    """One song's file to export: its ``name`` below the target, and the hash of ``source``."""
+
+    song: str
+    source: Path
+    sha256: str
+    name: PurePath
+
+
 def export(
-    store: Store, songs: Sequence[Song], target: Path, *, link: bool = False,
+    store: Store, songs: Sequence[Song], target: Path, *, link: bool = False, kind: str = "", gains: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Exported:  # fmt: skip
     """Copy (``link``: hard-link, where the disk can) each song's favourite below ``target``.
 
     Files that an earlier export wrote are replaced when they changed; any other file is left alone and told.
+
+    Args:
+        kind: one of :data:`engine.audio.player_formats.ENDINGS`, in which the copies are encoded, with the tags and
+            covers of the favourite; empty: they are copied as they are. An MP3 is never encoded as one again.
+        gains: write ReplayGain tags of track and album (in place of links, plain copies get them too).
 
     Raises:
         UsageError: ``target`` cannot be used.
@@ -62,64 +90,151 @@ def export(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(str(target))}")) from error
-    manifest = read_exports(target)
     result = Exported()
-    for song, favourite in favourites(store, songs):
-        source, sha256 = _file_of(store, song, favourite)
-        if source is None:
-            result.problems.append(
-                f"{printable(song.id)}: {printable(favourite)} is not there any more: make it again (f, or --force)."
-            )
-            continue
-        name = song.key.with_name(song.key.name + source.suffix.lower())
+    chosen = [one for one in (_favourite(store, *of, kind, result) for of in favourites(store, songs)) if one]
+    copies = _Copies(target, read_exports(target), kind, link, gains, chosen)
+    for favourite in chosen:
         try:
-            _place(source, sha256 or file_hash(source), target, name, manifest, result, link=link)
+            copies.place(favourite, result)
         except OSError as error:
-            result.problems.append(explain_os_error(error, printable(str(target / name))))
+            result.problems.append(explain_os_error(error, printable(str(target / favourite.name))))
+        except RestoreError as error:
+            result.problems.append(f"{printable(favourite.song)} could not be exported: {error}")
         if progress is not None:
-            progress(printable(name.as_posix()))
+            progress(printable(favourite.name.as_posix()))
     with suppress(OSError):
-        write_exports(target, manifest)
+        write_exports(target, copies.exports)
     return result
 
 
-def _file_of(store: Store, song: Song, favourite: str) -> tuple[Path | None, str]:
-    """The file to export and its hash, as far as that is known."""
-    if favourite == PLAIN:
-        return (song.path if song.path.is_file() else None), ""
-    for marker in store.markers(song):
-        if marker.task == favourite and len(marker.outputs) == 1:
-            path = store.out / marker.outputs[0].path
-            return (path if path.is_file() else None), marker.outputs[0].sha256
-    return None, ""
+def _favourite(store: Store, song: Song, favourite: str, kind: str, result: Exported) -> _Favourite | None:
+    """What is to be exported of a song; nothing, and a problem, where there is no file."""
+    marker = next((m for m in store.markers(song) if m.task == favourite), None)
+    source, sha256 = song.path, ""
+    if favourite != PLAIN and marker is not None and len(marker.outputs) > 1:
+        result.problems.append(f"{printable(song.id)}: {printable(favourite)} is not one file: choose its remix.")
+        return None
+    if favourite != PLAIN:
+        source = store.out / marker.outputs[0].path if marker is not None and marker.outputs else Path()
+        sha256 = marker.outputs[0].sha256 if marker is not None and marker.outputs else ""
+    if not source.is_file():
+        result.problems.append(
+            f"{printable(song.id)}: {printable(favourite)} is not there any more: make it again (f, or --force)."
+        )
+        return None
+    ending = source.suffix.lower() if _stays(source, kind) else player_formats.ENDINGS[kind]
+    return _Favourite(song.id, source, sha256 or file_hash(source), song.key.with_name(song.key.name + ending))
 
 
-def _place(
-    source: Path, sha256: str, target: Path, name: PurePath, manifest: dict[str, str], result: Exported, *, link: bool
-) -> None:
-    path, key = target / name, name.as_posix()
-    for other in [k for k in manifest if PurePath(k).with_suffix("") == name.with_suffix("") and k != key]:
-        with suppress(OSError, OutsideError):  # the favourite was another kind of file before
-            if file_hash(target / other) == manifest[other]:
-                remove(target / other, target)
-        del manifest[other]
-    if is_same_file(source, path):  # the library is exported into itself: a song is never taken for an export
-        result.up_to_date.append(printable(key))
-        return
-    if path.exists():
-        there = file_hash(path)
-        if there == sha256:
-            manifest[key] = sha256
+def _stays(source: Path, kind: str) -> bool:
+    """Whether the audio is copied as it is."""
+    return not kind or source.suffix.lower() == player_formats.ENDINGS[kind] == ".mp3"
+
+
+@dataclass
+class _Copies:
+    """The copies below ``target``, of which ``exports`` tells what is there."""
+
+    target: Path
+    exports: Exports
+    kind: str
+    link: bool
+    gains: bool
+    chosen: Sequence[_Favourite]
+
+    def __post_init__(self) -> None:
+        self._level = cache(replaygain.measure)
+        self._tags = cache(lambda path: read_tags(path)[0])
+
+    def place(self, favourite: _Favourite, result: Exported) -> None:
+        """Make the copy of a favourite, unless it is there. Raises OSError and SongError."""
+        path, key = self.target / favourite.name, favourite.name.as_posix()
+        self._forget_other_kinds(favourite.name)
+        if is_same_file(favourite.source, path):  # the library is exported into itself: its songs are no exports
             result.up_to_date.append(printable(key))
             return
-        if manifest.get(key) != there:
-            result.problems.append(f"{printable(str(path))} was not written by an export: it was left as it is.")
-            return
-    with writing(path) as temporary:
-        if not (link and _linked(source, temporary)):
-            shutil.copyfile(source, temporary)
-    manifest[key] = sha256
-    result.written.append(printable(key))
+        is_copy = _stays(favourite.source, self.kind) and not self.gains
+        made_of = "" if is_copy else self._made_of(favourite)
+        if path.exists():
+            there = file_hash(path)
+            if there == favourite.sha256 if is_copy else self._is_up_to_date(key, there, made_of):
+                self._keep(key, there, made_of)
+                result.up_to_date.append(printable(key))
+                return
+            if not self.exports.wrote(key, there):
+                result.problems.append(f"{printable(str(path))} was not written by an export: it was left as it is.")
+                return
+        with writing(path) as temporary:
+            if is_copy:
+                if not (self.link and _linked(favourite.source, temporary)):
+                    shutil.copyfile(favourite.source, temporary)
+                sha256 = favourite.sha256
+            else:
+                sha256 = self._make(favourite, path, temporary)
+                self.exports.coming[key] = sha256  # so that it is known for an export whatever happens next
+                write_exports(self.target, self.exports)
+        self._keep(key, sha256, made_of)
+        result.written.append(printable(key))
+
+    def _is_up_to_date(self, key: str, there: str, made_of: str) -> bool:
+        return self.exports.wrote(key, there) and self.exports.made_of.get(key) == made_of
+
+    def _keep(self, key: str, sha256: str, made_of: str) -> None:
+        self.exports.forget(key)
+        self.exports.files[key] = sha256
+        if made_of:
+            self.exports.made_of[key] = made_of
+
+    def _forget_other_kinds(self, name: PurePath) -> None:
+        """The favourite was another kind of file before."""
+        for other in self.exports.names:
+            if PurePath(other).with_suffix("") != name.with_suffix("") or other == name.as_posix():
+                continue
+            with suppress(OSError, OutsideError):
+                if self.exports.wrote(other, file_hash(self.target / other)):
+                    remove(self.target / other, self.target)
+            self.exports.forget(other)
+
+    def _made_of(self, favourite: _Favourite) -> str:
+        """What a copy is made of, its album included: a copy of the same is the same."""
+        album = sorted(one.sha256[:16] for one in self._album(favourite)) if self.gains else []
+        return " ".join([favourite.sha256, self.kind or "as it is", *album])
+
+    def _album(self, favourite: _Favourite) -> list[_Favourite]:
+        """The chosen ones of the same folder and album; none where it is of no album."""
+        album = self._tags(favourite.source).album
+        if not album:
+            return []
+        folder = favourite.name.parent
+        return [one for one in self.chosen if one.name.parent == folder and self._tags(one.source).album == album]
+
+    def _make(self, favourite: _Favourite, path: Path, temporary: Path) -> str:
+        """Encode or copy, and tag; the hash of what came of it."""
+        level = self._level(favourite.source)
+        work = temporary.with_suffix(path.suffix)  # tags are written by what a file's name says
+        try:
+            if _stays(favourite.source, self.kind):
+                shutil.copyfile(favourite.source, work)
+            else:
+                player_formats.convert(favourite.source, level.frames, work, self.kind)
+            tags = self._tags(favourite.source)
+            if self.gains:
+                album = [self._level(one.source) for one in self._album(favourite)]
+                tags = replaygain.without_gain(tags)
+                tags.comments.update(replaygain.comments(level, album, opus=path.suffix == ".opus"))
+            self._tag(work, tags)
+            work.replace(temporary)
+        finally:
+            work.unlink(missing_ok=True)
+        return file_hash(temporary)
+
+    def _tag(self, path: Path, tags: Tags) -> None:
+        import mutagen
+
+        try:
+            write_player_tags(path, tags)
+        except mutagen.MutagenError as error:
+            raise UsageError(f"its tags could not be written ({type(error).__name__}).") from error
 
 
 def _linked(source: Path, path: Path) -> bool:

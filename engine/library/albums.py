@@ -133,8 +133,7 @@ def _as_it_is(path: Path, part: Part) -> Part:
 def _tagged(path: Path) -> Part:
     """What the tags say; what cannot be read is of no album."""
     tags, _ = read_tags(path)
-    album = " ".join(tags.comments.get("ALBUM", [])).strip().casefold()
-    digest = hashlib.sha256(album.encode("utf-8", "surrogatepass")).hexdigest() if album else ""
+    digest = hashlib.sha256(tags.album.encode("utf-8", "surrogatepass")).hexdigest() if tags.album else ""
     return _as_it_is(path, Part(0, 0, digest))
 
 

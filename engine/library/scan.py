@@ -96,7 +96,7 @@ def _walk(top: Path, out: Path) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         ours = _folders_of_results(folder, out)
-        exported |= {folder / name for name in read_exports(folder)}
+        exported |= {folder / name for name in read_exports(folder).names}
         yield from (path for entry in entries if (path := Path(entry.path)) not in exported and _is_song(entry))
         below = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and e.name not in ours]
         waiting += [b for b in reversed(below) if not _is_all_results(b)]
