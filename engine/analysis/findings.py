@@ -118,7 +118,7 @@ def _cutoff(analysis: SongAnalysis, was: Generation) -> Finding:
         return Finding("cutoff", "none", "fine", "The music goes up as far as the file can hold.")
     severity = _LEVELS[min(3, lost_above(cutoff.hz))]
     figure = f"{_khz(cutoff.hz)}, {cutoff.source}, sure to {cutoff.confidence:.0%}, falls {shape.drop:.0f} dB"
-    if was.kind == "no mp3" and cutoff.source == "measured":
+    if analysis.ends_by_itself or (was.kind == "no mp3" and cutoff.source == "measured"):
         steep = "abruptly, as lossy coding or a filter does it" if shape.drop >= 24 else "gently, as recordings do"
         return Finding("cutoff", figure, "slight" if severity != "fine" else "fine", f"The sound ends {steep}.")
     if shape.shelf >= _SHELF[0]:

@@ -3,10 +3,11 @@
 A restorer can only guess, and what it adds to a good file is a risk without a gain. So a song is left alone where what
 is missing is next to nothing that anybody hears: where it was encoded once, with bits enough, and ends at 18 kHz or
 above (hearing thresholds above 16 kHz: Ashihara 2007, "Hearing thresholds for pure tones above 16 kHz", JASA 122; few
-adults hear 18 kHz at any level of music), or where it never was an MP3 and its end is no filter's.
+adults hear 18 kHz at any level of music), where it ends below what its encoder kept, with bits enough for so narrow a
+band, or where it never was an MP3 and its end is no filter's.
 
-What nobody can tell from an MP3 is whether there was anything above its cutoff: a song whose recording itself ends at
-16 kHz looks, at 128 kbit/s, like any other.
+What nobody can tell from an MP3 is whether there was anything above the cutoff of its encoder: a song whose recording
+itself ends at 18 kHz looks, cut off at 17 by 128 kbit/s, like any other.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ def verdict_of(analysis: SongAnalysis) -> Verdict:
         return _of_recording(analysis, "No trace of lossy coding was found: there is nothing to bring back.")
     if was.kind == "again":
         return Verdict(False, _recipe(ends), "It was made from another MP3, and has the damage of that one.")
+    bits = _bits(analysis)
+    if ends is not None and analysis.ends_by_itself:
+        return _of_narrow(analysis, bits, ends)
     if _kept_more(analysis, was):
         return _of_recording(analysis, "Its encoder kept more than there was: it is good as it is.")
-    bits = _bits(analysis)
     if bits is not None and bits < _GOOD:
         where = f", and nothing is left above {_khz(ends)}" if ends is not None else ""
         return Verdict(False, _recipe(ends), f"{bits / 1000:.0f} kbit/s were too few for all that is heard{where}.")
@@ -71,7 +74,18 @@ def _kept_more(analysis: SongAnalysis, was: Generation) -> bool:
     kept = kept_by(mpeg) if mpeg is not None else None
     if kept is None or was.kind != "once" or ends.source == "lame tag" or analysis.figures.grid.first.depth > _FINE:
         return False
-    return kept >= _HEARD
+    return kept >= _HEARD and ends.hz is not None and ends.hz < kept
+
+
+def _of_narrow(analysis: SongAnalysis, bits: int | None, ends: float) -> Verdict:
+    """Of a song that ends, at ``ends`` Hz, below what its encoder kept: there is no top to bring back, and a narrow band
+    takes fewer bits."""
+    where = f"It ends at {_khz(ends)}, below what its encoder kept"
+    if bits is not None and bits < _GOOD * min(1.0, ends / _HEARD):
+        return Verdict(False, "offline", f"{where}, but {bits / 1000:.0f} kbit/s were too few for what there is.")
+    if analysis.figures.grid.first.depth > _TOO_COARSE:
+        return Verdict(False, "offline", f"{where}, but most of its quiet detail was set to zero.")
+    return Verdict(True, "", f"{where}: nothing was cut off that could be brought back.")
 
 
 def _of_recording(analysis: SongAnalysis, good: str) -> Verdict:

@@ -20,6 +20,7 @@ from engine.analysis.song import analyze
 from engine.analysis.verdict import verdict_of
 from engine.audio.loudness import LoudnessMeter
 from engine.commands.analyze import verdict_row
+from engine.compare.selftest import encode_mp3
 from engine.library.damage_report import told
 from engine.run.events import SongDone, SongLeft
 from engine.run.session import Session
@@ -77,6 +78,26 @@ def test_what_was_missing_before_a_good_encoding_is_no_damage(piece, tmp_path):
         found = analyze(write_mp3(tmp_path / "dull.mp3", dull, mode=mode, level=BEST))
         assert found.cutoff.hz is not None and found.cutoff.hz < 17500
         assert generation(found).kind == "once" and verdict_of(found).leave, mode
+
+
+@pytest.mark.parametrize(("level", "edge", "leave"), [(0.6, 24000, True), (0.6, 30000, True), (0.85, 24000, False)])
+def test_music_that_ends_below_what_its_encoder_kept_needs_no_top_and_fewer_bits(piece, tmp_path, level, edge, leave):
+    dull = soxr.resample(soxr.resample(piece, RATE, edge), edge, RATE)
+    found = analyze(write_mp3(tmp_path / "dull.mp3", dull, level=level))
+    assert found.ends_by_itself and found.mpeg.bitrate < 170_000
+    verdict = verdict_of(found)
+    assert verdict.leave == leave and "below what its encoder kept" in verdict.reason
+    assert verdict.recipe == ("" if leave else "offline")  # there is no top that a model should make
+    ends = next(one for one in findings(found) if one.topic == "cutoff")
+    assert ends.severity == "slight" and "sound ends" in ends.sentence
+
+
+@pytest.mark.parametrize("coding", ["V5", "V2"])
+def test_ffmpeg_does_not_say_what_it_kept_and_nobody_is_accused_of_that(piece, tmp_path, coding):
+    encode_mp3(tmp_path / "own.mp3", piece, RATE, coding)
+    found = analyze(tmp_path / "own.mp3")
+    assert found.mpeg.lame.encoder == "Lavf" and not found.mpeg.lame.lowpass
+    assert generation(found).kind == "once"
 
 
 def test_every_finding_is_judged_and_said_in_a_sentence(files):
