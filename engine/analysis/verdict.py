@@ -8,15 +8,18 @@ band, or where it never was an MP3 and its end is no filter's.
 
 What nobody can tell from an MP3 is whether there was anything above the cutoff of its encoder: a song whose recording
 itself ends at 18 kHz looks, cut off at 17 by 128 kbit/s, like any other.
+
+Where the listener made a self-test, that decides between restoring and leaving alone what was damaged by its encoder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.analysis.findings import generation
 from engine.analysis.generations import Generation, kept_by
 from engine.analysis.song import SongAnalysis
+from engine.analysis.tried import Experience, SelfTest
 
 _HEARD = 18000.0  # Hz up to which somebody hears that it is missing
 _ENDS_EARLY = 15500.0  # Hz below which everybody hears that it is missing, and rules alone do little
@@ -31,11 +34,15 @@ _LOSSLESS = ("FLAC", "WAV", "WAVEX", "AIFF", "W64", "RF64", "CAF", "AU", "ALAC")
 @dataclass(frozen=True)
 class Verdict:
     """Whether to ``leave`` a song alone, the ``recipe`` that is worth it otherwise (``offline``, or ``auto``: the one
-    with the models that this machine has), and why, in one sentence."""
+    with the models that this machine has), and why, in one sentence, and another where a self-test tells something.
+
+    ``is_of_bits``: whether it is left because it had bits enough, which experience may refute.
+    """
 
     leave: bool
     recipe: str
     reason: str
+    is_of_bits: bool = False
 
     @property
     def advice(self) -> str:
@@ -43,8 +50,23 @@ class Verdict:
         return "leave it alone" if self.leave else f"restore it (--recipe {self.recipe})"
 
 
-def verdict_of(analysis: SongAnalysis) -> Verdict:
-    """What is worth doing for a song."""
+def verdict_of(analysis: SongAnalysis, tried: SelfTest | None = None) -> Verdict:
+    """What is worth doing for a song; ``tried`` is what the listener's own self-test found, where there is one."""
+    verdict = _by_figures(analysis)
+    found = tried.like(analysis) if tried is not None else None
+    return _in_the_light_of(found, verdict) if found is not None and found.sentence else verdict
+
+
+def _in_the_light_of(found: Experience, verdict: Verdict) -> Verdict:
+    """What helped nothing and harmed is not worth it; what helped is, also where bits seemed enough."""
+    if verdict.leave and found.helped and verdict.is_of_bits:
+        return Verdict(False, "auto", found.sentence)
+    if not verdict.leave and not found.helped:
+        return Verdict(True, "", found.sentence)
+    return verdict if verdict.leave else replace(verdict, reason=f"{verdict.reason} {found.sentence}")
+
+
+def _by_figures(analysis: SongAnalysis) -> Verdict:
     if not analysis.frames or analysis.loudness < _SILENCE:
         return Verdict(True, "", "There is no sound in it to restore.")
     was, ends = generation(analysis), analysis.cutoff.hz
@@ -65,7 +87,7 @@ def verdict_of(analysis: SongAnalysis) -> Verdict:
     if analysis.figures.grid.first.depth > _TOO_COARSE:
         return Verdict(False, "offline", "Most of its quiet detail was set to zero, though its top is there.")
     why = f"hardly anybody hears what is missing above {_khz(ends)}" if ends is not None else "nothing was cut off"
-    return Verdict(True, "", f"It is good as it is: bits enough, and {why}.")
+    return Verdict(True, "", f"It is good as it is: bits enough, and {why}.", is_of_bits=analysis.mpeg is not None)
 
 
 def _kept_more(analysis: SongAnalysis, was: Generation) -> bool:
@@ -78,8 +100,8 @@ def _kept_more(analysis: SongAnalysis, was: Generation) -> bool:
 
 
 def _of_narrow(analysis: SongAnalysis, bits: int | None, ends: float) -> Verdict:
-    """Of a song that ends, at ``ends`` Hz, below what its encoder kept: there is no top to bring back, and a narrow band
-    takes fewer bits."""
+    """Of a song that ends, at ``ends`` Hz, below what its encoder kept: there is no top to bring back, and so narrow a
+    band takes fewer bits."""
     where = f"It ends at {_khz(ends)}, below what its encoder kept"
     if bits is not None and bits < _GOOD * min(1.0, ends / _HEARD):
         return Verdict(False, "offline", f"{where}, but {bits / 1000:.0f} kbit/s were too few for what there is.")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from engine.analysis.findings import findings
 from engine.analysis.song import SongAnalysis, analyze
+from engine.analysis.tried import SelfTest, last
 from engine.analysis.verdict import verdict_of
 from engine.audio.decode import read_tags
 from engine.errors import SongError, UsageError
@@ -36,6 +37,7 @@ def show(paths: list[Path], *, as_json: bool) -> int:
     failed = False
     found: list[dict[str, Any]] = []
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    tried = last()
     for path in _songs(paths):
         try:
             analysis = analyze(path)
@@ -45,9 +47,9 @@ def show(paths: list[Path], *, as_json: bool) -> int:
             if not as_json:
                 console.print(Text.assemble((printable(str(path)), "bold"), f"\n  {error}\n"))
             continue
-        found.append({"file": str(path), **told(analysis)})
+        found.append({"file": str(path), **told(analysis, tried)})
         if not as_json:
-            console.print(_table(path, analysis))
+            console.print(_table(path, analysis, tried))
     if as_json:
         print(json.dumps(found, indent=1))
     return 1 if failed else 0
@@ -64,7 +66,7 @@ def _songs(paths: list[Path]) -> Iterator[Path]:
         yield from (item.path for item in found)
 
 
-def _table(path: Path, analysis: SongAnalysis) -> Table:
+def _table(path: Path, analysis: SongAnalysis, tried: SelfTest | None) -> Table:
     tags, _ = read_tags(path)
     names = [tags.first("ARTIST"), tags.first("TITLE")]
     title = " – ".join(printable(n) for n in names if n)
@@ -75,7 +77,7 @@ def _table(path: Path, analysis: SongAnalysis) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for row in (verdict_row(analysis), *describe(analysis)):
+    for row in (verdict_row(analysis, tried), *describe(analysis)):
         text = Text.assemble(printable(row.text), (f"\n{printable(row.figure)}" if row.figure else "", "dim"))
         table.add_row(row.topic, Text(row.severity, _STYLES.get(row.severity, "")), text)
     for warning in analysis.warnings:
@@ -94,9 +96,9 @@ class Row:
     figure: str = ""
 
 
-def verdict_row(analysis: SongAnalysis) -> Row:
-    """What is worth doing, and why."""
-    verdict = verdict_of(analysis)
+def verdict_row(analysis: SongAnalysis, tried: SelfTest | None = None) -> Row:
+    """What is worth doing, and why; ``tried``: the listener's own self-test."""
+    verdict = verdict_of(analysis, tried)
     if verdict.leave:
         return Row("verdict", "leave it alone", verdict.reason)
     return Row("verdict", "restore", f"{verdict.reason} Worth it: --recipe {verdict.recipe}.")

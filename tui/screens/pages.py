@@ -116,7 +116,7 @@ class DetailPage(Page):
         if self._view.problem:
             parts.append(Text(self._view.problem, "error"))
         if self._view.analysis is not None:
-            parts += [Text(), _judged(verdict_row(self._view.analysis))]
+            parts += [Text(), _judged(verdict_row(self._view.analysis, self._library.session.tried))]
         parts += [
             _section("Variants"),
             self._variants(),
