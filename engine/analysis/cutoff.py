@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from engine.audio.mpeg import believable_lowpass
 from engine.audio.readers import Audio
+from engine.dsp.channels import windows
 
 _FFT = 4096
 _HALF_WINDOW = 700.0  # Hz on both sides of a candidate; measured as the best on LAME encodings
@@ -50,9 +51,9 @@ class LongTermSpectrum:
         data = block if self._rest is None else np.concatenate([self._rest, block])
         hop = self._hop
         if len(data) >= _FFT:
-            frames = np.lib.stride_tricks.sliding_window_view(data, _FFT, axis=0)[::hop]
+            frames = windows(data, _FFT, hop)
             for part in np.array_split(frames, max(1, len(frames) // 64)):
-                spectrum = np.fft.rfft(part * self._window, axis=-1)
+                spectrum = np.fft.rfft(np.multiply(part, self._window, order="C"), axis=-1)
                 self._power += (spectrum.real**2 + spectrum.imag**2).sum(axis=(0, 1))
             self._count += len(frames)
             data = data[len(frames) * hop :]

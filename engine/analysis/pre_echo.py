@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +41,19 @@ class PreEcho:
     share: float
 
 
+@cache
+def _high_pass(rate: int) -> npt.NDArray[np.float64]:
+    """Of the treble, as second-order sections: designing it takes as long as filtering a second of music."""
+    from scipy.signal import butter
+
+    return np.asarray(butter(4, _TREBLE, "high", fs=rate, output="sos"))
+
+
 class PreEchoMeter:
     """Looks for attacks in pieces of a song; all channels are heard as one."""
 
     def __init__(self, rate: int) -> None:
-        from scipy.signal import butter
-
-        self._treble = butter(4, _TREBLE, "high", fs=rate, output="sos") if rate > 2.2 * _TREBLE else None
+        self._treble = _high_pass(rate) if rate > 2.2 * _TREBLE else None
         self._rises: list[float] = []
 
     def process(self, piece: Audio) -> None:

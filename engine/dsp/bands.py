@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import windows
 
 _WINDOW = 0.0058  # s: shorter than an MP3's short block and its neighbour, long enough to tell bands apart
 _WIDTH = 2 ** (1 / 3)
@@ -66,8 +67,8 @@ class Bands:
         """``(time, channels, bins)`` of ``(frames, channels)``: time ``t`` begins at frame ``t * hop``; no padding."""
         from scipy import fft
 
-        windows = np.lib.stride_tricks.sliding_window_view(audio, self.size, axis=0)[:: self.hop]
-        return np.asarray(fft.rfft(windows * self.window(), axis=-1), np.complex64)
+        cuts = windows(audio, self.size, self.hop)
+        return np.asarray(fft.rfft(cuts * self.window(), axis=-1), np.complex64)
 
     def signal(self, spectra: npt.NDArray[np.complex64]) -> Audio:
         """The frames from spectra, ``((time - 1) * hop + size, channels)``, whole where all windows overlap."""

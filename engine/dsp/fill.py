@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import summed
 from engine.dsp.replicate import LEAD, copy_up
 from engine.dsp.spectrum import FFT, HANN, Power, Spectrum, bin_of, istft, noise_power
 
@@ -42,7 +43,7 @@ def swell(spectrum: Spectrum, frames: int, cutoff: float, rate: int) -> Audio:
     band = np.zeros_like(spectrum)
     # With soft edges: hard ones would ring ahead of every attack.
     band[:, :, first:last] = spectrum[:, :, first:last] * np.hanning(max(0, last - first) + 2)[1:-1]
-    power = (istft(band, frames, HANN).astype(np.float64) ** 2).mean(axis=1) + _SILENCE
+    power = summed(istft(band, frames, HANN).astype(np.float64) ** 2) / spectrum.shape[1] + _SILENCE
     brief, long = uniform_filter1d(power, max(1, round(_SWELL * rate)), mode="nearest"), power
     for _ in range(3):  # together as wide as the square of a Hann window, and as smooth
         long = uniform_filter1d(long, round(0.283 * FFT), mode="nearest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import loudest
 
 _SILENT = 10 ** (-90 / 20)
 _HOLD = 0.020  # seconds on both sides of a sound that still belong to it
@@ -24,7 +25,7 @@ def activity(song: Audio, rate: int) -> Audio:
     from scipy.ndimage import maximum_filter1d
     from scipy.signal import oaconvolve
 
-    heard = np.abs(song).max(axis=1) > _SILENT
+    heard = loudest(song) > _SILENT
     if heard.all():
         return np.ones((len(song), 1), np.float32)
     hold, ramp = int(_HOLD * rate), int(_RAMP * rate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import least
 
 CEILING = 0.9998
 _REACH = 96  # frames (2 ms) on both sides over which the addition is turned down
@@ -24,8 +25,8 @@ def duck_addition(song: Audio, added: Audio) -> Audio:
     if total.max(initial=0.0) <= CEILING:
         return added
     room = np.maximum(CEILING - np.abs(song), 0)
-    allowed = np.where(total > CEILING, room / np.maximum(np.abs(added), 1e-9), 1.0).min(axis=1)
-    held = minimum_filter1d(np.minimum(allowed, 1.0), 2 * _REACH + 1, mode="nearest")
+    allowed = np.where(total > CEILING, room / np.maximum(np.abs(added), 1e-9), 1.0)
+    held = minimum_filter1d(np.minimum(least(allowed), 1.0), 2 * _REACH + 1, mode="nearest")
     window = np.hanning(2 * _REACH + 3)[1:-1]
     padded = np.pad(held, _REACH, mode="edge")
     smooth = fftconvolve(padded, window / window.sum(), "valid")

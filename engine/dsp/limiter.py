@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import loudest
 
 _OVERSAMPLING = 4
 _PHASE_TAPS = 64  # per phase, on both sides of a sample together; fewer would be deaf to the top of the band
@@ -60,11 +61,11 @@ class Limiter:
         """Gain reduction in nepers that each frame needs by its true peak, over all channels."""
         from scipy.signal import oaconvolve
 
-        peak = np.abs(audio).max(axis=1).astype(np.float64)
+        peak = loudest(audio).astype(np.float64)
         if peak.max() > self._ceiling / 2:  # otherwise not even the space between samples can be too high
             for taps in self._phases:
                 between = oaconvolve(audio, taps[:, None], mode="same", axes=0)
-                peak = np.maximum(peak, np.abs(between).max(axis=1))
+                peak = np.maximum(peak, loudest(between))
         return np.log(np.maximum(peak / self._ceiling, 1.0))
 
     def _release(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from engine.audio.readers import Audio
 from engine.dsp.bands import Bands
+from engine.dsp.channels import summed
 
 _LEAST = 3.0  # dB that the bands must rise on average
 _ABOVE = 2.0  # dB by which the rise must stand above what is usual around
@@ -80,7 +81,7 @@ def _refined(audio: Audio, near: Frames, rate: int) -> Onsets:
     margin = search + before + after + short + 1
     padded = np.pad(audio, ((margin, margin), (0, 0)))
     energy = np.zeros(len(padded))
-    energy[1:] = ((padded[1:] - np.float32(_EMPHASIS) * padded[:-1]).astype(np.float64) ** 2).sum(axis=1)
+    energy[1:] = summed((padded[1:] - np.float32(_EMPHASIS) * padded[:-1]).astype(np.float64) ** 2)
     floor = _FLOOR * audio.shape[1]
     found: list[tuple[int, float]] = []
     for place in near:

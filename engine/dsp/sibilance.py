@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import windows
 
 _WINDOW = 0.012  # seconds that are looked at together
 _OVERLAP = 4
@@ -79,7 +80,7 @@ def _per_bin(audio: Audio, grid: Grid, bands: tuple[tuple[float, float], ...]) -
 
     window = np.hanning(grid.size + 1)[:-1].astype(np.float32)
     scale = 2 / (grid.size * float((window**2).sum()))
-    pieces = np.lib.stride_tricks.sliding_window_view(audio, grid.size, axis=0)[:: grid.hop]
+    pieces = windows(audio, grid.size, grid.hop)
     bins = [[round(hz * grid.size / grid.rate) for hz in band] for band in bands]
     found = np.empty((len(pieces), len(bands)))
     for at in range(0, len(pieces), _BATCH):

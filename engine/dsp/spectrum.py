@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
+from engine.dsp.channels import windows
 
 FFT = 2048
 HOP = 512
@@ -15,6 +16,7 @@ BINS = FFT // 2 + 1
 _NOISE_BLOCK = 1 << 15
 _COMPARED = 3000.0  # Hz in which the levels of a song and a model are compared
 _MOST_GAIN = 4.0
+_AT_ONCE = 64  # spectra, of 16 kB a channel
 # Periodic Hann window: its side lobes fall fast, so that holes are seen as deep as they are.
 HANN = np.hanning(FFT + 1)[:-1].astype(np.float32)
 # Its square root, narrower in frequency; with either one, window times window overlaps to a constant.
@@ -37,8 +39,11 @@ def stft(audio: Audio, window: Window = _WINDOW) -> Spectrum:
     from scipy import fft
 
     padded = np.pad(audio, ((FFT // 2, FFT // 2), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, FFT, axis=0)[::HOP]
-    return np.asarray(fft.rfft(windows * window, axis=-1), np.complex64)
+    cuts = windows(padded, FFT, HOP)
+    out = np.empty((*cuts.shape[:2], BINS), np.complex64)
+    for some in in_parts(len(cuts)):
+        out[some] = fft.rfft(cuts[some] * window, axis=-1)
+    return out
 
 
 def istft(spectrum: Spectrum, frames: int, window: Window = _WINDOW) -> Audio:
@@ -46,12 +51,23 @@ def istft(spectrum: Spectrum, frames: int, window: Window = _WINDOW) -> Audio:
     from scipy import fft
 
     overlap_sum = round(float((window.astype(np.float64) ** 2).sum()) / HOP, 5)  # 2 or 1.5
-    pieces = fft.irfft(spectrum, FFT, axis=-1).astype(np.float32) * (window / overlap_sum)
-    times, channels, _ = pieces.shape
-    out = np.zeros((times + FFT // HOP - 1, HOP, channels), np.float32)
-    for part in range(FFT // HOP):  # every window spans FFT/HOP hops
-        out[part : part + times] += pieces[:, :, part * HOP : (part + 1) * HOP].transpose(0, 2, 1)
-    return out.reshape(-1, channels)[FFT // 2 : FFT // 2 + frames]
+    times, channels, _ = spectrum.shape
+    overlap = FFT // HOP
+    hops = times + overlap - 1
+    out = np.zeros((channels, hops, HOP), np.float32)
+    for some in in_parts(hops):
+        low = max(0, some.start - overlap + 1)
+        pieces = fft.irfft(spectrum[low : some.stop], FFT, axis=-1) * (window / overlap_sum)
+        for part in range(overlap):  # every hop is spanned by so many windows
+            begin, end = max(0, some.start - part), min(times, some.stop - part)
+            added = pieces[begin - low : end - low, :, part * HOP : (part + 1) * HOP]
+            out[:, begin + part : end + part] += added.swapaxes(0, 1)
+    return np.ascontiguousarray(out.reshape(channels, -1)[:, FFT // 2 : FFT // 2 + frames].T)
+
+
+def in_parts(times: int) -> Iterator[slice]:
+    """All of so many spectra, as many at a time as stay in the processor's cache while they are worked on."""
+    return (slice(first, min(times, first + _AT_ONCE)) for first in range(0, times, _AT_ONCE))
 
 
 def power(spectrum: Spectrum) -> Power:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from engine.audio.loudness import SILENCE_DB, KWeighting, decibels, gated_loudness
 from engine.audio.readers import Audio
+from engine.dsp.channels import loudest, summed
 
 HOPS_PER_SECOND = 100
 _BLOCK = 40  # hops in a 400 ms block of BS.1770
@@ -126,8 +127,8 @@ class LevelMeter:
         self._rows.append(
             np.stack(
                 [
-                    (weighted * weighted).sum(axis=1).reshape(shape).mean(axis=1),
-                    np.abs(block).max(axis=1).reshape(shape).max(axis=1),
+                    summed(weighted * weighted).reshape(shape).mean(axis=1),
+                    loudest(block).reshape(shape).max(axis=1),
                     (left * left).reshape(shape).mean(axis=1),
                     (right * right).reshape(shape).mean(axis=1),
                     (left * right).reshape(shape).mean(axis=1),

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from engine.audio.loudness import TruePeakMeter, decibels
+from engine.dsp import spectrum
+from engine.dsp.channels import least, loudest, summed, windows
 from engine.dsp.filters import apply_fir, lowpass, tilt
 from engine.dsp.headroom import CEILING, duck_addition
 from engine.dsp.holes import HoleFill, fill_gains
@@ -114,3 +116,25 @@ def test_the_limiter_holds_the_true_peak_and_leaves_the_rest(piece, blocks):
 def test_the_limiter_does_not_depend_on_the_blocks(piece):
     one, many = (np.concatenate(list(Limiter(RATE, 0.3).process(iter(np.array_split(piece, n)), 1.5))) for n in (1, 61))
     assert np.abs(one - many).max() < 1e-5
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_channels_are_taken_together_as_numpy_does(channels):
+    audio = np.random.default_rng(3).standard_normal((999, channels)).astype(np.float32)
+    assert np.array_equal(loudest(audio), np.abs(audio).max(axis=1))
+    assert np.array_equal(least(audio), audio.min(axis=1))
+    assert np.array_equal(summed(audio), audio.sum(axis=1))
+    cut = np.lib.stride_tricks.sliding_window_view(audio, 64, axis=0)[::16]
+    assert np.array_equal(windows(audio, 64, 16), cut)
+
+
+@pytest.mark.parametrize("frames", [HOP, 7 * HOP, 130 * HOP])
+def test_spectra_and_signals_are_the_same_however_many_are_made_at_once(monkeypatch, frames):
+    audio = np.random.default_rng(4).standard_normal((frames, 2)).astype(np.float32)
+    whole = stft(audio)
+    signal = istft(whole, frames)
+    assert np.array_equal(whole[:, 1], stft(audio[:, 1:])[:, 0]), "channels do not know of each other"
+    for few in (1, 3, 5, 1000):
+        monkeypatch.setattr(spectrum, "_AT_ONCE", few)
+        assert np.array_equal(stft(audio), whole)
+        assert np.array_equal(istft(whole, frames), signal)

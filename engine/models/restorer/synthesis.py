@@ -9,7 +9,7 @@ import numpy as np
 from engine.audio.readers import Audio
 from engine.dsp.fill import carrier, missing, swell
 from engine.dsp.replicate import LEAD
-from engine.dsp.spectrum import FFT, HANN, HOP, Power, bin_of, istft, power, stft, white_noise
+from engine.dsp.spectrum import FFT, HANN, HOP, Power, bin_of, in_parts, istft, power, stft, white_noise
 from engine.models.restorer import features, network
 from engine.models.restorer.bands import band_grid
 
@@ -48,14 +48,15 @@ class Restorer:
         spread = band_grid(self.rate).spread
         first, last = self._range()
         edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))
-        level = (answer.level - np.float32(self.caution) * answer.doubt) @ spread[:, :last]
-        flatness = answer.flatness @ spread[:, edge:last]
+        believed = answer.level - np.float32(self.caution) * answer.doubt
         samples = white_noise(start, len(padded), window.shape[1], self.seed, self.correlation)
         noise = stft(samples * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
         made = np.zeros_like(spectrum)
-        made[:, :, :last] = carrier(spectrum, powers, noise, flatness, self.cutoff, self.rate, edge, last)
-        made[:, :, :last] *= np.sqrt(missing(powers[:, :, :last], level)) * _heard(powers)
-        made[:, :, :first] = 0
+        for some in in_parts(len(spectrum)):
+            heard, flatness = powers[some], answer.flatness[some] @ spread[:, edge:last]
+            new = carrier(spectrum[some], heard, noise[some], flatness, self.cutoff, self.rate, edge, last)
+            new *= np.sqrt(missing(heard[:, :, :last], believed[some] @ spread[:, :last])) * _heard(heard)
+            made[some, :, first:last] = new[:, :, first:]
         return istft(made, len(window), HANN)
 
     def _range(self) -> tuple[int, int]:
