@@ -174,7 +174,7 @@ def _pre_echo(analysis: SongAnalysis, is_lossy: bool) -> Finding:
     if not found.rise and not found.share:
         return Finding("pre-echo", f"{found.attacks} attacks", "fine", "Too few sharp attacks to tell.")
     severity = _level(found.rise, _PRE_ECHO) if is_lossy else "fine"
-    figure = f"{found.rise:+.1f} dB before {found.attacks} attacks"
+    figure = f"rises by {found.rise:.1f} dB before {found.attacks} attacks"
     if severity == "fine":
         return Finding("pre-echo", figure, severity, "Right before attacks it is as quiet as the moment before.")
     return Finding("pre-echo", figure, severity, "Before attacks it hisses up: smeared by the encoder, or played so.")
@@ -225,7 +225,7 @@ def _dynamics(analysis: SongAnalysis) -> Finding:
     plr = analysis.true_peak - analysis.loudness
     crest = analysis.peak - analysis.figures.rms
     parts = [
-        f"{analysis.loudness:.1f} LUFS", f"range {analysis.figures.loudness_range:.1f} LU",
+        f"loudness {analysis.loudness:.1f} LUFS", f"range {analysis.figures.loudness_range:.1f} LU",
         f"peak to loudness {plr:.1f} LU", f"crest {crest:.1f} dB", f"true peak {analysis.true_peak:+.1f} dBTP",
     ]  # fmt: skip
     if analysis.clipped_runs or analysis.overs:
