@@ -59,6 +59,6 @@ def test_leaving_stops_the_comparison_and_a_folder_that_takes_nothing_is_told(so
         await pilot.press("R")
         await until(pilot, lambda: isinstance(app.screen, ReportPage) and "is full" in screen_text(app))
         await pilot.press("escape")
-        await until(pilot, lambda: comparisons[0].stop.is_set())
+        await until(pilot, comparisons[0].stop.is_set)
 
     drive(app, script)
