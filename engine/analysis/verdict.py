@@ -67,7 +67,8 @@ def _in_the_light_of(found: Experience, verdict: Verdict) -> Verdict:
 
 def _by_figures(analysis: SongAnalysis) -> Verdict:
     if not analysis.frames or analysis.loudness < _SILENCE:
-        return Verdict(True, "", "There is no sound in it to restore.")
+        is_short = analysis.frames and analysis.peak > _SILENCE
+        return Verdict(True, "", f"{'It is too short to judge' if is_short else 'There is no sound in it to restore'}.")
     was, ends = generation(analysis), analysis.cutoff.hz
     if analysis.mpeg is None and was.kind != "was mp3" and is_lossless(analysis) and not analysis.figures.earlier:
         return _of_recording(analysis, "No trace of lossy coding was found: there is nothing to bring back.")

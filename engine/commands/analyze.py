@@ -21,8 +21,9 @@ from engine.audio.decode import read_tags
 from engine.errors import SongError, UsageError
 from engine.library.damage_report import told
 from engine.library.scan import default_output, find_songs
-from engine.text import duration, printable
+from engine.text import duration, fit, printable
 
+_TITLE = 100  # cells of what its tags say
 _STYLES = {
     "fine": "green", "leave it alone": "green", "slight": "cyan", "clear": "yellow", "restore": "yellow",
     "heavy": "red",
@@ -69,7 +70,7 @@ def _songs(paths: list[Path]) -> Iterator[Path]:
 def _table(path: Path, analysis: SongAnalysis, tried: SelfTest | None) -> Table:
     tags, _ = read_tags(path)
     names = [tags.first("ARTIST"), tags.first("TITLE")]
-    title = " – ".join(printable(n) for n in names if n)
+    title = fit(" – ".join(printable(n) for n in names if n), _TITLE).rstrip()
     table = Table(
         title=Text.assemble((printable(path.name), "bold"), (f"  {title}" if title else "", "dim")),
         title_justify="left", box=None, show_header=False, pad_edge=True,
