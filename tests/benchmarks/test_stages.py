@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 pytest.importorskip("resource")
-from benchmarks import others, stages  # noqa: E402
+from benchmarks import others, stages
 
 
 def test_stages_are_measured_one_by_one_and_all_together(tmp_path):
