@@ -108,6 +108,15 @@ def sound_card(tmp_path, monkeypatch):
     card.unplug()
 
 
+def vorbis(folder, audio, level):
+    """As a Vorbis file of this ``compression_level`` of libsndfile (0 to 1: fine to coarse) has it."""
+    path = folder / f"{level}.ogg"
+    with soundfile.SoundFile(path, "w", RATE, 2, format="OGG", subtype="VORBIS", compression_level=level) as file:
+        for start in range(0, len(audio), RATE):  # at once, libsndfile runs out of stack
+            file.write(audio[start : start + RATE])
+    return soundfile.read(path, dtype="float32")[0]
+
+
 def write_mp3(path: Path, audio: np.ndarray, rate: int = RATE, mode: str = "CONSTANT", level: float = 0.7) -> Path:
     """Encode with the LAME that libsndfile carries."""
     soundfile.write(path, audio, rate, format="MP3", bitrate_mode=mode, compression_level=level)

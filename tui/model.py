@@ -171,7 +171,7 @@ def explain_filter(text: str) -> str:
     for word in text.casefold().split():
         if word.startswith("is:") and word[3:] not in FILTERS:
             *names, last = FILTERS
-            return f"There is no {printable(word)}; try is:{', '.join(names)} or {last}."
+            return f"No {printable(word)}; try is:{', '.join(names)} or {last}."
     return ""
 
 

@@ -1,7 +1,7 @@
 """All that an encoder did to a song, in figures. What they mean is said in :mod:`engine.analysis.findings`.
 
-The figures are kept with the song; nothing that is made goes by them, so that new ones never make a finished
-library unfinished.
+The figures are kept with the song. Of what is made only the learned restorer goes by one of them
+(:attr:`Damage.earlier`), so that new ones do not make a finished library unfinished.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from engine.analysis.holes import HoleMeter, Holes
 from engine.analysis.mp3_grid import Grid, GridMeter
 from engine.analysis.pre_echo import PreEcho, PreEchoMeter
 from engine.analysis.stereo import Stereo, StereoMeter
+from engine.analysis.transform_grid import TransformGridMeter
 from engine.audio.loudness import SILENCE_DB, LoudnessMeter
 from engine.audio.readers import Audio
 from engine.dsp.spectrum import FFT, HANN, HOP, power, stft
@@ -31,13 +32,15 @@ _TOO_LOUD = 16.0  # beyond full scale nothing is music; float files may hold it 
 @dataclass(frozen=True)
 class Damage:
     """``noise_floor``: dBFS (RMS) of the quietest hundredth of the moments that are not digital silence; ``rms``: dBFS
-    of the whole; ``loudness_range``: LU. ``stereo`` is None of songs that have not two channels."""
+    of the whole; ``loudness_range``: LU. ``stereo`` is None of songs that have not two channels. ``earlier``: dB that
+    Vorbis or AAC left (:meth:`engine.analysis.transform_grid.TransformGridMeter.depth`), 0 where neither did."""
 
     shape: CutoffShape
     holes: Holes
     pre_echo: PreEcho
     stereo: Stereo | None
     grid: Grid
+    earlier: float
     noise_floor: float
     rms: float
     loudness_range: float
@@ -49,6 +52,7 @@ class DamageMeter:
     def __init__(self, rate: int, channels: int, promised: int) -> None:
         self._excerpts = Excerpts(promised)
         self._holes, self._pre_echo, self._grid = HoleMeter(rate), PreEchoMeter(rate), GridMeter()
+        self._earlier = TransformGridMeter()
         self._stereo = StereoMeter(rate) if channels == 2 else None
         self._quietest: list[float] = []
         self._power = self._frames = 0.0
@@ -64,6 +68,7 @@ class DamageMeter:
     def _look_at(self, piece: Audio) -> None:
         piece = np.clip(piece, -_TOO_LOUD, _TOO_LOUD)
         self._grid.process(piece)
+        self._earlier.process(piece)
         self._pre_echo.process(piece)
         moments = piece[: len(piece) // _MOMENT * _MOMENT].reshape(-1, _MOMENT * piece.shape[1])
         levels = 10 * np.log10(np.square(moments, dtype=np.float64).mean(axis=1) + 1e-20)
@@ -84,6 +89,7 @@ class DamageMeter:
             pre_echo=self._pre_echo.result(),
             stereo=self._stereo.result() if self._stereo is not None else None,
             grid=self._grid.result(),
+            earlier=round(self._earlier.depth(), 2),
             noise_floor=round(float(np.quantile(self._quietest, _FLOOR_SHARE)), 1) if self._quietest else SILENCE_DB,
             rms=round(10 * math.log10(mean), 2) if mean > 1e-20 else SILENCE_DB,
             loudness_range=loudness_range(loudness.steps),

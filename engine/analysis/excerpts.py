@@ -8,13 +8,14 @@ import numpy as np
 
 from engine.audio.readers import Audio
 
-LENGTH = 120 * 576  # frames: 1.6 s at 44.1 kHz, and whole blocks of an MP3
+LENGTH = 60 * 1152  # frames: 1.6 s at 44.1 kHz
+STEP = 1152  # frames: whole blocks of an MP3 (576), of Vorbis and of AAC (128)
 _COUNT = 16  # of a song whose length is known
 _LEAST = 8192  # frames that are still worth looking at
 
 
 class Excerpts:
-    """Cuts a stream into pieces of :data:`LENGTH` frames that begin at multiples of 576.
+    """Cuts a stream into pieces of :data:`LENGTH` frames that begin at multiples of :data:`STEP`.
 
     ``promised`` is the number of frames that are expected (0 or less: not known). Short songs are taken whole; where
     more comes than was promised, the pieces lie further and further apart, so that a song of any length gives few.
@@ -22,7 +23,7 @@ class Excerpts:
     """
 
     def __init__(self, promised: int) -> None:
-        self._step = max(LENGTH, promised // _COUNT // 576 * 576)
+        self._step = max(LENGTH, promised // _COUNT // STEP * STEP)
         self._next = 0  # frame at which the piece in work begins
         self._position = 0
         self._parts: list[Audio] = []

@@ -25,6 +25,9 @@ _PRE_ECHO = (6.0, 9.0, 13.0)  # dB
 _FLICKER = (0.07, 0.12, 0.25)  # share of the moments
 _MERGED = (0.25, 0.5, 0.8)  # share of the sound above 10 kHz
 _PLR = 8.0  # LU, below which there is little left of the peaks
+#: dB that Vorbis or AAC left from which on it was coarse: of Vorbis about quality 4 (128 kbit/s) and less.
+COARSE_EARLIER = 0.3
+_LOSSLESS = ("FLAC", "WAV", "WAVEX", "AIFF", "W64", "RF64", "CAF", "AU", "ALAC")
 _GOOD, _FAIR, _POOR = 184_000, 144_000, 96_000  # bit/s
 _NOT_TOLD = -100.0  # dB, LUFS: silence
 
@@ -104,12 +107,23 @@ def _history(analysis: SongAnalysis, was: Generation) -> Finding | None:
             "history", f"was an MP3 of {like}", severity,
             f"The file is {analysis.container.split()[0]}, but its sound was an MP3 before.",
         )  # fmt: skip
-    if was.kind == "no mp3":
+    earlier = analysis.figures.earlier
+    if earlier and (analysis.mpeg is not None or is_lossless(analysis)):
         return Finding(
-            "history", "no trace of MP3", "fine",
-            "It was never an MP3 at this sample rate; whether it was AAC or Vorbis cannot be seen.",
+            "history", "was a Vorbis or AAC file", "heavy" if earlier >= COARSE_EARLIER else "clear",
+            f"The file is {analysis.container.split()[0]}, but its sound was Vorbis or AAC before.",
+        )  # fmt: skip
+    if was.kind == "no mp3" and is_lossless(analysis):
+        return Finding(
+            "history", "no trace of MP3, Vorbis or AAC", "fine",
+            "At this sample rate it was never an MP3, nor, as far as can be seen, Vorbis or AAC.",
         )  # fmt: skip
     return None
+
+
+def is_lossless(analysis: SongAnalysis) -> bool:
+    """Whether the file is of a kind that keeps every sample."""
+    return analysis.container.partition(" ")[0].upper() in _LOSSLESS
 
 
 def _cutoff(analysis: SongAnalysis, was: Generation) -> Finding:

@@ -1,7 +1,8 @@
 """Whether a song was an MP3 before, and what of: a lossless file that was one, a "320" made from 128 kbit/s.
 
 What is seen is told by :mod:`engine.analysis.mp3_grid`; here it is held against what the file says of itself. Only
-what an MP3 encoder did at the song's own rate is seen: AAC and Vorbis are not, nor is an MP3 that was resampled.
+what an MP3 encoder did at the song's own rate is seen: AAC and Vorbis are seen by
+:mod:`engine.analysis.transform_grid`. What was resampled since is not seen.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from engine.audio.readers import Audio, Decoder, StreamInfo, is_number, with_num
 from engine.errors import DecodeError, UnreadableError
 from engine.text import duration
 
-ANALYSIS_VERSION = 2  # goes up with every figure that is added or measured otherwise: songs are looked at again
+ANALYSIS_VERSION = 3  # goes up with every figure that is added or measured otherwise: songs are looked at again
 #: Goes up when what stages go by (decoder, start, cutoff, levels) comes out otherwise: all results are made again.
 DECISIVE_VERSION = 1
 _TOLERANCE = 2400  # frames that a decoder may give more or fewer without being distrusted (two MP3 frames)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.analysis.findings import generation
+from engine.analysis.findings import generation, is_lossless
 from engine.analysis.generations import Generation, kept_by
 from engine.analysis.song import SongAnalysis
 
@@ -24,7 +24,6 @@ _GOOD = 144_000  # bit/s of two channels below which rounding is heard, wherever
 _TOO_COARSE = 20.0  # dB of rounding depth
 _FINE = 10.0  # dB of rounding depth of the best qualities
 _SILENCE = -100.0  # LUFS
-_LOSSLESS = ("FLAC", "WAV", "WAVEX", "AIFF", "W64", "RF64", "CAF", "AU", "ALAC")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def verdict_of(analysis: SongAnalysis) -> Verdict:
     if not analysis.frames or analysis.loudness < _SILENCE:
         return Verdict(True, "", "There is no sound in it to restore.")
     was, ends = generation(analysis), analysis.cutoff.hz
-    if analysis.mpeg is None and was.kind != "was mp3" and _is_lossless(analysis):
+    if analysis.mpeg is None and was.kind != "was mp3" and is_lossless(analysis) and not analysis.figures.earlier:
         return _of_recording(analysis, "No trace of lossy coding was found: there is nothing to bring back.")
     if was.kind == "again":
         return Verdict(False, _recipe(ends), "It was made from another MP3, and has the damage of that one.")
@@ -80,10 +79,6 @@ def _of_recording(analysis: SongAnalysis, good: str) -> Verdict:
     if ends is not None and ends < _ENDS_EARLY and analysis.figures.shape.drop >= _ABRUPTLY:
         return Verdict(False, _recipe(ends), f"It ends abruptly at {_khz(ends)}, as if it had been coded or filtered.")
     return Verdict(True, "", good)
-
-
-def _is_lossless(analysis: SongAnalysis) -> bool:
-    return analysis.container.partition(" ")[0].upper() in _LOSSLESS
 
 
 def _bits(analysis: SongAnalysis) -> int | None:

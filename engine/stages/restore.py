@@ -7,12 +7,14 @@ the song's own slope, and ``learned``, a small network that comes with the progr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from engine.analysis.findings import COARSE_EARLIER
 from engine.audio.chunks import ChunkGeometry
 from engine.audio.mpeg import believable_lowpass
 from engine.audio.readers import Audio
@@ -40,6 +42,11 @@ _LAST_BAND = (15800.0, 16600.0)  # Hz; around where it begins
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
+#: Hz up to which a band is made for an MP3 that was made of a Vorbis or AAC file, coarse or fine: what these cut off,
+#: at 16 to 20 kHz, cannot be seen any more, and hardly anybody hears it.
+_COARSE_BEFORE, _FINE_BEFORE = 17000.0, 19000.0
+_LEAST_BAND = 500.0  # Hz; a narrower new band is none
+_METHOD = 2  # of the learned engine; another one makes another sound of the same song
 _GENEROUS = 240_000  # bit/s from which on the learned engine makes nothing: next to nothing is missing
 
 
@@ -77,7 +84,7 @@ class RestoreParams(Params):
     )
     beyond_end: bool = parameter(
         False,
-        "make a band also above music that ends by itself, below what the encoder kept (engine learned)",
+        "make a band also above music that ends by itself, or by a Vorbis or AAC coding before (engine learned)",
         later=True,
     )
     pre_echo: float = parameter(
@@ -107,7 +114,7 @@ class Restore(ChunkedStage):
         return ""
 
     def fingerprint(self, params: RestoreParams) -> dict[str, Any]:
-        return {"model": network.fingerprint()} if params.engine == "learned" else {}
+        return {"model": network.fingerprint(), "method": _METHOD} if params.engine == "learned" else {}
 
     def rate_of(self, context: Context, params: RestoreParams) -> int:
         rate = context.input.rate
@@ -132,6 +139,8 @@ class Restore(ChunkedStage):
             made.append(f"generated above {cutoff / 1000:.1f} kHz")
         elif params.extend and _ends_by_itself(context, params):
             made.append(f"nothing above {cutoff / 1000:.1f} kHz, where the music ends by itself")
+        elif params.extend and _end_before(context, params) < cutoff + _LEAST_BAND:
+            made.append(f"nothing above {cutoff / 1000:.1f} kHz, as it was made of a Vorbis or AAC file")
         if params.fill_holes:
             made.append("holes below filled with noise")
         if params.pre_echo:
@@ -169,13 +178,26 @@ class Restore(ChunkedStage):
 
 def _is_whole(context: Context, params: RestoreParams) -> bool:
     mpeg = context.analysis.mpeg
-    return params.engine == "learned" and mpeg is not None and mpeg.bitrate >= _GENEROUS
+    if params.engine != "learned" or mpeg is None:
+        return False
+    lowpass = mpeg.lame.lowpass if mpeg.lame is not None else 0
+    return mpeg.bitrate >= _GENEROUS or lowpass >= _HIGHEST_CUTOFF
 
 
 def _extends(context: Context, params: RestoreParams) -> bool:
     is_known = context.analysis.cutoff.confidence >= _BELIEVED or context.cutoff != context.analysis.cutoff.hz
     is_audible = context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF
-    return is_audible and is_known and not _ends_by_itself(context, params)
+    if not (is_audible and is_known) or _ends_by_itself(context, params):
+        return False
+    return context.cutoff is None or context.cutoff + _LEAST_BAND <= _end_before(context, params)
+
+
+def _end_before(context: Context, params: RestoreParams) -> float:
+    """Hz up to which there was anything, as far as can be told, when the MP3 was made; infinite where nothing tells."""
+    left = context.analysis.figures.earlier
+    if params.engine != "learned" or params.beyond_end or context.analysis.mpeg is None or not left:
+        return math.inf
+    return _COARSE_BEFORE if left >= COARSE_EARLIER else _FINE_BEFORE
 
 
 def _ends_by_itself(context: Context, params: RestoreParams) -> bool:
@@ -218,7 +240,7 @@ def learned(
         rate=rate,
         holes=params.fill_holes,
         extend=extend,
-        top=params.top_hz if params.top_hz < _PLAIN_TOP else _LEARNED_TOP,
+        top=min(params.top_hz if params.top_hz < _PLAIN_TOP else _LEARNED_TOP, _end_before(context, params)),
         caution=params.caution,
         seed=context.seed,
     )

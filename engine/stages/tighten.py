@@ -20,7 +20,7 @@ from engine.dsp.bands import Bands
 from engine.dsp.beats import find_grid
 from engine.dsp.onsets import Onsets, find_onsets
 from engine.dsp.timing import Moves, moved, moves
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, read_at, read_blocks, watched
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, passed, read_at, watched
 
 _LISTENED = 10.0  # s of the song in which onsets are found at a time
 _BLOCK = 1 << 15
@@ -46,16 +46,13 @@ class Tighten(Stage):
     def run(self, context: Context, params: TightenParams) -> Rendered:
         signal = context.input
 
-        def unchanged(note: str) -> Rendered:
-            return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note=note)
-
         if not params.strength or not params.most_ms:
-            return unchanged("timing left as it is")
+            return passed(signal, "timing left as it is")
         found = _onsets(context, signal)
         grid = find_grid(found.frames / signal.rate, np.maximum(found.rises, 0.1)) if len(found) else None
         if grid is None:
             context.warn("No steady beat was found: the timing was left as it is.")
-            return unchanged("no steady beat was found: timing left as it is")
+            return passed(signal, "no steady beat was found: timing left as it is")
         off = grid.targets - found.frames / signal.rate
         shifts = np.clip(off * params.strength, -params.most_ms / 1000, params.most_ms / 1000)
         plan = moves(found.frames, _with_neighbours(found, shifts, signal.rate), signal.frames, signal.rate)

@@ -105,3 +105,14 @@ def test_in_a_run(tmp_path):
     audio, _, _ = run(tmp_path, song, '[variants.20_tight]\nchain = ["decode", "tighten"]\nsuffix = ".tight"\n')
     assert audio["20_tight"].shape == audio["01_baseline"].shape
     assert np.abs(audio["20_tight"] - audio["01_baseline"]).max() > 0.01
+
+
+@pytest.mark.parametrize("strength", [0, 1])
+def test_what_is_not_moved_is_the_same_file_sample_by_sample(tmp_path, strength):
+    """At 0, and at 1 where there is no beat."""
+    song = tmp_path / "played.wav"
+    noise = np.random.default_rng(1).standard_normal((3 * RATE, 2)) * 0.1
+    soundfile.write(song, _play(performance(bars=2)[0]) if not strength else noise, RATE, subtype="PCM_16")
+    chain = f'[variants.20_tight]\nchain = ["decode", {{ stage = "tighten", strength = {strength} }}]\n'
+    audio, _, _ = run(tmp_path, song, chain + 'suffix = ".tight"\n')
+    assert (audio["20_tight"] == audio["01_baseline"]).all()

@@ -82,7 +82,9 @@ def test_the_line_of_keys_follows_what_is_done(drive, songs, quick):
         assert "To the songs" in keys(app) and "Show all songs" in keys(app) and "Find" not in keys(app)
         await pilot.press(*"is:foobar")
         await pilot.pause(0.2)
-        assert "try is:failed, skipped, done, open, ruined or good." in screen_text(app), "all of it, at 80 columns"
+        assert "try is:failed, skipped, done, open, ruined, good or pruned." in screen_text(app), (
+            "all of it, at 80 columns"
+        )
         await pilot.press("escape", "f")
         await until(pilot, lambda: isinstance(app.screen, Choice))
         await pilot.pause(0.2)

@@ -224,7 +224,7 @@ def test_switching_on_and_off_and_painting_read_no_files(songs, monkeypatch):
 
 
 def test_is_foo_says_what_there_is():
-    assert explain_filter("is:foo bar") == ("There is no is:foo; try is:failed, skipped, done, open, ruined or good.")
+    assert explain_filter("is:foo bar") == ("No is:foo; try is:failed, skipped, done, open, ruined, good or pruned.")
     assert explain_filter("is:failed words") == ""
 
 

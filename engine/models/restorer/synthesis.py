@@ -15,6 +15,8 @@ from engine.models.restorer.bands import band_grid
 
 #: Frames on both sides that a sample depends on.
 CONTEXT = (features.REACH + network.REACH + FFT // HOP) * HOP
+_HARDLY_HEARD = (17500.0, 18500.0)  # Hz of cutoff; above, few hear anything, and many recordings end by themselves
+_MOST_CAUTION = 2.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Restorer:
         spread = band_grid(self.rate).spread
         first, last = self._range()
         edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))
-        believed = answer.level - np.float32(self.caution) * answer.doubt
+        believed = answer.level - np.float32(self._caution()) * answer.doubt
         samples = white_noise(start, len(padded), window.shape[1], self.seed, self.correlation)
         # Noise, whose place is taken by what is made of it.
         made = stft(samples * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
@@ -59,6 +61,10 @@ class Restorer:
             made[some] = 0
             made[some, :, first:last] = new[:, :, first:]
         return istft(made, len(window), HANN)
+
+    def _caution(self) -> float:
+        """The share of the doubt that is taken off: more of it the less could be heard of what is missing."""
+        return self.caution + float(np.interp(self.cutoff, _HARDLY_HEARD, (0.0, _MOST_CAUTION)))
 
     def _range(self) -> tuple[int, int]:
         """First bin and end of what may be filled."""
