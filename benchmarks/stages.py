@@ -1,8 +1,8 @@
 """Speed of every stage and peak memory, beside programs that do the same work: ``make bench``.
 
-Speeds are of processor seconds on one core of this machine: as multiples of real time, and as a ratio to plain decoding
-in the same run, which is what can be compared between machines. Each step runs in a process of its own, so that its peak
-memory is its own, behind a song of two seconds, so that nothing is loaded or started while it is measured. Another
+Speeds are of processor seconds on one core: times real time, and as a ratio to plain decoding in the same run, which is
+what can be compared between machines. Each step runs in a process of its own, so that its peak memory is its
+own, behind a song of two seconds, so that nothing is loaded or started while it is measured. Another
 program takes its turns with ours, and the best of each counts; where there is none, the table says why.
 """
 
