@@ -63,6 +63,7 @@ class Store:
         self.arranging = threading.RLock()  # held while anything moves from place to place
         self.alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while a sound is worked on
         self._claimed: dict[str, Path] = {}
+        self._named: dict[str, Path] = {}  # songs by their ids
 
     def lock(self) -> FileLock:
         """Hold the output folder for this process until the lock is released.
@@ -93,7 +94,10 @@ class Store:
             key = numbered(plain, number)
             number += 1
         self._claimed[same_place(key)] = found.path
-        song = Song(found.path, key, found.relative.as_posix())
+        name = found.relative.as_posix()
+        if self._named.setdefault(name, found.path) != found.path:  # in another of the folders that were given
+            name = f"{name} ({number - 1})"
+        song = Song(found.path, key, name)
         self.albums.claim(song)
         return song
 
