@@ -3,7 +3,8 @@
 FOLDER holds, for each piece, a folder with ``ref.flac`` and encodings of it by LAME (``64.mp3``, ``128.mp3``,
 ``V5.mp3`` …), and ``lame_lowpass.json``: what LAME itself printed of its low-pass (``{"piece/128": {"lo": Hz, "hi":
 Hz}}``). What else is needed (320 kbit/s, V0, and encodings of encodings) is made with the command-line LAME in a
-temporary folder.
+temporary folder. Where a song that should be left alone is not, it is told how far the recipe ``offline`` takes it from
+its reference: hardly touched is not harmed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ import soundfile
 from engine.analysis.cutoff import LongTermSpectrum, find_cutoff
 from engine.analysis.findings import generation
 from engine.analysis.song import SongAnalysis, analyze
+from engine.analysis.tried import is_farther
 from engine.analysis.verdict import verdict_of
+from engine.compare.metrics import log_spectral_distance
+from engine.run.session import Session
 
 _SHIFT = 1105  # samples that players without gapless playback leave in front
 _EMPTY_TOPS = ("real_fishin", "real_vibeace")  # recordings that end at 16 to 18 kHz themselves
@@ -96,6 +100,17 @@ def cutoffs(folder: Path) -> None:
         )
 
 
+def touched(case: Case, work: Path) -> tuple[float, float]:
+    """Distances in bels from the reference: of the plain decode, and of what the recipe ``offline`` makes of it."""
+    out = work / "made" / case.piece / case.name
+    session = Session([case.path], out, "offline", ["01", "11"])
+    session.start().join()
+    reference, rate = soundfile.read(case.path.parent / "ref.flac", dtype="float32")
+    made = [soundfile.read(path, dtype="float32")[0] for path in sorted(out.rglob("*.flac"))]  # 01 before 11
+    plain, restored = (log_spectral_distance(reference, audio[: len(reference)], rate) for audio in made)
+    return plain, restored
+
+
 def line(case: Case, found: SongAnalysis, seconds: float) -> str:
     """What is said of one file, marked where it is not what should be said."""
     was, verdict, grid = generation(found), verdict_of(found), found.figures.grid
@@ -117,6 +132,7 @@ def main() -> None:
     cutoffs(folder)
     kinds: dict[str, list[bool]] = {}
     verdicts: list[bool] = []
+    unharmed: list[bool] = []
     with tempfile.TemporaryDirectory() as work:
         for case in cases(folder, Path(work)):
             started = time.perf_counter()
@@ -128,9 +144,16 @@ def main() -> None:
                 )
             if case.leave is not None:
                 verdicts.append(verdict_of(found).leave == case.leave)
+            if case.leave and not verdicts[-1]:
+                plain, made = touched(case, Path(work))
+                unharmed.append(not is_farther(plain, made))
+                print(f"{'':14} {'restored all the same':20} distance {plain:.2f} before, {made:.2f} after")
     for name, right in kinds.items():
         print(f"{name:20} recognised in {sum(right)} of {len(right)}")
-    print(f"verdict as it should be in {sum(verdicts)} of {len(verdicts)}")
+    print(
+        f"verdict as it should be in {sum(verdicts)} of {len(verdicts)}; of those that should be left alone and are "
+        f"not, {sum(unharmed)} of {len(unharmed)} hardly touched: no farther from the reference"
+    )
 
 
 if __name__ == "__main__":

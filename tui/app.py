@@ -50,6 +50,7 @@ from tui.screens.listen import ListenScreen
 from tui.screens.open_dialog import OpenDialog
 from tui.screens.pages import DoctorPage, HelpPage, ModelsPage
 from tui.screens.recipe import RecipeScreen
+from tui.screens.report import ReportPage
 from tui.settings import Settings, load_settings
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
@@ -84,6 +85,7 @@ class RestoreApp(App[None]):
         Binding("C", "choose", "Choose for the rest"),
         Binding("X", "export", "Export favourites"),
         Binding("P", "prune", "Prune"),
+        Binding("R", "report", "Report"),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
         Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
@@ -114,8 +116,9 @@ class RestoreApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Other screens are reached from the library alone, and songs are heard where there are some."""
-        if action in ("open", "recipe", "models", "doctor", "demo", "listen", "mixer", "choose", "export", "prune"):
-            can_be = self.library is not None or action not in ("listen", "mixer", "choose", "export", "prune")
+        of_songs = ("listen", "mixer", "choose", "export", "prune", "report")
+        if action in ("open", "recipe", "models", "doctor", "demo", *of_songs):
+            can_be = self.library is not None or action not in of_songs
             return isinstance(self.screen, LibraryScreen) and can_be
         return True
 
@@ -312,6 +315,7 @@ class RestoreApp(App[None]):
                 return
             readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
             self.call_from_thread(self._loaded, library, readings)
+        session.store.index.keep()
         self.call_from_thread(self._all_loaded, library)
 
     def _not_opened(self, worker: Worker[Any], reason: str) -> None:
@@ -531,6 +535,12 @@ class RestoreApp(App[None]):
             for start in range(0, len(session.songs), _LOAD_AT_ONCE):
                 readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
                 self.call_from_thread(self._loaded, library, readings)
+
+    def action_report(self) -> None:
+        """What each variant did, to all songs and to the selected one."""
+        current = self.home.query_one(SongTable).current
+        if self.session is not None:
+            self.push_screen(ReportPage(self.session, current.song if current is not None else None))
 
     # --- other screens -----------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ def _cutoff(analysis: SongAnalysis, was: Generation) -> Finding:
         return Finding("cutoff", "none", "fine", "The music goes up as far as the file can hold.")
     severity = _LEVELS[min(3, lost_above(cutoff.hz))]
     figure = f"{_khz(cutoff.hz)}, {cutoff.source}, sure to {cutoff.confidence:.0%}, falls {shape.drop:.0f} dB"
-    if was.kind == "no mp3" and cutoff.source == "measured":
+    if analysis.ends_by_itself or (was.kind == "no mp3" and cutoff.source == "measured"):
         steep = "abruptly, as lossy coding or a filter does it" if shape.drop >= 24 else "gently, as recordings do"
         return Finding("cutoff", figure, "slight" if severity != "fine" else "fine", f"The sound ends {steep}.")
     if shape.shelf >= _SHELF[0]:
@@ -188,7 +188,7 @@ def _pre_echo(analysis: SongAnalysis, is_lossy: bool) -> Finding:
     if not found.rise and not found.share:
         return Finding("pre-echo", f"{found.attacks} attacks", "fine", "Too few sharp attacks to tell.")
     severity = _level(found.rise, _PRE_ECHO) if is_lossy else "fine"
-    figure = f"{found.rise:+.1f} dB before {found.attacks} attacks"
+    figure = f"rises by {found.rise:.1f} dB before {found.attacks} attacks"
     if severity == "fine":
         return Finding("pre-echo", figure, severity, "Right before attacks it is as quiet as the moment before.")
     return Finding("pre-echo", figure, severity, "Before attacks it hisses up: smeared by the encoder, or played so.")
@@ -239,7 +239,7 @@ def _dynamics(analysis: SongAnalysis) -> Finding:
     plr = analysis.true_peak - analysis.loudness
     crest = analysis.peak - analysis.figures.rms
     parts = [
-        f"{analysis.loudness:.1f} LUFS", f"range {analysis.figures.loudness_range:.1f} LU",
+        f"loudness {analysis.loudness:.1f} LUFS", f"range {analysis.figures.loudness_range:.1f} LU",
         f"peak to loudness {plr:.1f} LU", f"crest {crest:.1f} dB", f"true peak {analysis.true_peak:+.1f} dBTP",
     ]  # fmt: skip
     if analysis.clipped_runs or analysis.overs:

@@ -79,8 +79,11 @@ def generation_of(mpeg: MpegFacts | None, shape: CutoffShape, grid: Grid, *, is_
 
 def kept_by(mpeg: MpegFacts) -> float | None:
     """Hz up to which the encoder of an MP3 kept what there was, by its tag or its bitrate; None where nothing tells."""
-    if mpeg.lame is not None:
-        return float(mpeg.lame.lowpass or mpeg.rate / 2)
+    lame = mpeg.lame
+    if lame is not None and lame.lowpass:
+        return float(lame.lowpass)
+    if lame is not None and lame.encoder.startswith("LAME"):  # it was told to keep everything; FFmpeg does not say
+        return mpeg.rate / 2
     return _EXPECTED_KEPT if mpeg.bitrate_mode == "CBR" and mpeg.bitrate >= _DEEPEST_OF_CBR[-1][0] else None
 
 

@@ -15,13 +15,15 @@ from rich.text import Text
 
 from engine.analysis.findings import findings
 from engine.analysis.song import SongAnalysis, analyze
+from engine.analysis.tried import SelfTest, last
 from engine.analysis.verdict import verdict_of
 from engine.audio.decode import read_tags
 from engine.errors import SongError, UsageError
 from engine.library.damage_report import told
 from engine.library.scan import default_output, find_songs
-from engine.text import duration, printable
+from engine.text import duration, fit, printable
 
+_TITLE = 100  # cells of what its tags say
 _STYLES = {
     "fine": "green", "leave it alone": "green", "slight": "cyan", "clear": "yellow", "restore": "yellow",
     "heavy": "red",
@@ -36,6 +38,7 @@ def show(paths: list[Path], *, as_json: bool) -> int:
     failed = False
     found: list[dict[str, Any]] = []
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    tried = last()
     for path in _songs(paths):
         try:
             analysis = analyze(path)
@@ -45,9 +48,9 @@ def show(paths: list[Path], *, as_json: bool) -> int:
             if not as_json:
                 console.print(Text.assemble((printable(str(path)), "bold"), f"\n  {error}\n"))
             continue
-        found.append({"file": str(path), **told(analysis)})
+        found.append({"file": str(path), **told(analysis, tried)})
         if not as_json:
-            console.print(_table(path, analysis))
+            console.print(_table(path, analysis, tried))
     if as_json:
         print(json.dumps(found, indent=1))
     return 1 if failed else 0
@@ -64,10 +67,10 @@ def _songs(paths: list[Path]) -> Iterator[Path]:
         yield from (item.path for item in found)
 
 
-def _table(path: Path, analysis: SongAnalysis) -> Table:
+def _table(path: Path, analysis: SongAnalysis, tried: SelfTest | None) -> Table:
     tags, _ = read_tags(path)
     names = [tags.first("ARTIST"), tags.first("TITLE")]
-    title = " – ".join(printable(n) for n in names if n)
+    title = fit(" – ".join(printable(n) for n in names if n), _TITLE).rstrip()
     table = Table(
         title=Text.assemble((printable(path.name), "bold"), (f"  {title}" if title else "", "dim")),
         title_justify="left", box=None, show_header=False, pad_edge=True,
@@ -75,7 +78,7 @@ def _table(path: Path, analysis: SongAnalysis) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for row in (verdict_row(analysis), *describe(analysis)):
+    for row in (verdict_row(analysis, tried), *describe(analysis)):
         text = Text.assemble(printable(row.text), (f"\n{printable(row.figure)}" if row.figure else "", "dim"))
         table.add_row(row.topic, Text(row.severity, _STYLES.get(row.severity, "")), text)
     for warning in analysis.warnings:
@@ -94,9 +97,9 @@ class Row:
     figure: str = ""
 
 
-def verdict_row(analysis: SongAnalysis) -> Row:
-    """What is worth doing, and why."""
-    verdict = verdict_of(analysis)
+def verdict_row(analysis: SongAnalysis, tried: SelfTest | None = None) -> Row:
+    """What is worth doing, and why; ``tried``: the listener's own self-test."""
+    verdict = verdict_of(analysis, tried)
     if verdict.leave:
         return Row("verdict", "leave it alone", verdict.reason)
     return Row("verdict", "restore", f"{verdict.reason} Worth it: --recipe {verdict.recipe}.")

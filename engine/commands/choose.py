@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.errors import OutputError, explain_os_error
-from engine.player.choosing import Chooser, tally
+from engine.player.choosing import NOTHING_YET, Chooser, tally
 from engine.run.session import Session
 from engine.text import counted
 
@@ -23,7 +23,7 @@ def show(session: Session, apply: str) -> int:
     answers = counted(len(chooser.answers), "answer")
     proposals = chooser.proposals()
     if not chooser.heard:
-        console.print("No song has two finished variants yet: make some first.")
+        console.print(NOTHING_YET)
         return 1
     if not proposals:
         console.print(

@@ -7,24 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_path, user_data_path
+from platformdirs import user_cache_path
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.analysis import tried
+from engine.analysis.tried import Line
 from engine.commands import headless
 from engine.compare import selftest
-from engine.compare.selftest import Line
 from engine.errors import OutputError, UsageError, explain_os_error
 from engine.files import remove
+from engine.planning import recipes
 from engine.text import counted
 
 _STYLES = {"helps": "green", "harms": "bold red", "mixed": "yellow", "no change": "dim"}
-
-
-def report_path() -> Path:
-    """Where the report of the last self-test is kept."""
-    return user_data_path("mp3restore", appauthor=False) / "selftest.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def run(paths: Sequence[Path], how: How, *, as_json: bool = False) -> int:
             return code
         console.print("Comparing with the originals …")
         lines = selftest.summary(list(selftest.scores(session, work)))
-        selftest.keep(report_path(), session.recipe.name, lines)
+        tried.keep(tried.place(), session.recipe.name if how.recipe == recipes.AUTO else how.recipe, lines)
         remove(work, top)
     except OSError as error:
         raise OutputError(explain_os_error(error, f"the folder of the self-test, {work}")) from error

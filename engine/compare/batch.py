@@ -22,6 +22,7 @@ from threading import Event as Flag
 import msgspec
 
 from engine.analysis.findings import Finding, findings
+from engine.analysis.tried import last
 from engine.analysis.verdict import Verdict, verdict_of
 from engine.compare.figures import Figures
 from engine.compare.original import model_of_listeners
@@ -112,6 +113,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         self._originals = _by_name(self.originals) if self.originals is not None else {}
+        self._tried = last()
 
     def entries(self, songs: Sequence[Song], jobs: int = 0) -> Iterator[Entry]:
         """What is told of each of ``songs`` (with the places at which their results lie), in their order.
@@ -137,7 +139,7 @@ class Comparison:
             name, analysis.duration if analysis is not None else 0.0,
             analysis.cutoff.hz if analysis is not None else None,
             favourite=printable(read_verdict(self.store.places.listening(song.key)).favourite),
-            verdict=verdict_of(analysis) if analysis is not None else None,
+            verdict=verdict_of(analysis, self._tried) if analysis is not None else None,
             findings=tuple(findings(analysis)) if analysis is not None else (),
         )  # fmt: skip
         try:

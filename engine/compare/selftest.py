@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import soundfile
 
-from engine import __version__
+from engine.analysis.tried import Line, is_farther
 from engine.audio.decode import open_decoder
 from engine.audio.readers import Audio
 from engine.audio.resample import resample
@@ -27,7 +25,7 @@ from engine.audio.soundfiles import open_sound
 from engine.audio.streams import cut
 from engine.compare.metrics import log_spectral_distance, matched, si_sdr
 from engine.errors import DecodeError, UnreadableError, UsageError
-from engine.files import read_json, write_json, writing
+from engine.files import writing
 from engine.library.records import Song
 from engine.library.scan import find_songs
 from engine.planning import recipes
@@ -40,8 +38,6 @@ LOSSLESS = (".flac", ".wav", ".aif", ".aiff", ".aifc", ".w64", ".rf64", ".caf", 
 CODINGS = ("64", "96", "128", "192", "V5", "V0", "320")
 DEFAULT_CODINGS = ("64", "128", "192", "320")
 _ORIGINALS, _SONGS = "originals", "songs"
-_HELPS, _SAME = 0.97, 1.02  # ratios of the distance after and before, from which on it is nearer, or farther
-_MOST_HARMED = 0.1  # share of the songs that may be farther from their original where a variant is said to help
 _MP3_RATES = (32000, 44100, 48000)  # Hz, of those that music has
 _BLOCK = 1152 * 64
 
@@ -57,38 +53,6 @@ class Score:
     made: float
     plain_sdr: float
     made_sdr: float
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a variant did to all songs of one coding: mean distances in bels, and how many came out farther."""
-
-    coding: str
-    variant: str
-    songs: int
-    plain: float
-    made: float
-    farther: int
-    sdr: float  # dB of SI-SDR that it cost (below zero) or gained
-
-    @property
-    def verdict(self) -> str:
-        """``helps``, ``harms``, ``mixed`` (some songs one, some the other) or ``no change``."""
-        ratio = self.made / self.plain if self.plain > 0 else 1.0
-        if ratio > _SAME:
-            return "harms"
-        if self.farther > _MOST_HARMED * self.songs:
-            return "mixed"
-        return "no change" if ratio > _HELPS else "helps"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is kept of a self-test."""
-
-    recipe: str
-    program: str
-    lines: tuple[Line, ...]
 
 
 # --- the material --------------------------------------------------------------------------------------------
@@ -250,30 +214,13 @@ def summary(found: Sequence[Score]) -> list[Line]:
             groups[score.coding, score.variant].append(score)
 
     def line(coding: str, variant: str, own: list[Score]) -> Line:
-        farther = sum(score.made > _SAME * score.plain for score in own)
+        farther = sum(is_farther(score.plain, score.made) for score in own)
         plain, made = (float(np.mean([getattr(s, name) for s in own])) for name in ("plain", "made"))
         sdr = float(np.mean([score.made_sdr - score.plain_sdr for score in own]))
         return Line(coding, variant, len(own), plain, made, farther, sdr)
 
     lines = [line(*key, own) for key, own in groups.items()]
     return sorted(lines, key=lambda item: (CODINGS.index(item.coding), item.variant))
-
-
-# --- what is kept --------------------------------------------------------------------------------------------
-
-
-def keep(path: Path, recipe: str, lines: Sequence[Line]) -> None:
-    """Keep the report at ``path``. Raises OSError."""
-    write_json(path, {"format": 1, **dataclasses.asdict(Report(recipe, __version__, tuple(lines)))})
-
-
-def read_report(path: Path) -> Report | None:
-    """The report kept at ``path``; None where there is none, or a broken one."""
-    data: Any = read_json(path)
-    try:
-        return msgspec.convert({k: v for k, v in data.items() if k != "format"}, Report) if data else None
-    except (msgspec.ValidationError, AttributeError):
-        return None
 
 
 def to_json(lines: Sequence[Line]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.analysis.findings import findings
 from engine.analysis.song import SongAnalysis
+from engine.analysis.tried import SelfTest
 from engine.analysis.verdict import verdict_of
 from engine.files import writing
 from engine.library.records import SongRecord
@@ -19,17 +20,17 @@ from engine.library.store import Store
 from engine.text import spreadsheet_cell
 
 
-def told(analysis: SongAnalysis) -> dict[str, Any]:
-    """Everything that was measured and found in a song, in plain types."""
+def told(analysis: SongAnalysis, tried: SelfTest | None = None) -> dict[str, Any]:
+    """Everything that was measured and found in a song, in plain types; ``tried``: the listener's own self-test."""
     return {
         "duration": round(analysis.duration, 3),
-        "verdict": asdict(verdict_of(analysis)),
+        "verdict": asdict(verdict_of(analysis, tried)),
         "findings": [asdict(one) for one in findings(analysis)],
         **analysis.to_json(),
     }
 
 
-def write(store: Store) -> None:
+def write(store: Store, tried: SelfTest | None = None) -> None:
     """Write both files anew from the records of the tree; nothing where no song was analysed. Raises OSError."""
     table, whole = store.places.report("damage.csv"), store.places.report("damage.json")
     songs = _analysed(store)
@@ -47,7 +48,7 @@ def write(store: Store) -> None:
         lines.writerow(["song", "verdict", "recipe", "why", *columns])
         objects.write("[")
         for number, (record, analysis) in enumerate(chain([first], songs)):
-            whole_of_it = told(analysis)
+            whole_of_it = told(analysis, tried)
             lines.writerow(_row(record.source, whole_of_it, topics))
             objects.write(",\n" if number else "\n")
             json.dump({"file": record.source, **whole_of_it}, objects)

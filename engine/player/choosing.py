@@ -29,6 +29,10 @@ _FILE = "comparisons.json"
 _MOST_KEPT = 200  # comparisons of one song
 _TESTS = "preference-*.json"
 _POOL = 200  # songs among which the next to be asked for is looked for
+NOTHING_YET = (
+    "No song is ready to be compared: run mp3restore on them first, so that this version has looked at each and it has "
+    "two variants. What is done already is not made again."
+)
 ASKED = 24  # comparisons of a sitting: ten minutes with loops of 15 s
 _DARK, _BRIGHT = slice(3, 13), slice(15, 22)  # third octaves (see LossMeter.bands): 125 Hz to 1 kHz, 2 to 8 kHz
 FIGURES = ("bitrate", "cutoff", "brightness", "loudness", "dynamics")

@@ -15,6 +15,8 @@ from filelock import FileLock
 
 from engine.analysis.headers import look_at
 from engine.analysis.song import SongAnalysis
+from engine.analysis.tried import SelfTest
+from engine.analysis.tried import last as last_test
 from engine.analysis.verdict import verdict_of
 from engine.audio.headers import HeaderFacts
 from engine.errors import RestoreError, UsageError
@@ -33,7 +35,7 @@ from engine.run.estimate import Estimate
 from engine.run.events import BatchDone, Event, Paused, Resumed
 from engine.run.runner import Runner
 from engine.run.song_log import SongLog
-from engine.run.song_run import unexpected
+from engine.run.song_run import left_as_a_whole, unexpected
 from engine.text import printable
 
 _MOST_JOBS = 4
@@ -132,7 +134,9 @@ class Session:
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
-        return [self.song_plan(song, force=force) for song in self.songs]
+        plans = [self.song_plan(song, force=force) for song in self.songs]
+        self.store.index.keep()
+        return plans
 
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
         """The same for one song. Files that moved or were retagged may be read for it."""
@@ -149,11 +153,10 @@ class Session:
             and (outcome := self.store.outcome(at, task, source_hash)) is not None
         }  # fmt: skip
         analysis = record.analysis if record is not None else None
-        left = ""
-        for task in self.tasks:
-            undone = states[task.id] in (State.TODO, State.STALE)
-            if analysis is not None and undone and (why := self.why_left(analysis, task)):
-                outcomes[task.id], left = Outcome("skipped", why, ""), why
+        undone = [task for task in self.tasks if states[task.id] in (State.TODO, State.STALE)]
+        why = {task.id: self.why_left(analysis, task) for task in self.tasks} if analysis is not None and undone else {}
+        outcomes |= {task.id: Outcome("skipped", why[task.id], "") for task in undone if why.get(task.id)}
+        left = left_as_a_whole(self.tasks, undone, lambda task: why.get(task.id, ""))
         return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song), at, left)
 
     def where(self, song: Song) -> Song:
@@ -163,14 +166,22 @@ class Session:
     def why_left(self, analysis: SongAnalysis, task: Task) -> str:
         """Empty, or one sentence about why ``task`` is not worth its while for a song.
 
-        The recipe ``auto`` leaves songs alone that are good as they are, but for their plain decode. Whoever names a
-        recipe or a variant gets it.
+        The recipe ``auto`` leaves songs alone that are good as they are, but for their plain decode, and variants out
+        that harmed such songs in the listener's own self-test. Whoever names a recipe or a variant gets it.
         """
         _, _, recipe, variants = self._given
         if recipe != recipes.AUTO or variants or not task.inputs or task.id in self._allow_slow:
             return ""
-        verdict = verdict_of(analysis)
-        return f"Left alone. {verdict.reason}" if verdict.leave else ""
+        verdict = verdict_of(analysis, self.tried)
+        if verdict.leave:
+            return f"Left alone. {verdict.reason}"
+        found = self.tried.like(analysis) if self.tried is not None else None
+        return f"Left out. {found.sentence}" if found is not None and task.id in found.harmed else ""
+
+    @cached_property
+    def tried(self) -> SelfTest | None:
+        """What the listener's own self-test found, where there is one."""
+        return last_test()
 
     def keep_off(self, songs: Iterable[Song]) -> None:
         """Remember which variants of ``songs`` are switched off; a disk that does not take it is no reason to stop."""
@@ -254,9 +265,10 @@ class Session:
             if of_all and not self.control.stopped:
                 clear_set_aside(self.store)
             with suppress(OSError):  # a report is no reason to call a run broken off
-                damage_report.write(self.store)
+                damage_report.write(self.store, self.tried)
         except BaseException as error:
             errors.append(self._explain(error))
+        self.store.index.keep()
         try:
             lock.release()
         except BaseException as error:

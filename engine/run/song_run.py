@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -198,9 +199,8 @@ class SongRun:
         return self._runner.left(self._analysis, task) if self._analysis is not None else ""
 
     def _tell_what_is_left(self) -> None:
-        final = [t for t in self._runner.tasks if t.is_final and self._is_todo(self._here(t)) and not t.impossible]
-        reason = next((why for t in final if (why := self._why_left(t))), "")
-        if reason:
+        todo = [task for task in self._runner.tasks if self._is_todo(self._here(task))]
+        if reason := left_as_a_whole(self._runner.tasks, todo, self._why_left):
             self.left = reason
             self._log.line(f"left alone: {reason}")
             self._emit(SongLeft(self._song.id, reason))
@@ -404,6 +404,13 @@ class SongRun:
                 self._control.checkpoint(self._song.id)
             return at_source_level(meter.bands(), marker.gain)
         return marker.bands
+
+
+def left_as_a_whole(tasks: Iterable[Task], todo: Iterable[Task], why_left: Callable[[Task], str]) -> str:
+    """The sentence about why a song is left alone, where that holds of all its results but the plain decode, and some
+    are to do; else empty."""
+    reasons = {task.id: why_left(task) for task in tasks if task.is_final and task.inputs and not task.impossible}
+    return next((reasons[task.id] for task in todo if task.id in reasons), "") if all(reasons.values()) else ""
 
 
 def unexpected(error: BaseException, log: Path) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 
 from engine.analysis.findings import COARSE_EARLIER
 from engine.audio.chunks import ChunkGeometry
-from engine.audio.mpeg import believable_lowpass
 from engine.audio.readers import Audio
 from engine.audio.resample import output_rate, resample_all
 from engine.dsp import replicate
@@ -38,7 +37,6 @@ _CONTEXT = synthesis.CONTEXT
 _PLAIN_CONTEXT = 32 * HOP  # beyond what the averages of holes.py see, and one window
 _PROFILE_BLOCK = 256 * HOP
 _BELIEVED = 0.5  # confidence in the cutoff from which on the band above it is rebuilt
-_LAST_BAND = (15800.0, 16600.0)  # Hz; around where it begins
 _HIGHEST_CUTOFF = 19500.0  # Hz; above, there is nothing to hear
 _PLAIN_TOP, _LEARNED_TOP = 21500.0, 22050.0  # Hz; the learned engine knows by itself how much there is
 _CD = 44100  # Hz: what nearly all songs had that an encoder stored at a lower rate; learnt from as such
@@ -201,18 +199,10 @@ def _end_before(context: Context, params: RestoreParams) -> float:
 
 
 def _ends_by_itself(context: Context, params: RestoreParams) -> bool:
-    """Whether the encoder kept more than there was: of such songs 93 in 100 had nothing above in the original.
-
-    Not told by an end near 16 kHz: there the last band of Layer III begins, which encoders often spare.
-    """
+    """Whether nothing is to be made above the song's own end; what comes along the chain may end elsewhere."""
     analysis = context.analysis
-    cutoff, lame = analysis.cutoff, analysis.mpeg.lame if analysis.mpeg is not None else None
-    if params.engine != "learned" or params.beyond_end or lame is None or context.cutoff != cutoff.hz:
-        return False
-    hz, (low, high) = cutoff.hz or 0.0, _LAST_BAND
-    return (
-        cutoff.source == "measured" and 0 < hz < believable_lowpass(lame.lowpass, analysis.rate) and not low < hz < high
-    )
+    asked = params.engine == "learned" and not params.beyond_end
+    return asked and context.cutoff == analysis.cutoff.hz and analysis.ends_by_itself
 
 
 def _stretches(context: Context, signal: Signal, rate: int) -> Iterator[Audio]:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import soxr
 
+from engine.analysis import tried
 from engine.analysis.dynamics import loudness_range
 from engine.analysis.excerpts import LENGTH, Excerpts
 from engine.analysis.findings import findings, generation
@@ -17,11 +18,13 @@ from engine.analysis.generations import own_place
 from engine.analysis.mp3_grid import GRANULE
 from engine.analysis.pre_echo import rises
 from engine.analysis.song import analyze
+from engine.analysis.tried import Line
 from engine.analysis.verdict import verdict_of
 from engine.audio.loudness import LoudnessMeter
 from engine.commands.analyze import verdict_row
+from engine.compare.selftest import encode_mp3
 from engine.library.damage_report import told
-from engine.run.events import SongDone, SongLeft
+from engine.run.events import SongDone, SongLeft, TaskSkipped
 from engine.run.session import Session
 from tests.conftest import RATE, execute, mp3restore, write_mp3
 
@@ -77,6 +80,26 @@ def test_what_was_missing_before_a_good_encoding_is_no_damage(piece, tmp_path):
         found = analyze(write_mp3(tmp_path / "dull.mp3", dull, mode=mode, level=BEST))
         assert found.cutoff.hz is not None and found.cutoff.hz < 17500
         assert generation(found).kind == "once" and verdict_of(found).leave, mode
+
+
+@pytest.mark.parametrize(("level", "edge", "leave"), [(0.6, 24000, True), (0.6, 30000, True), (0.85, 24000, False)])
+def test_music_that_ends_below_what_its_encoder_kept_needs_no_top_and_fewer_bits(piece, tmp_path, level, edge, leave):
+    dull = soxr.resample(soxr.resample(piece, RATE, edge), edge, RATE)
+    found = analyze(write_mp3(tmp_path / "dull.mp3", dull, level=level))
+    assert found.ends_by_itself and found.mpeg.bitrate < 170_000
+    verdict = verdict_of(found)
+    assert verdict.leave == leave and "below what its encoder kept" in verdict.reason
+    assert verdict.recipe == ("" if leave else "offline")  # there is no top that a model should make
+    ends = next(one for one in findings(found) if one.topic == "cutoff")
+    assert ends.severity == "slight" and "sound ends" in ends.sentence
+
+
+@pytest.mark.parametrize("coding", ["V5", "V4"])
+def test_ffmpeg_does_not_say_what_it_kept_and_nobody_is_accused_of_that(piece, tmp_path, coding):
+    encode_mp3(tmp_path / "own.mp3", piece, RATE, coding)
+    found = analyze(tmp_path / "own.mp3")
+    assert found.mpeg.lame.encoder == "Lavf" and not found.mpeg.lame.lowpass
+    assert generation(found).kind == "once"
 
 
 def test_every_finding_is_judged_and_said_in_a_sentence(files):
@@ -154,6 +177,7 @@ def test_strange_songs_get_a_report_too(name, tmp_path):
     audio, rate = STRANGE[name]
     soundfile.write(tmp_path / "song.wav", audio.astype(np.float32), rate, subtype="FLOAT")
     found = analyze(tmp_path / "song.wav")
+    assert ("too short" in verdict_row(found).text) == (name == "one sample")
     assert verdict_row(found).text and all(one.sentence for one in findings(found))
     json.dumps(told(found), allow_nan=False)
 
@@ -173,6 +197,13 @@ def test_the_shared_music_is_judged_as_it_deserves(music, tmp_path):
 
 
 # --- the recipe auto follows the verdict ------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_self_test(tmp_path, monkeypatch):
+    """Whatever self-test was made on this machine."""
+    monkeypatch.setattr(tried, "place", lambda: tmp_path / "data" / "mp3restore" / "selftest.json")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
 @pytest.fixture
@@ -210,6 +241,62 @@ def test_who_names_a_recipe_or_a_variant_gets_it(library, tmp_path, named):
     execute(Session([library / "=good.mp3"], out, "auto"))
     execute(Session([library / "=good.mp3"], out, **named))
     assert "11_offline/=good.offline.flac" in made(out)
+
+
+def tested(*found: tuple[str, str, bool], recipe: str = "offline") -> None:
+    """Keep a self-test in which variants, at some bitrate, helped or harmed."""
+    lines = [Line(coding, variant, 10, 2.0, 1.0 if helped else 3.0, 0, 0.0) for coding, variant, helped in found]
+    tried.keep(tried.place(), recipe, lines)
+
+
+def test_auto_goes_by_the_listeners_own_self_test_and_says_so(library, tmp_path):
+    tested(("96", "11_offline", True), ("96", "07_mastered", False), ("320", "11_offline", True))
+    out = tmp_path / "out"
+    events = execute(Session([library], out, "auto"))
+    assert made(out) == {
+        "01_baseline/=good.flac", "01_baseline/poor.flac", "11_offline/poor.offline.flac",
+        "11_offline/=good.offline.flac", "07_mastered/=good.master.flac",
+    }  # fmt: skip
+    assert not [e for e in events if isinstance(e, SongLeft)] and events[-1].left == 0
+    reason = (
+        "In your self-test at 96, 11_offline came out nearer to the original, 07_mastered came out farther from it."
+    )
+    skipped = [e.reason for e in events if isinstance(e, TaskSkipped) and e.variant == "07_mastered"]
+    assert skipped == [f"Left out. {reason}"]
+    plan = next(p for p in Session([library], out, "auto").states() if p.song.id == "poor.mp3")
+    assert plan.outcomes["07_mastered"].reason == skipped[0] and not plan.left
+    told = json.loads(mp3restore("analyze", "--json", library).stdout)
+    why = {item["file"].rpartition("/")[2]: item["verdict"]["reason"] for item in told}
+    assert why["poor.mp3"].endswith(f". {reason}") and "at 320" in why["=good.mp3"]
+
+
+def test_what_only_harmed_is_not_made_of_such_songs(library, tmp_path):
+    tested(("96", "11_offline", False), ("96", "07_mastered", False))
+    events = execute(Session([library], tmp_path / "out", "auto"))
+    assert not [name for name in made(tmp_path / "out") if not name.startswith("01_baseline")]
+    told = {e.song: e.reason for e in events if isinstance(e, SongLeft)}
+    assert "In your self-test at 96, 07_mastered and 11_offline came out farther from it." in told["poor.mp3"]
+
+
+@pytest.mark.parametrize(
+    ("coding", "recipe", "program"), [("96", "mine.toml", ""), ("96", "offline", "0.0.1"), ("192", "offline", "")]
+)
+def test_a_self_test_of_something_else_says_nothing(files, monkeypatch, coding, recipe, program):
+    if program:
+        monkeypatch.setattr(tried, "__version__", program)
+    tested((coding, "11_offline", False), recipe=recipe)
+    monkeypatch.undo()
+    last = tried.last()
+    assert last is None or coding == "192"
+    assert verdict_of(files["coarse.mp3"], last) == verdict_of(files["coarse.mp3"])
+
+
+def test_the_damage_that_an_earlier_encoding_did_is_what_experience_is_asked_of(files):
+    again = files["again.mp3"]
+    before = str(generation(again).before)
+    found = tried.SelfTest("offline", "", (Line(before, "11_offline", 9, 2.0, 1.0, 0, 0.0),))
+    assert again.mpeg.bitrate > 300_000 and found.like(again).coding == before
+    assert found.like(files["original.flac"]) is None and found.like(files["good.mp3"]) is None
 
 
 def test_the_report_of_a_run_tells_of_all_songs_and_is_no_formula(library, tmp_path):

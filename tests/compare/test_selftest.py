@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from engine.analysis import tried
+from engine.analysis.tried import Line
 from engine.audio.decode import read_facts
 from engine.commands.selftest import told
-from engine.compare.selftest import Line, encode_mp3, keep, originals, prepare, read_report
+from engine.compare.selftest import encode_mp3, originals, prepare
 from engine.errors import UsageError
 from tests.conftest import mp3restore
 
@@ -53,7 +55,7 @@ def test_it_tells_what_helps_and_what_harms_on_own_music(lossless, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "three.flac was left out" in done.stdout and "four" not in done.stdout
-    lines = {line.variant: line for line in read_report(next((tmp_path / "d").rglob("selftest.json"))).lines}
+    lines = {line.variant: line for line in tried.read(next((tmp_path / "d").rglob("selftest.json"))).lines}
     assert all(line.songs == 2 and line.coding == "64" for line in lines.values())
     assert lines["01_baseline"].verdict == "no change"
     assert lines["11_offline"].verdict == "helps" and "11_offline comes nearer to the original at 64" in done.stdout
@@ -112,13 +114,13 @@ def test_odd_originals_cost_themselves(tmp_path):
 )
 def test_a_broken_report_is_none(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
-    assert read_report(tmp_path / "r.json") is None
+    assert tried.read(tmp_path / "r.json") is None
 
 
 def test_a_report_comes_back(tmp_path):
     line = Line("128", "11_offline", 10, 2.0, 1.0, 0, -0.1)
-    keep(tmp_path / "d" / "r.json", "offline", [line])
-    assert read_report(tmp_path / "d" / "r.json").lines == (line,)
+    tried.keep(tmp_path / "d" / "r.json", "offline", [line])
+    assert tried.read(tmp_path / "d" / "r.json").lines == (line,)
 
 
 @pytest.mark.parametrize(

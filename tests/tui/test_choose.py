@@ -79,7 +79,7 @@ def test_a_library_without_variants_says_so(drive, songs, quick):
 
     async def script(pilot):
         await begin(pilot, app)
-        assert "No song has two finished variants yet" in screen_text(app)
+        assert "No song is ready to be compared" in screen_text(app)
         await pilot.press("q")
         await until(pilot, lambda: app.screen is app.home)
 

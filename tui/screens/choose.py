@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from engine.errors import RestoreError, explain_os_error
-from engine.player.choosing import ASKED, Chooser, Proposal, Question, tally
+from engine.player.choosing import ASKED, NOTHING_YET, Chooser, Proposal, Question, tally
 from engine.player.player import Player
 from engine.player.telling import LOOP, telling_place
 from engine.player.tracks import Candidate, ListeningSet
@@ -287,7 +287,7 @@ class ChooseScreen(TransportScreen):
             case "reading":
                 return Text("Reading what you chose so far …", "italic")
             case "nothing":
-                return Text("No song has two finished variants yet: make some first, then compare them here.")
+                return Text(NOTHING_YET)
             case "opening":
                 return Text("Looking for the place where two variants differ most …", "italic")
             case "asking":

@@ -54,7 +54,7 @@ class Page(Screen[None]):
         yield Label(Text(self.heading()), classes="page-title")
         with VerticalScroll(classes="page"):
             yield Static(self.WAITING, id="body")
-        yield KeyLine("pop_screen", "get")
+        yield KeyLine("pop_screen", "get", "browse")
 
     is_waiting = True
 
@@ -95,7 +95,8 @@ def _rows(least: int = 0) -> Table:
     return table
 
 
-def _section(title: str) -> Text:
+def section(title: str) -> Text:
+    """The heading of a part of a page."""
     return Text(f"\n{title}", "bold underline")
 
 
@@ -116,16 +117,16 @@ class DetailPage(Page):
         if self._view.problem:
             parts.append(Text(self._view.problem, "error"))
         if self._view.analysis is not None:
-            parts += [Text(), _judged(verdict_row(self._view.analysis))]
+            parts += [Text(), _judged(verdict_row(self._view.analysis, self._library.session.tried))]
         parts += [
-            _section("Variants"),
+            section("Variants"),
             self._variants(),
-            _section("Source"),
+            section("Source"),
             self._facts(),
-            _section("Tags"),
+            section("Tags"),
             self._tags(),
         ]
-        parts += [_section("Log"), self._log()]
+        parts += [section("Log"), self._log()]
         return Group(*parts)
 
     def _variants(self) -> Table:
@@ -302,7 +303,7 @@ class ModelsPage(Page):
                 table.add_row(name, Text(text))
             if state != "verified":
                 table.add_row("to do", Text(card.advice))
-            parts += [_section(card.name), table]
+            parts += [section(card.name), table]
         return Group(*parts)
 
 
@@ -347,7 +348,7 @@ class HelpPage(Page):
             table = _rows(widest)
             for key, text in keys:
                 table.add_row(key, text)
-            parts += [_section(title), table]
+            parts += [section(title), table]
         parts.append(
             Text(
                 "\nFind: words of the name; is:failed, is:skipped, is:done, is:open, is:ruined for how songs stand,\n"
