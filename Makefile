@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SONG ?=
 
-.PHONY: install create renew FORCE run tui test lint bench clean
+.PHONY: install create renew FORCE run tui test test-fast lint bench clean
 
 install: $(VENV)/.ready
 
@@ -50,6 +50,10 @@ tui: install
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+# Without what was measured to take more than half a second (tests/slow.txt, and what is marked so).
+test-fast: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not slow"
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/python -m ruff check .

@@ -16,7 +16,6 @@ import argparse
 import importlib
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import soundfile
 
 from benchmarks import random_models
 from benchmarks.gpu import REPORT, Row, as_markdown, device_name, written
+from benchmarks.others import TAKEN_APART, demucs_commands, taken
 from engine.audio.readers import Audio
 from engine.models import spleeter
 from engine.models.spleeter.separation import BINS, FRAMES, MODELS, Separator, _spectrum
@@ -54,11 +54,6 @@ chain = ["remix"]
 from = "05_passed"
 chain = ["remix"]
 """
-_IN_BACKGROUND = (
-    "import os, sys\nfrom engine.machine.priority import work_in_background\n"
-    "work_in_background()\nos.execv(sys.argv[1], sys.argv[1:])"
-)
-_TAKEN_APART = 'format = 1\n[variants.04_stems]\nchain = ["decode", {{ stage = "separate", model = "{model}" }}]\n'
 
 
 @dataclass(frozen=True)
@@ -195,7 +190,7 @@ def memory(bench: Bench) -> Iterator[Row]:
     np.savez(folder / spleeter.WEIGHTS["spleeter-2stems"].filename, allow_pickle=False, **spleeter_variables(2))
     for model, longest in (("spleeter-2stems", 60.0), ("htdemucs", 5.0)):  # minutes; Demucs takes its time
         recipe = bench.folder / f"{model}.toml"
-        recipe.write_text(_TAKEN_APART.format(model=model) + '[variants.06]\nfrom = "04_stems"\nchain = ["remix"]\n')
+        recipe.write_text(TAKEN_APART.format(model=model) + '[variants.06]\nfrom = "04_stems"\nchain = ["remix"]\n')
         told = [
             f"{minutes:g} min: {size(_peak(bench, recipe, folder, minutes))}"
             for minutes in bench.minutes
@@ -234,11 +229,7 @@ def _noise(frames: int, seed: int = 0) -> Audio:
 
 
 def against_demucs(bench: Bench) -> Iterator[Row]:
-    """The program and the package's own command on the same file, each from start to files; in turn, three times.
-
-    The program's work steps back for whatever else the machine does, so the command gets the same low priority. Threads
-    that wait for each other do not spin, which on a busy machine would count as work of one or the other by chance.
-    """
+    """The program and the package's own command on the same file, each from start to files; in turn, three times."""
     song = bench.music / "real_fishin" / "128.mp3"
     song = song if song.exists() else next(bench.music.glob("*/128.mp3"))
     long = bench.folder / "a minute.mp3"
@@ -247,36 +238,18 @@ def against_demucs(bench: Bench) -> Iterator[Row]:
     for tiny, given in ((True, song), (False, song), (False, long)):
         models = bench.folder / ("tiny" if tiny else "full")
         random_models.htdemucs(models, tiny=tiny)
-        recipe = bench.folder / "htdemucs.toml"
-        recipe.write_text(_TAKEN_APART.format(model="htdemucs"))
-        theirs = [sys.executable, "-m", "demucs", "-n", "random", "--repo", str(models), "-d", "cpu", "--int24", "-o"]
-        ours = [sys.executable, "-m", "engine", "--no-tui", "--device", "cpu", "--recipe", str(recipe)]
-        ours += ["--variants", "04", "--out"]  # by name: however long it takes
-        taken = [(_taken(bench, theirs, given, models), _taken(bench, ours, given, models)) for _ in range(3)]
+        out = bench.folder / "taken"
+        ours, theirs = demucs_commands(out, given, models)
+        rounds = [(taken(theirs, out, models), taken(ours, out, models)) for _ in range(3)]
         clock, processor = (
-            min(pair[1][n] for pair in taken) / min(pair[0][n] for pair in taken) for n in (0, 1)
+            min(pair[1][n] for pair in rounds) / min(pair[0][n] for pair in rounds) for n in (0, 1)
         )  # fmt: skip
         yield Row(
             "Demucs", f"htdemucs, {'tiny' if tiny else 'full size'}, random weights, "
             f"{soundfile.info(given).duration:.0f} s: the program beside the demucs command",
             f"{clock:.2f} times its time by the clock, {processor:.2f} times its processor seconds "
-            f"({min(pair[1][1] for pair in taken):.0f} s)",
+            f"({min(pair[1][1] for pair in rounds):.0f} s)",
         )  # fmt: skip
-
-
-def _taken(bench: Bench, command: list[str], song: Path, models: Path) -> tuple[float, float]:
-    """(seconds by the clock, processor seconds) of a command; what it wrote is thrown away."""
-    out = bench.folder / "taken"
-    shutil.rmtree(out, ignore_errors=True)
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    environment = {**os.environ, "MP3RESTORE_MODELS": str(models), "OMP_WAIT_POLICY": "passive"}
-    subprocess.run(
-        [sys.executable, "-c", _IN_BACKGROUND, *command, str(out), str(song)], env=environment, cwd=REPORT.parents[1],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - began, processor
 
 
 SECTIONS: tuple[Callable[[Bench], Iterator[Row]], ...] = (quality, equality, sums, speed, memory, against_demucs)

@@ -23,7 +23,23 @@ from engine.run.events import Event
 from engine.run.session import Session
 from tests.player.soundcard import SoundCard, why_no_sound_card
 
+_SLOW = [
+    entry for entry in Path(__file__).with_name("slow.txt").read_text("utf-8").splitlines() if not entry.startswith("#")
+]
 MUSIC = Path(__file__).resolve().parents[2] / "shared" / "music"
+
+
+def is_slow(test: str) -> bool:
+    """Whether a test, by its node's name, was measured to take long (``slow.txt``)."""
+    return any(
+        test.startswith(entry) if entry.endswith(("/", ".py")) else test.partition("[")[0] == entry for entry in _SLOW
+    )
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_slow(item.nodeid):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,3 +71,13 @@ def test_each_package_of_the_engine_builds_on_lower_floors_alone():
 
 def test_no_screen_knows_the_app():
     assert not [n for n, file in modules("tui").items() if n.startswith("tui.screens.") and "tui.app" in imports(file)]
+
+
+def test_what_is_listed_as_slow_is_there():
+    """A test that is renamed must not come back into ``make test-fast`` unseen."""
+    entries = [e for e in (ROOT / "tests" / "slow.txt").read_text("utf-8").splitlines() if not e.startswith("#")]
+    assert entries == sorted(set(entries), key=entries.index), "none twice"
+    for entry in entries:
+        file, *names = entry.split("::")
+        assert (ROOT / file).exists(), entry
+        assert not names or f"def {names[-1]}(" in (ROOT / file).read_text("utf-8"), entry

@@ -315,6 +315,7 @@ class RestoreApp(App[None]):
                 return
             readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
             self.call_from_thread(self._loaded, library, readings)
+        session.store.index.keep()
         self.call_from_thread(self._all_loaded, library)
 
     def _not_opened(self, worker: Worker[Any], reason: str) -> None:

@@ -21,6 +21,11 @@ _BLOCK = 1 << 14  # spectra at a time
 Powers = npt.NDArray[np.float64]
 
 
+@cache
+def _window(size: int) -> Audio:
+    return np.sqrt(np.hanning(size + 1)[:-1]).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Bands:
     """A window of ``size`` frames (root of a Hann window, which overlaps to one) and the first bin of each band."""
@@ -57,7 +62,7 @@ class Bands:
 
     def window(self) -> Audio:
         """``(size,)``; its squares, a hop apart, add up to ``_OVERLAP / 2``."""
-        return np.sqrt(np.hanning(self.size + 1)[:-1]).astype(np.float32)
+        return _window(self.size)
 
     def floor(self) -> Powers:
         """``(bands,)``: power of 16-bit rounding noise in each band."""

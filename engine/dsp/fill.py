@@ -40,10 +40,10 @@ def swell(spectrum: Spectrum, frames: int, cutoff: float, rate: int) -> Audio:
     from scipy.ndimage import uniform_filter1d
 
     first, last = (bin_of(f, rate) for f in (max(_SWELL_LOWEST, cutoff - _SWELL_BAND), cutoff - LEAD))
-    band = np.zeros_like(spectrum)
+    band = np.zeros(spectrum.shape[2])
     # With soft edges: hard ones would ring ahead of every attack.
-    band[:, :, first:last] = spectrum[:, :, first:last] * np.hanning(max(0, last - first) + 2)[1:-1]
-    power = summed(istft(band, frames, HANN).astype(np.float64) ** 2) / spectrum.shape[1] + _SILENCE
+    band[first:last] = np.hanning(max(0, last - first) + 2)[1:-1]
+    power = summed(istft(spectrum, frames, HANN, band).astype(np.float64) ** 2) / spectrum.shape[1] + _SILENCE
     brief, long = uniform_filter1d(power, max(1, round(_SWELL * rate)), mode="nearest"), power
     for _ in range(3):  # together as wide as the square of a Hann window, and as smooth
         long = uniform_filter1d(long, round(0.283 * FFT), mode="nearest")

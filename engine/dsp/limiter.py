@@ -32,7 +32,7 @@ class Limiter:
 
         self._ceiling = ceiling
         self._reach = max(8, round(lookahead * rate))
-        self._decay = float(np.exp(-1 / (release * rate)))
+        self._fall = float(np.exp(-1 / (release * rate))) ** np.arange(1, _RELEASE_MEMORY + 1)
         taps = firwin(_OVERSAMPLING * _PHASE_TAPS + 1, 1 / _OVERSAMPLING, window=("kaiser", 8.0))
         self._phases = [_OVERSAMPLING * taps[p::_OVERSAMPLING] for p in range(_OVERSAMPLING)]
         window = np.hanning(self._reach + 2)[1:-1]
@@ -84,7 +84,7 @@ class Limiter:
         last = before
         for at in range(0, len(wanted), _RELEASE_MEMORY):
             part = wanted[at : at + _RELEASE_MEMORY]
-            fall = self._decay ** np.arange(1, len(part) + 1)
+            fall = self._fall[: len(part)]
             falling = np.maximum(np.maximum.accumulate(part / fall), last) * fall
             out[at : at + len(part)] = falling
             last = float(falling[-1])

@@ -97,6 +97,7 @@ class _Around:
         share = np.lib.stride_tricks.sliding_window_view(held, bands.size)[:: bands.hop] @ window / window.sum()
         self._weights = np.where(share > _SEEN, share, 0)[:, None].astype(np.float64)
         self._full = np.maximum(share, _SEEN)[:, None].astype(np.float64)
+        self._seen = {count: np.maximum(_around(count, self._weights), 1e-9) for count in (_LEVEL, _STEADY)}
         centres = (np.arange(len(share)) * bands.hop + bands.size / 2 - self.lead) / rate
         self._first = int(np.argmax(centres > -coding.spread))
         ahead = np.maximum(-centres, 0)
@@ -130,8 +131,6 @@ class _Around:
 
     def _lowered(self, powers: Powers, attack: Powers, noise: Powers) -> Powers:
         """dB by which each band is lowered, ``(time, bands)``."""
-        from scipy.ndimage import uniform_filter1d
-
         floor = self._bands.floor()
         level, steady = (self._told_over(count, powers) for count in (_LEVEL, _STEADY))
         # A sound that is about to be hit again fades: nothing is louder than what was quietest before it.
@@ -140,13 +139,17 @@ class _Around:
         left = np.maximum(allowed, level - noise * hit * attack)
         lowered = np.clip(10 * np.log10((level + floor) / (left + floor)), 0, _DEEPEST)
         lowered[: self._first] = 0
-        lowered = uniform_filter1d(lowered, _SMOOTH, axis=0, mode="nearest")
+        lowered = _around(_SMOOTH, lowered)
         lowered[: self._first] = 0
-        return np.asarray(lowered)
+        return lowered
 
     def _told_over(self, count: int, powers: Powers) -> Powers:
         """Mean of ``count`` spectra around each, of those that lie before the onset."""
-        from scipy.ndimage import uniform_filter1d
+        return _around(count, powers * self._weights) / self._seen[count]
 
-        mean = uniform_filter1d(powers * self._weights, count, axis=0, mode="nearest")
-        return np.asarray(mean / np.maximum(uniform_filter1d(self._weights, count, axis=0, mode="nearest"), 1e-9))
+
+def _around(count: int, values: Powers) -> Powers:
+    """Means of ``count`` moments around each."""
+    from scipy.ndimage import uniform_filter1d
+
+    return np.asarray(uniform_filter1d(values, count, axis=0, mode="nearest"))

@@ -46,8 +46,13 @@ def stft(audio: Audio, window: Window = _WINDOW) -> Spectrum:
     return out
 
 
-def istft(spectrum: Spectrum, frames: int, window: Window = _WINDOW) -> Audio:
-    """The signal of ``frames`` whose :func:`stft` is nearest to ``spectrum`` (Griffin and Lim 1984)."""
+def istft(
+    spectrum: Spectrum, frames: int, window: Window = _WINDOW, gains: npt.NDArray[np.float64] | None = None
+) -> Audio:
+    """The signal of ``frames`` whose :func:`stft` is nearest to ``spectrum`` (Griffin and Lim 1984).
+
+    Each bin is taken times its own of the ``gains``, where there are some.
+    """
     from scipy import fft
 
     overlap_sum = round(float((window.astype(np.float64) ** 2).sum()) / HOP, 5)  # 2 or 1.5
@@ -57,7 +62,10 @@ def istft(spectrum: Spectrum, frames: int, window: Window = _WINDOW) -> Audio:
     out = np.zeros((channels, hops, HOP), np.float32)
     for some in in_parts(hops):
         low = max(0, some.start - overlap + 1)
-        pieces = fft.irfft(spectrum[low : some.stop], FFT, axis=-1) * (window / overlap_sum)
+        wanted = spectrum[low : some.stop]
+        if gains is not None:
+            wanted = np.asarray(wanted * gains, np.complex64)
+        pieces = fft.irfft(wanted, FFT, axis=-1) * (window / overlap_sum)
         for part in range(overlap):  # every hop is spanned by so many windows
             begin, end = max(0, some.start - part), min(times, some.stop - part)
             added = pieces[begin - low : end - low, :, part * HOP : (part + 1) * HOP]

@@ -23,6 +23,7 @@ import hashlib
 import os
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 
 from engine.errors import OutsideError
@@ -180,11 +181,23 @@ class Layout:
 
     def relative(self, path: Path) -> str:
         """``path`` as markers name it, with slashes. Raises ValueError where it is not in this tree."""
-        return path.relative_to(self.out).as_posix()
+        text, base = str(path), self._base.rstrip(os.sep) + os.sep
+        if not text.startswith(base):
+            raise ValueError(f"{text} is not below {base}")
+        return text[len(base) :].replace(os.sep, "/")
 
     def _place(self, *parts: str) -> Path:
-        path = self.out.joinpath(*parts)
-        strange = any(part in ("", ".", "..") or "\0" in part or PurePath(part).parts != (part,) for part in parts)
-        if strange or not path.is_relative_to(self.out):  # a drive's letter leads away too
-            raise OutsideError(path, self.out)
-        return path
+        if not all(map(_stays, parts)):
+            raise OutsideError(self.out.joinpath(*parts), self.out)
+        return Path(self._base, *parts)
+
+    @cached_property
+    def _base(self) -> str:
+        return str(self.out)
+
+
+@lru_cache(8192)
+def _stays(part: str) -> bool:
+    """Whether it is the name of something right below, and leads nowhere else."""
+    pure = PurePath(part)
+    return part not in ("", ".", "..") and "\0" not in part and pure.parts == (part,) and not pure.anchor

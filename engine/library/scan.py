@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 
 from engine.audio.tags import has_provenance
@@ -46,9 +47,12 @@ def find_songs(paths: Iterable[Path], out: Path) -> list[Found]:
         UsageError: a path does not exist, or a file is given that is not a song.
     """
     found: dict[str, Found] = {}
+    real = cache(os.path.realpath)  # of folders: looked up once each, and not once a song
     for path in paths:
         for item in _below(Path(os.path.abspath(path)), Path(os.path.abspath(out))):
-            found.setdefault(os.path.realpath(item.path), item)
+            folder = "" if item.path.is_symlink() else real(item.path.parent).rstrip(os.sep)
+            whole = f"{folder}{os.sep}{item.path.name}" if folder else os.path.realpath(item.path)
+            found.setdefault(whole, item)
     return sorted(found.values(), key=_order)
 
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -42,7 +42,8 @@ from engine.library.records import (
 )
 from engine.library.scan import Found
 from engine.library.sound_index import Entry, SoundIndex
-from engine.library.state_file import read_checked, write_checked
+from engine.library.state_file import write_checked
+from engine.library.state_index import StateIndex
 from engine.planning.task import Port, State, Task
 from engine.signals import MIX
 from engine.text import printable
@@ -56,11 +57,13 @@ class Store:
     def __init__(self, out: Path) -> None:
         self.out = Path(os.path.abspath(out))
         self.places = Layout(self.out)
+        self.index = StateIndex(self.out)
         self.albums = Albums(self.places)
         self.sounds = SoundIndex(self.places.sounds, self._all_sounds)
         self.arranging = threading.RLock()  # held while anything moves from place to place
         self.alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # held while a sound is worked on
         self._claimed: dict[str, Path] = {}
+        self._named: dict[str, Path] = {}  # songs by their ids
 
     def lock(self) -> FileLock:
         """Hold the output folder for this process until the lock is released.
@@ -91,7 +94,10 @@ class Store:
             key = numbered(plain, number)
             number += 1
         self._claimed[same_place(key)] = found.path
-        song = Song(found.path, key, found.relative.as_posix())
+        name = found.relative.as_posix()
+        if self._named.setdefault(name, found.path) != found.path:  # in another of the folders that were given
+            name = f"{name} ({number - 1})"
+        song = Song(found.path, key, name)
         self.albums.claim(song)
         return song
 
@@ -118,8 +124,7 @@ class Store:
 
     def record_at(self, key: PurePath) -> SongRecord | None:
         """What is remembered of the song at ``key``, whether its file is still the same or not."""
-        data = read_checked(self.places.record(key), UNCHECKED_FORMAT)
-        return record_from_json(data) if data is not None else None
+        return self.index.read(self.places.record(key), UNCHECKED_FORMAT, record_from_json)
 
     def remember(self, key: PurePath, record: SongRecord) -> None:
         """Keep ``record`` of the song at ``key``. Raises OSError."""
@@ -154,8 +159,7 @@ class Store:
         return self._marker(self._marker_path(song.key, task.id))
 
     def _marker(self, path: Path) -> Marker | None:
-        data = read_checked(path, UNCHECKED_FORMAT)
-        marker = marker_from_json(data) if data is not None else None
+        marker = self.index.read(path, UNCHECKED_FORMAT, marker_from_json)
         return marker if marker is not None and path.name == marker.task + MARKER_ENDING else None
 
     def markers(self, song: Song) -> list[Marker]:
@@ -325,8 +329,7 @@ class Store:
         return self.places.outcome(song.key, task.id if task is not None else "")
 
     def _outcome(self, path: Path) -> Outcome | None:
-        data = read_checked(path, 0)
-        return outcome_from_json(data) if data is not None else None
+        return self.index.read(path, 0, outcome_from_json)
 
     @staticmethod
     def _stamp(song: Song) -> str:
@@ -338,9 +341,7 @@ class Store:
 
     def switched_off(self, key: PurePath) -> list[str]:
         """The variants that are not wanted of the song at ``key``."""
-        data = read_checked(self.places.off(key), 0) or {}
-        variants = data.get("variants")
-        return [v for v in variants if isinstance(v, str)] if isinstance(variants, list) else []
+        return self.index.read(self.places.off(key), 0, _variants) or []
 
     def switch_off(self, key: PurePath, variants: Iterable[str]) -> None:
         """Keep which variants are not wanted of the song at ``key`` from now on. Raises OSError."""
@@ -371,6 +372,11 @@ class Store:
             drop_chunks(self.places.chunks(song.key, task.id), task.outputs)
         with suppress(OutsideError):  # a link leads somewhere else: then the empty folders stay there
             remove_empty(self.places.chunks(song.key), self.out)
+
+
+def _variants(data: dict[str, Any]) -> list[str]:
+    variants = data.get("variants")
+    return [v for v in variants if isinstance(v, str)] if isinstance(variants, list) else []
 
 
 def _may_exist(path: Path) -> bool:

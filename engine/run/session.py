@@ -134,7 +134,9 @@ class Session:
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
-        return [self.song_plan(song, force=force) for song in self.songs]
+        plans = [self.song_plan(song, force=force) for song in self.songs]
+        self.store.index.keep()
+        return plans
 
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
         """The same for one song. Files that moved or were retagged may be read for it."""
@@ -266,6 +268,7 @@ class Session:
                 damage_report.write(self.store, self.tried)
         except BaseException as error:
             errors.append(self._explain(error))
+        self.store.index.keep()
         try:
             lock.release()
         except BaseException as error:

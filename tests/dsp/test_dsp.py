@@ -134,6 +134,9 @@ def test_spectra_and_signals_are_the_same_however_many_are_made_at_once(monkeypa
     whole = stft(audio)
     signal = istft(whole, frames)
     assert np.array_equal(whole[:, 1], stft(audio[:, 1:])[:, 0]), "channels do not know of each other"
+    gains = np.linspace(0, 1, whole.shape[2])
+    turned_down = np.asarray(whole * gains, np.complex64)
+    assert np.array_equal(istft(whole, frames, gains=gains), istft(turned_down, frames))
     for few in (1, 3, 5, 1000):
         monkeypatch.setattr(spectrum, "_AT_ONCE", few)
         assert np.array_equal(stft(audio), whole)

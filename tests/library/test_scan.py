@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ import soundfile
 from engine.audio.tags import Tags, has_provenance, write_tags
 from engine.errors import UsageError
 from engine.library.scan import find_songs
+from engine.run.events import SongStarted
 from engine.run.session import Session
-from tests.conftest import execute
+from tests.conftest import another_song, execute
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 NAMES = ["Artist/One.mp3", "Two.mp3"]
@@ -152,3 +154,14 @@ def test_ten_thousand_songs_are_found_at_once(tmp_path):
     began = time.monotonic()
     assert len(find_songs([tmp_path], tmp_path / "out")) == 10_000
     assert time.monotonic() - began < 5
+
+
+def test_songs_of_one_name_from_several_folders_are_worked_on_at_a_time(songs, tmp_path, demo_mp3):
+    (tmp_path / "other" / "Artist").mkdir(parents=True)
+    another_song(demo_mp3, tmp_path / "other" / "Artist" / "One.mp3")
+    session = Session([songs / "Artist", tmp_path / "other" / "Artist"], tmp_path / "out", "offline", ["01"])
+    assert [song.id for song in session.songs] == ["One.mp3", "One.mp3 (2)"], "or nobody could tell them apart"
+    begun = Barrier(2, timeout=30)  # neither goes on before both have begun
+    session.subscribe(lambda event: begun.wait() if isinstance(event, SongStarted) else None)
+    session.start(jobs=2).join()
+    assert (session.outcome.done, session.outcome.error) == (2, "")

@@ -32,7 +32,7 @@ from engine.planning import costs  # noqa: E402
 from engine.run.events import BatchDone, Progress, SongWarning, TaskFailed  # noqa: E402
 from engine.run.session import Session  # noqa: E402
 from engine.stages.audiosr import AudioSr, AudioSrParams  # noqa: E402
-from tests.conftest import execute, write_mp3  # noqa: E402
+from tests.conftest import another_song, execute, write_mp3  # noqa: E402
 from tests.models.checkpoints import tiny_audiosr  # noqa: E402
 
 needs_package = pytest.mark.skipif(
@@ -70,6 +70,13 @@ def recipe(tmp_path):
         '[variants.10_full_chain]\nchain = ["decode", "denoise", "audiosr"]\nsuffix = ".full"\n'
     )
     return str(path)
+
+
+@pytest.fixture
+def mono(tmp_path, piece):
+    """A song whose channels are equal, which is computed once: half of the time, where nothing depends on them."""
+    (tmp_path / "mono").mkdir()
+    return write_mp3(tmp_path / "mono" / "Two.mp3", np.repeat(piece[:, :1], 2, axis=1))
 
 
 # --- the same as the package -----------------------------------------------------------------------------
@@ -232,8 +239,8 @@ def spectrum(audio):
     return np.abs(np.fft.rfft(audio * np.hanning(len(audio))[:, None], axis=0)).sum(axis=1)
 
 
-def test_songs_get_a_band_above_and_stay_what_they_are_below(songs, model, recipe):
-    session = Session([songs / "Two.mp3"], recipe=recipe, variants=["01", "02", "03", "10"])
+def test_songs_get_a_band_above_and_stay_what_they_are_below(mono, model, recipe):
+    session = Session([mono], recipe=recipe, variants=["01", "02", "03", "10"])
     assert not [t.impossible for t in session.tasks if t.impossible]
     events = execute(session)
     assert not [e for e in events if isinstance(e, TaskFailed)]
@@ -275,10 +282,10 @@ chain = ["decode", { stage = "restore", extend = false }, "lowpass", "audiosr"]
 """
 
 
-def test_holes_may_be_filled_before_the_band_above_is_made(songs, model, tmp_path):
+def test_holes_may_be_filled_before_the_band_above_is_made(mono, model, tmp_path):
     """AudioSR does not know an MP3's holes: it is given the song without them, and begins where it did."""
     (tmp_path / "filled.toml").write_text(FILLED)
-    session = Session([songs / "Two.mp3"], recipe=str(tmp_path / "filled.toml"), variants=["01", "03", "05", "06"])
+    session = Session([mono], recipe=str(tmp_path / "filled.toml"), variants=["01", "03", "05", "06"])
     assert not [e for e in execute(session) if isinstance(e, TaskFailed)]
     song, tasks = session.songs[0], {t.id: t for t in session.tasks if t.is_final}
     audio = {}
@@ -299,9 +306,10 @@ def test_holes_may_be_filled_before_the_band_above_is_made(songs, model, tmp_pat
 
 @pytest.fixture
 def long_song(tmp_path, piece):
-    """Seventeen seconds: two chunks."""
+    """Seventeen seconds: two chunks. Its channels are equal, which halves the work."""
     (tmp_path / "long").mkdir()
-    return write_mp3(tmp_path / "long" / "Long.mp3", np.tile(piece, (3, 1))[: 17 * 44100], level=0.8).parent
+    tune = np.repeat(np.tile(piece[:, :1], (3, 1))[: 17 * 44100], 2, axis=1)
+    return write_mp3(tmp_path / "long" / "Long.mp3", tune, level=0.8).parent
 
 
 def test_stopping_within_the_sampler_and_going_on_gives_the_same_bytes(long_song, tmp_path, model, recipe):
@@ -323,13 +331,14 @@ def test_stopping_within_the_sampler_and_going_on_gives_the_same_bytes(long_song
     assert (tmp_path / "a" / names).read_bytes() == (tmp_path / "b" / names).read_bytes()
 
 
-def test_the_model_is_loaded_once_for_a_batch(songs, model, recipe, monkeypatch):
+def test_the_model_is_loaded_once_for_a_batch(mono, model, recipe, monkeypatch):
     from engine.models.audiosr import checkpoint
 
+    another_song(mono, mono.with_name("One.mp3"))
     loads = []
     monkeypatch.setattr(checkpoint, "load", lambda path, device: loads.append(path) or load(path, device))
-    execute(Session([songs], recipe=recipe, variants=["02"]))
-    assert len(loads) == 1
+    execute(session := Session([mono.parent], recipe=recipe, variants=["02"]))
+    assert (len(loads), session.outcome.done) == (1, 2)
 
 
 # --- what does not depend on the weights: a stand-in for the network ---------------------------------------

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from engine.dsp.spectrum import HANN, Power, bin_of
+from engine.dsp.spectrum import HANN, Power, bin_of, in_parts
 from engine.models.restorer.bands import CENTRES, COUNT, BandGrid, band_grid, decibels
 
 Array = npt.NDArray[np.float32]
@@ -59,11 +59,14 @@ def moments(powers: Power, cutoff: float, rate: int) -> Moments:
     grid = band_grid(rate)
     mean = grid.mean(powers)
     level = _audible(mean)
-    logs = _audible(powers[..., : grid.top])
-    flatness = grid.mean(logs) - level
     around = _audible(np.maximum(uniform_filter1d(mean, _AROUND, axis=0, mode="constant"), 0))
-    depth = grid.repeat(around) - logs
-    shares = [grid.mean((depth > limit).astype(np.float32)) for limit in _DEPTHS]
+    flatness, *shares = (np.empty_like(level) for _ in (None, *_DEPTHS))
+    for some in in_parts(len(powers)):
+        logs = _audible(powers[some, ..., : grid.top])
+        flatness[some] = grid.mean(logs) - level[some]
+        depth = grid.repeat(around[some]) - logs
+        for share, limit in zip(shares, _DEPTHS, strict=True):
+            share[some] = grid.mean((depth > limit).astype(np.float32))
     heard = slice(int(np.searchsorted(CENTRES, _LOUDNESS_FROM)), max(4, int(np.searchsorted(CENTRES, cutoff))))
     window = np.exp(-0.5 * (np.arange(-_SMOOTH_REACH, _SMOOTH_REACH + 1) / _SMOOTH) ** 2)
     power = convolve1d(mean[..., heard].mean(axis=-1), window / window.sum(), axis=0, mode="constant")

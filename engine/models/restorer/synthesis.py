@@ -52,12 +52,13 @@ class Restorer:
         edge = min(last, max(first, bin_of(self.cutoff - LEAD, self.rate)))
         believed = answer.level - np.float32(self._caution()) * answer.doubt
         samples = white_noise(start, len(padded), window.shape[1], self.seed, self.correlation)
-        noise = stft(samples * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
-        made = np.zeros_like(spectrum)
+        # Noise, whose place is taken by what is made of it.
+        made = stft(samples * swell(spectrum, len(padded), self.cutoff, self.rate), HANN)
         for some in in_parts(len(spectrum)):
             heard, flatness = powers[some], answer.flatness[some] @ spread[:, edge:last]
-            new = carrier(spectrum[some], heard, noise[some], flatness, self.cutoff, self.rate, edge, last)
+            new = carrier(spectrum[some], heard, made[some], flatness, self.cutoff, self.rate, edge, last)
             new *= np.sqrt(missing(heard[:, :, :last], believed[some] @ spread[:, :last])) * _heard(heard)
+            made[some] = 0
             made[some, :, first:last] = new[:, :, first:]
         return istft(made, len(window), HANN)
 
