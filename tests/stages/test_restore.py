@@ -163,18 +163,18 @@ chain = ["decode", { stage = "restore", engine = "learned", beyond_end = true }]
 """
 
 
+def _made_above(hz, audio, rate, name):
+    added = power(stft((audio[name] - audio["01_baseline"])[: 100 * HOP]))
+    return added[:, :, np.arange(FFT // 2 + 1) * rate / FFT > hz].sum()
+
+
 def test_above_music_that_ends_by_itself_nothing_is_made(tmp_path, piece):
     """The encoder's tag tells what it kept; where the music ends far below, there was nothing above."""
     spectrum = np.fft.rfft(piece, axis=0)
     spectrum[round(12000 * len(piece) / 44100) :] = 0
     path = write_mp3(tmp_path / "ended.mp3", np.fft.irfft(spectrum, len(piece), axis=0).astype(np.float32), level=0.6)
     audio, rate, _ = run(tmp_path, path, ENDED)
-    top = np.arange(FFT // 2 + 1) * rate / FFT > 12500
-    made = {
-        name: power(stft((audio[name] - audio["01_baseline"])[: 100 * HOP]))[:, :, top].sum()
-        for name in ("11_offline", "12_beyond")
-    }
-    assert made["11_offline"] < 1e-2 * made["12_beyond"]
+    assert _made_above(12500, audio, rate, "11_offline") < 1e-2 * _made_above(12500, audio, rate, "12_beyond")
     marker = next((tmp_path / "out").rglob("11_offline.done.json")).read_text()
     assert re.search(r"nothing above 1[12]\.\d kHz, where the music ends by itself", marker)
 
@@ -182,12 +182,7 @@ def test_above_music_that_ends_by_itself_nothing_is_made(tmp_path, piece):
 def test_an_mp3_of_a_vorbis_file_gets_no_top_that_was_not_there_before(tmp_path):
     song = vorbis(tmp_path, compose(8.0), 0.75)
     audio, rate, _ = run(tmp_path, write_mp3(tmp_path / "again.mp3", song, level=0.6), ENDED)
-    top = np.arange(FFT // 2 + 1) * rate / FFT > 17500
-    made = {
-        name: power(stft((audio[name] - audio["01_baseline"])[: 100 * HOP]))[:, :, top].sum()
-        for name in ("11_offline", "12_beyond")
-    }
-    assert made["11_offline"] < 1e-2 * made["12_beyond"]
+    assert _made_above(17500, audio, rate, "11_offline") < 1e-2 * _made_above(17500, audio, rate, "12_beyond")
     marker = next((tmp_path / "out").rglob("11_offline.done.json")).read_text()
     assert re.search(r"nothing above 1[67]\.\d kHz, as it was made of a Vorbis or AAC file", marker)
 
