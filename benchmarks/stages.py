@@ -42,6 +42,7 @@ import json, resource, sys
 from pathlib import Path
 import psutil
 import engine.run.song_run as song_run
+from benchmarks.memory import peak
 from engine.run.events import SongDone, SongStarted, TaskDone, TaskStarted
 from engine.run.session import Session
 
@@ -77,8 +78,7 @@ for path in (warm, song):
     session.subscribe(watch)
     session.start(jobs=1).join()
     assert session.outcome.done == 1, session.outcome
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-print(json.dumps({"spent": spent, "peak": peak}))
+print(json.dumps({"spent": spent, "peak": peak() / (1 << 20)}))
 """
 
 

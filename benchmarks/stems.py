@@ -206,10 +206,11 @@ def _peak(bench: Bench, recipe: Path, models: Path, minutes: float) -> int:
         for second in range(round(minutes * 60)):
             file.write(_noise(44100, second))
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom engine.run.session import Session\n"
+        "import sys\nfrom pathlib import Path\nfrom benchmarks.memory import peak\n"
+        "from engine.run.session import Session\n"
         "session = Session([Path(sys.argv[1])], Path(sys.argv[2]), sys.argv[3])\n"
         "session.start(jobs=1).join()\nassert session.outcome.done == 1, session.outcome\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        "print(peak())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(song), str(out), str(recipe)],

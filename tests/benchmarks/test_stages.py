@@ -15,7 +15,7 @@ def test_stages_are_measured_one_by_one_and_all_together(tmp_path):
     assert list(rows) == ["analysis", "decode", "recipe offline, all of it"]
     assert rows["decode"].times_decode == 1.0 < rows["recipe offline, all of it"].times_decode
     assert all(row.times_real > 0 for row in rows.values())
-    assert float(rows["decode"].peak) > 50, "MB; a fork begins with the memory of what measures"
+    assert 50 < float(rows["decode"].peak) < 1000, "MB"
 
 
 def test_others_are_measured_beside_or_the_table_says_why_not(tmp_path, monkeypatch):
