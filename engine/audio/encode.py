@@ -123,12 +123,12 @@ def _encode(
                 peak = max(peak, float(np.abs(samples).max()))
                 if peak >= 1.0:
                     continue  # measure on to the end
-                integers = _quantise(samples, dither, bits)
+                integers = quantise(samples, dither, bits)
                 digest.update(integers.tobytes())
                 file.write(integers)
                 count += len(samples)
     except (soundfile.SoundFileError, AssertionError) as error:
-        _ask_disk(path)
+        ask_disk(path)
         raise OutputError(f"The result could not be encoded ({error}): check the disk it is written to.") from error
     if peak >= 1.0:
         raise _Overload(peak)
@@ -155,20 +155,25 @@ def _of_one_size(blocks: Iterable[Audio]) -> Iterator[Audio]:
         yield np.concatenate(held)
 
 
-def _quantise(
-    samples: Audio, dither: np.random.Generator | None, bits: int
+def quantise(
+    samples: Audio, dither: np.random.Generator | None = None, bits: int = _BITS
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-    """float32 to left-justified integers of so many bits."""
+    """float32 to left-justified integers of so many bits; what is beyond full scale is clipped."""
     full = float(1 << (bits - 1))
-    if dither is None:
-        return np.round(samples.astype(np.float64) * full).astype(np.int32) << (32 - bits)
+    scaled = samples.astype(np.float64) * full
+    if dither is not None:
+        scaled += _noise(samples, dither)
+    return np.clip(np.round(scaled), -full, full - 1).astype(np.int32) << (32 - bits)
+
+
+def _noise(samples: Audio, dither: np.random.Generator) -> Audio:
+    """TPDF noise of 2 LSB for ``samples``, one for all channels where these are equal."""
     noise = dither.random(len(samples), np.float32)[:, None] - dither.random(len(samples), np.float32)[:, None]
     if not (samples == samples[:, :1]).all():
         others = (len(samples), samples.shape[1] - 1)
         rest = dither.random(others, np.float32) - dither.random(others, np.float32)
         noise = np.concatenate([noise, rest], axis=1)
-    scaled = np.round(samples.astype(np.float64) * full + noise)
-    return np.clip(scaled, -full, full - 1).astype(np.int32) << (32 - bits)
+    return noise
 
 
 def _verify(path: Path, written: str, rate: int, channels: int, frames: int) -> None:
@@ -184,11 +189,11 @@ def _verify(path: Path, written: str, rate: int, channels: int, frames: int) -> 
     except soundfile.SoundFileError:
         same = False
     if not same or digest.hexdigest() != written:
-        _ask_disk(path)
+        ask_disk(path)
         raise OutputError("The result did not read back as it was written: check the disk and run again.")
 
 
-def _ask_disk(path: Path) -> None:
+def ask_disk(path: Path) -> None:
     """Where libsndfile only knows that something is wrong, the disk says what. Raises OSError, or nothing."""
     with path.open("ab") as file:
         file.write(bytes(_PROBE))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.audio.decode import open_decoder
-from engine.audio.encode import write_flac
-from engine.audio.readers import Audio, Decoder, StreamInfo, with_numbers_only
+from engine.audio.encode import ask_disk, quantise, write_flac
+from engine.audio.readers import Audio, StreamInfo, with_numbers_only
 from engine.audio.resample import resample_all
 from engine.audio.soundfiles import open_sound
-from engine.errors import DecodeError, SongError
+from engine.errors import DecodeError, OutputError, SongError
 
 #: The ending of each format's files.
 ENDINGS = {"flac16": ".flac", "alac": ".m4a", "opus": ".opus", "mp3": ".mp3"}
@@ -23,7 +23,6 @@ _HIGHEST_OF_MP3 = 48000  # Hz
 _BEST = 0.0  # of libsndfile's scale: LAME's V0
 _SEED = 16  # of the dither
 _MOST_CHANNELS = 2
-_DECODERS: tuple[Decoder, ...] = ("libsndfile", "ffmpeg")
 
 
 @contextmanager
@@ -32,25 +31,22 @@ def reading(path: Path) -> Iterator[tuple[StreamInfo, Iterator[Audio]]]:
 
     libsndfile decodes, FFmpeg what that does not know.
     """
-    for decoder in _DECODERS:
+    with ExitStack() as stack:
         try:
-            with open_decoder(path, decoder) as decoded:
-
-                def blocks() -> Iterator[Audio]:
-                    for block in decoded.blocks:
-                        yield with_numbers_only(block)
-                    if decoded.error:
-                        raise SongError(decoded.error)
-
-                yield decoded.info, blocks()
-                return
+            decoded = stack.enter_context(open_decoder(path, "libsndfile"))
         except DecodeError:
-            if decoder == _DECODERS[-1]:
-                raise
+            decoded = stack.enter_context(open_decoder(path, "ffmpeg"))
+
+        def blocks() -> Iterator[Audio]:
+            yield from map(with_numbers_only, decoded.blocks)
+            if decoded.error:
+                raise SongError(decoded.error)
+
+        yield decoded.info, blocks()
 
 
-def convert(source: Path, frames: int, path: Path, kind: str) -> None:
-    """Encode ``source``, which has so many ``frames``, as one of :data:`ENDINGS` into ``path``, without tags.
+def convert(source: Path, path: Path, kind: str, frames: Callable[[], int]) -> None:
+    """Encode ``source`` as one of :data:`ENDINGS` into ``path``, without tags; ``frames`` tells how many it has.
 
     FLAC of 16 bits is dithered (TPDF), ALAC keeps 24 bits, Opus and MP3 lose something once more. Opus has 48 kHz, MP3
     at most.
@@ -79,15 +75,21 @@ def convert(source: Path, frames: int, path: Path, kind: str) -> None:
             with reading(source) as (_, blocks):
                 yield from blocks
 
-        write_flac(path, again, rate=rate, channels=channels, frames=frames, seed=_SEED, bits=16)
+        write_flac(path, again, rate=rate, channels=channels, frames=frames(), seed=_SEED, bits=16)
 
 
 def _write_mp3(path: Path, blocks: Iterable[Audio], rate: int, channels: int) -> None:
-    with open_sound(
-        path, "w", rate, channels, "MPEG_LAYER_III", format="MP3", bitrate_mode="VARIABLE", compression_level=_BEST
-    ) as file:
-        for block in blocks:
-            file.write(np.clip(block, -1, 1))
+    import soundfile
+
+    try:
+        with open_sound(
+            path, "w", rate, channels, "MPEG_LAYER_III", format="MP3", bitrate_mode="VARIABLE", compression_level=_BEST
+        ) as file:
+            for block in blocks:
+                file.write(np.clip(block, -1, 1))
+    except (soundfile.SoundFileError, AssertionError) as error:
+        ask_disk(path)
+        raise OutputError(f"it could not be encoded ({error}): check the disk it is written to.") from error
 
 
 def _write_with_ffmpeg(
@@ -97,22 +99,21 @@ def _write_with_ffmpeg(
 
     is_float = codec == "libopus"
     layout = "mono" if channels == 1 else "stereo"
-    with av.open(str(path), "w", format=container) as output:
-        stream: Any = output.add_stream(codec, rate=rate, layout=layout)
-        stream.format = "flt" if is_float else "s32p"
-        if is_float:
-            stream.bit_rate = _OPUS_BITS
-        at = 0
-        for block in blocks:
-            packed: Any = np.ascontiguousarray((block if is_float else _whole(block)).reshape(1, -1))
-            frame = av.AudioFrame.from_ndarray(packed, format="flt" if is_float else "s32", layout=layout)
-            frame.sample_rate, frame.pts = rate, at
-            at += len(block)
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-
-
-def _whole(block: Audio) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-    """As 24-bit numbers, left-justified."""
-    full = float(1 << 23)
-    return np.clip(np.round(block.astype(np.float64) * full), -full, full - 1).astype(np.int32) << 8
+    try:
+        with av.open(str(path), "w", format=container) as output:
+            stream: Any = output.add_stream(codec, rate=rate, layout=layout)
+            stream.format = "flt" if is_float else "s32p"
+            if is_float:
+                stream.bit_rate = _OPUS_BITS
+            at = 0
+            for block in blocks:
+                packed: Any = np.ascontiguousarray((block if is_float else quantise(block)).reshape(1, -1))
+                frame = av.AudioFrame.from_ndarray(packed, format="flt" if is_float else "s32", layout=layout)
+                frame.sample_rate, frame.pts = rate, at
+                at += len(block)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise OutputError(f"it could not be encoded ({error}).") from error

@@ -6,7 +6,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from engine.audio.tags import ID3_NAMES, Tags, write_tags
+from engine.audio.tags import ID3_NAMES, Tags, disk_errors, picture_block, write_tags
 
 _ATOMS = {
     "TITLE": "\xa9nam", "ARTIST": "\xa9ART", "ALBUMARTIST": "aART", "ALBUM": "\xa9alb", "GENRE": "\xa9gen",
@@ -20,37 +20,35 @@ _FREE = "----:com.apple.iTunes:"
 _MOST_OF_A_NUMBER = 65535
 
 
-def write_player_tags(path: Path, tags: Tags) -> None:
+def write_player_tags(path: Path, ending: str, tags: Tags) -> None:
     """Write ``tags`` into the FLAC, Opus, MP3 or MP4 file at ``path``, in place of those that it has.
+
+    ``ending`` tells which it is, whatever the file is called.
 
     Raises:
         OSError: it could not be written.
         mutagen.MutagenError: it is no such file.
     """
-    match path.suffix:
-        case ".flac":
-            write_tags(path, tags, {}, keep_replaygain=True)
-        case ".opus":
-            _write_opus(path, tags)
-        case ".mp3":
-            _write_id3(path, tags)
-        case _:
-            _write_atoms(path, tags)
+    with disk_errors():
+        match ending:
+            case ".flac":
+                write_tags(path, tags, {}, keep_replaygain=True)
+            case ".opus":
+                _write_opus(path, tags)
+            case ".mp3":
+                _write_id3(path, tags)
+            case _:
+                _write_atoms(path, tags)
 
 
 def _write_opus(path: Path, tags: Tags) -> None:
-    from mutagen.flac import Picture
     from mutagen.oggopus import OggOpus
 
     file = OggOpus(path)
     file.tags.clear()
     for name, values in tags.comments.items():
         file[name] = values
-    pictures = []
-    for picture in tags.pictures:
-        block = Picture()
-        block.data, block.mime, block.desc, block.type = picture.data, picture.mime, picture.description, picture.kind
-        pictures.append(b64encode(block.write()).decode("ascii"))
+    pictures = [b64encode(picture_block(picture).write()).decode("ascii") for picture in tags.pictures]
     if pictures:
         file["METADATA_BLOCK_PICTURE"] = pictures
     file.save()

@@ -14,11 +14,9 @@ import numpy as np
 
 from engine.audio.loudness import SILENCE_DB, Blocks, LoudnessMeter, loudness_together
 from engine.audio.player_formats import reading
-from engine.audio.tags import Tags
 
 _REFERENCE, _REFERENCE_OF_OPUS = -18.0, -23.0  # LUFS
 _MOST = 64.0  # dB
-NAMES = ("REPLAYGAIN_", "R128_")
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,3 @@ def comments(song: Level, album: Sequence[Level], *, opus: bool) -> dict[str, li
             found[f"REPLAYGAIN_{name}_GAIN"] = [f"{gain:.2f} dB"]
             found[f"REPLAYGAIN_{name}_PEAK"] = [f"{max(level.peak for level in levels):.6f}"]
     return found
-
-
-def without_gain(tags: Tags) -> Tags:
-    """The tags without those of other gains."""
-    kept = {name: values for name, values in tags.comments.items() if not name.startswith(NAMES)}
-    return Tags(kept, list(tags.pictures), list(tags.left_out))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,6 +42,7 @@ _LEFT_BEHIND = (
     "TLEN",
     "MP3GAIN_",
 )
+_GAINS = ("REPLAYGAIN_", "R128_")
 _PROVENANCE = "MP3RESTORE_VERSION"  # no result is without it, and nothing else has it
 _BLOCK = (1 << 24) - 1  # bytes that a FLAC block holds
 _MAX_COMMENTS = _BLOCK - (1 << 20)  # the rest is for where the file comes from
@@ -124,6 +125,11 @@ class Tags:
     def _leave_out(self, what: str) -> None:
         if what not in self.left_out:
             self.left_out.append(what)
+
+    def without_gains(self) -> Tags:
+        """The same without ReplayGain."""
+        kept = {name: values for name, values in self.comments.items() if not name.startswith(_GAINS)}
+        return Tags(kept, self.pictures, self.left_out)
 
     def first(self, name: str) -> str:
         """The first value under ``name``; empty where there is none."""
@@ -242,10 +248,30 @@ def _from_vorbis(file: Any, tags: Tags) -> None:
 
 def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_replaygain: bool) -> None:
     """Write ``tags`` and ``provenance`` (how the file was made) into the FLAC file at ``path``. Raises OSError."""
+    from mutagen.flac import FLAC
+
+    with disk_errors():
+        flac = FLAC(path)
+        if flac.tags is None:
+            flac.add_tags()
+        flac.tags.clear()
+        flac.clear_pictures()
+        for name, values in (tags if keep_replaygain else tags.without_gains()).comments.items():
+            flac[name] = values
+        for name, value in provenance.items():
+            flac[name] = [value]
+        for picture in tags.pictures:
+            flac.add_picture(picture_block(picture))
+        flac.save()
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise the OSError that mutagen puts into an error of its own."""
     from mutagen import MutagenError
 
     try:
-        _write(path, tags, provenance, keep_replaygain)
+        yield
     except MutagenError as error:
         for cause in (error.__cause__, error.__context__, *error.args):
             if isinstance(cause, OSError):
@@ -253,26 +279,14 @@ def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_repla
         raise
 
 
-def _write(path: Path, tags: Tags, provenance: dict[str, str], keep_replaygain: bool) -> None:
-    from mutagen.flac import FLAC
+def picture_block(picture: Picture) -> Any:
+    """The picture as FLAC and Vorbis comments hold it (RFC 9639, 8.8)."""
     from mutagen.flac import Picture as FlacPicture
 
-    flac = FLAC(path)
-    if flac.tags is None:
-        flac.add_tags()
-    flac.tags.clear()
-    flac.clear_pictures()
-    for name, values in tags.comments.items():
-        if keep_replaygain or not name.startswith(("REPLAYGAIN_", "R128_")):
-            flac[name] = values
-    for name, value in provenance.items():
-        flac[name] = [value]
-    for picture in tags.pictures:
-        block = FlacPicture()
-        block.data, block.mime, block.desc = picture.data, picture.mime, picture.description.replace("\0", "")
-        block.type = picture.kind if 0 <= picture.kind <= 20 else 0
-        flac.add_picture(block)
-    flac.save()
+    block = FlacPicture()
+    block.data, block.mime, block.desc = picture.data, picture.mime, picture.description.replace("\0", "")
+    block.type = picture.kind if 0 <= picture.kind <= 20 else 0
+    return block
 
 
 def has_provenance(path: Path) -> bool:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePath
 
 from engine.audio import player_formats, replaygain
+from engine.audio.decode import read_tags
 from engine.audio.player_tags import write_player_tags
-from engine.audio.tags import Tags, read_tags
-from engine.errors import OutsideError, RestoreError, UsageError, explain_os_error
+from engine.audio.tags import Tags
+from engine.errors import OutputError, OutsideError, RestoreError, UsageError, explain_os_error
 from engine.files import file_hash, remove, writing
 from engine.library.exports import Exports, read_exports, write_exports
 from engine.library.records import Song
@@ -91,7 +93,14 @@ def export(
     except OSError as error:
         raise UsageError(explain_os_error(error, f"the folder {printable(str(target))}")) from error
     result = Exported()
-    chosen = [one for one in (_favourite(store, *of, kind, result) for of in favourites(store, songs)) if one]
+    chosen = []
+    for song, variant in favourites(store, songs):
+        try:
+            chosen.append(_favourite(store, song, variant, kind))
+        except OSError as error:
+            result.problems.append(explain_os_error(error, printable(song.id)))
+        except UsageError as error:
+            result.problems.append(f"{printable(song.id)}: {error}")
     copies = _Copies(target, read_exports(target), kind, link, gains, chosen)
     for favourite in chosen:
         try:
@@ -107,21 +116,17 @@ def export(
     return result
 
 
-def _favourite(store: Store, song: Song, favourite: str, kind: str, result: Exported) -> _Favourite | None:
-    """What is to be exported of a song; nothing, and a problem, where there is no file."""
-    marker = next((m for m in store.markers(song) if m.task == favourite), None)
+def _favourite(store: Store, song: Song, favourite: str, kind: str) -> _Favourite:
+    """What is to be exported of a song. Raises OSError, and UsageError where there is no such file."""
     source, sha256 = song.path, ""
-    if favourite != PLAIN and marker is not None and len(marker.outputs) > 1:
-        result.problems.append(f"{printable(song.id)}: {printable(favourite)} is not one file: choose its remix.")
-        return None
     if favourite != PLAIN:
-        source = store.out / marker.outputs[0].path if marker is not None and marker.outputs else Path()
-        sha256 = marker.outputs[0].sha256 if marker is not None and marker.outputs else ""
+        marker = next((m for m in store.markers(song) if m.task == favourite), None)
+        outputs = marker.outputs if marker is not None else []
+        if len(outputs) > 1:
+            raise UsageError(f"{printable(favourite)} is not one file: choose its remix.")
+        source, sha256 = (store.out / outputs[0].path, outputs[0].sha256) if outputs else (Path(), "")
     if not source.is_file():
-        result.problems.append(
-            f"{printable(song.id)}: {printable(favourite)} is not there any more: make it again (f, or --force)."
-        )
-        return None
+        raise UsageError(f"{printable(favourite)} is not there any more: make it again (f, or --force).")
     ending = source.suffix.lower() if _stays(source, kind) else player_formats.ENDINGS[kind]
     return _Favourite(song.id, source, sha256 or file_hash(source), song.key.with_name(song.key.name + ending))
 
@@ -131,53 +136,43 @@ def _stays(source: Path, kind: str) -> bool:
     return not kind or source.suffix.lower() == player_formats.ENDINGS[kind] == ".mp3"
 
 
-@dataclass
 class _Copies:
     """The copies below ``target``, of which ``exports`` tells what is there."""
 
-    target: Path
-    exports: Exports
-    kind: str
-    link: bool
-    gains: bool
-    chosen: Sequence[_Favourite]
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, target: Path, exports: Exports, kind: str, link: bool, gains: bool, chosen: Sequence[_Favourite]
+    ) -> None:
+        self.exports = exports
+        self._target, self._kind, self._link, self._gains, self._chosen = target, kind, link, gains, chosen
         self._level = cache(replaygain.measure)
         self._tags = cache(lambda path: read_tags(path)[0])
+        self._before: defaultdict[PurePath, list[str]] = defaultdict(list)  # names of earlier exports, by song
+        for name in exports.names:
+            self._before[PurePath(name).with_suffix("")].append(name)
 
     def place(self, favourite: _Favourite, result: Exported) -> None:
-        """Make the copy of a favourite, unless it is there. Raises OSError and SongError."""
-        path, key = self.target / favourite.name, favourite.name.as_posix()
+        """Make the copy of a favourite, unless it is there. Raises OSError and RestoreError."""
+        path, key = self._target / favourite.name, favourite.name.as_posix()
         self._forget_other_kinds(favourite.name)
         if is_same_file(favourite.source, path):  # the library is exported into itself: its songs are no exports
             result.up_to_date.append(printable(key))
             return
-        is_copy = _stays(favourite.source, self.kind) and not self.gains
+        is_copy = _stays(favourite.source, self._kind) and not self._gains
         made_of = "" if is_copy else self._made_of(favourite)
         if path.exists():
             there = file_hash(path)
-            if there == favourite.sha256 if is_copy else self._is_up_to_date(key, there, made_of):
+            is_ours = self.exports.wrote(key, there)
+            if there == favourite.sha256 if is_copy else is_ours and self.exports.made_of.get(key) == made_of:
                 self._keep(key, there, made_of)
                 result.up_to_date.append(printable(key))
                 return
-            if not self.exports.wrote(key, there):
+            if not is_ours:
                 result.problems.append(f"{printable(str(path))} was not written by an export: it was left as it is.")
                 return
         with writing(path) as temporary:
-            if is_copy:
-                if not (self.link and _linked(favourite.source, temporary)):
-                    shutil.copyfile(favourite.source, temporary)
-                sha256 = favourite.sha256
-            else:
-                sha256 = self._make(favourite, path, temporary)
-                self.exports.coming[key] = sha256  # so that it is known for an export whatever happens next
-                write_exports(self.target, self.exports)
+            sha256 = self._copy(favourite, temporary) if is_copy else self._make(favourite, temporary)
         self._keep(key, sha256, made_of)
         result.written.append(printable(key))
-
-    def _is_up_to_date(self, key: str, there: str, made_of: str) -> bool:
-        return self.exports.wrote(key, there) and self.exports.made_of.get(key) == made_of
 
     def _keep(self, key: str, sha256: str, made_of: str) -> None:
         self.exports.forget(key)
@@ -187,54 +182,64 @@ class _Copies:
 
     def _forget_other_kinds(self, name: PurePath) -> None:
         """The favourite was another kind of file before."""
-        for other in self.exports.names:
-            if PurePath(other).with_suffix("") != name.with_suffix("") or other == name.as_posix():
+        for other in self._before[name.with_suffix("")]:
+            if other == name.as_posix():
                 continue
             with suppress(OSError, OutsideError):
-                if self.exports.wrote(other, file_hash(self.target / other)):
-                    remove(self.target / other, self.target)
+                if self.exports.wrote(other, file_hash(self._target / other)):
+                    remove(self._target / other, self._target)
             self.exports.forget(other)
 
     def _made_of(self, favourite: _Favourite) -> str:
         """What a copy is made of, its album included: a copy of the same is the same."""
-        album = sorted(one.sha256[:16] for one in self._album(favourite)) if self.gains else []
-        return " ".join([favourite.sha256, self.kind or "as it is", *album])
+        album = sorted(one.sha256[:16] for one in self._album(favourite)) if self._gains else []
+        return " ".join([favourite.sha256, self._kind or "as it is", *album])
 
     def _album(self, favourite: _Favourite) -> list[_Favourite]:
         """The chosen ones of the same folder and album; none where it is of no album."""
         album = self._tags(favourite.source).album
-        if not album:
-            return []
-        folder = favourite.name.parent
-        return [one for one in self.chosen if one.name.parent == folder and self._tags(one.source).album == album]
+        return self._albums[favourite.name.parent, album] if album else []
 
-    def _make(self, favourite: _Favourite, path: Path, temporary: Path) -> str:
-        """Encode or copy, and tag; the hash of what came of it."""
-        level = self._level(favourite.source)
-        work = temporary.with_suffix(path.suffix)  # tags are written by what a file's name says
-        try:
-            if _stays(favourite.source, self.kind):
-                shutil.copyfile(favourite.source, work)
-            else:
-                player_formats.convert(favourite.source, level.frames, work, self.kind)
-            tags = self._tags(favourite.source)
-            if self.gains:
-                album = [self._level(one.source) for one in self._album(favourite)]
-                tags = replaygain.without_gain(tags)
-                tags.comments.update(replaygain.comments(level, album, opus=path.suffix == ".opus"))
-            self._tag(work, tags)
-            work.replace(temporary)
-        finally:
-            work.unlink(missing_ok=True)
-        return file_hash(temporary)
+    @cached_property
+    def _albums(self) -> defaultdict[tuple[PurePath, str], list[_Favourite]]:
+        """The chosen ones by folder and album tag."""
+        found: defaultdict[tuple[PurePath, str], list[_Favourite]] = defaultdict(list)
+        for one in self._chosen:
+            found[one.name.parent, self._tags(one.source).album].append(one)
+        return found
 
-    def _tag(self, path: Path, tags: Tags) -> None:
-        import mutagen
+    def _copy(self, favourite: _Favourite, path: Path) -> str:
+        """The file as it is; its hash."""
+        if not (self._link and _linked(favourite.source, path)):
+            shutil.copyfile(favourite.source, path)
+        return favourite.sha256
 
-        try:
-            write_player_tags(path, tags)
-        except mutagen.MutagenError as error:
-            raise UsageError(f"its tags could not be written ({type(error).__name__}).") from error
+    def _make(self, favourite: _Favourite, path: Path) -> str:
+        """Encode or copy into ``path``, and tag; the hash of what came of it, which is then known for an export."""
+        source, ending = favourite.source, favourite.name.suffix
+        if _stays(source, self._kind):
+            shutil.copyfile(source, path)
+        else:
+            player_formats.convert(source, path, self._kind, lambda: self._level(source).frames)
+        tags = self._tags(source)
+        if self._gains:
+            album = [self._level(one.source) for one in self._album(favourite)]
+            tags = tags.without_gains()
+            tags.comments.update(replaygain.comments(self._level(source), album, opus=ending == ".opus"))
+        _tag(path, ending, tags)
+        sha256 = file_hash(path)
+        self.exports.coming[favourite.name.as_posix()] = sha256  # whatever happens next
+        write_exports(self._target, self.exports)
+        return sha256
+
+
+def _tag(path: Path, ending: str, tags: Tags) -> None:
+    import mutagen
+
+    try:
+        write_player_tags(path, ending, tags)
+    except mutagen.MutagenError as error:
+        raise OutputError(f"its tags could not be written ({type(error).__name__}).") from error
 
 
 def _linked(source: Path, path: Path) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import mutagen
 import numpy as np
@@ -183,6 +186,14 @@ def test_foreign_files_and_broken_sources_cost_only_their_song(session, tmp_path
     assert (target / "Loud.opus").read_text() == "my own" and result.written == ["Alone.opus"]
     assert len(result.problems) == 2 and all("\n" not in problem for problem in result.problems)
     assert {p.name for p in target.iterdir()} == {"Loud.opus", "Alone.opus", ".mp3restore-export.json"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_a_folder_may_have_a_name_that_is_no_text(session, tmp_path, kind):
+    target = Path(os.fsdecode(os.fsencode(tmp_path) + b"/To\xff"))
+    result = export(session.store, session.songs[:1], target, kind=kind)
+    assert result.problems == [] and len(result.written) == 1
 
 
 def test_an_mp3_is_never_encoded_as_one_again(tmp_path):
