@@ -53,14 +53,38 @@ class Dip:
     height: float
 
 
+@dataclass(frozen=True)
+class StandingOut:
+    """The ``first`` of some places, the ``second`` away from it, their heights above the median of all, and the usual
+    ``scatter`` around that (standard deviation, by the median of the absolute deviations)."""
+
+    first: int
+    height: float
+    second: int
+    next_height: float
+    scatter: float
+
+
+def standing_out(values: Profile, near: int) -> StandingOut:
+    """Of the values at places in a circle, what stands out; places not further than ``near`` belong to the first."""
+    count = len(values)
+    apart = values - np.median(values)
+    first = int(np.argmax(apart))
+    away = np.abs((np.arange(count) - first + count // 2) % count - count // 2) > near
+    second = int(np.argmax(np.where(away, apart, -np.inf)))
+    return StandingOut(first, float(apart[first]), second, float(apart[second]), deviation(apart))
+
+
+def deviation(apart: Profile) -> float:
+    """The usual deviation of what is told from its median."""
+    return 1.4826 * float(np.median(np.abs(apart)))
+
+
 def dips(profile: Profile) -> tuple[Dip, Dip]:
     """The deepest dip of a profile and the deepest of those that do not belong to it."""
-    usual = float(np.median(profile))
-    scatter = max(_LEAST_SCATTER, 1.4826 * float(np.median(np.abs(profile - usual))))
-    first = int(np.argmin(profile))
-    away = np.abs((np.arange(GRANULE) - first + GRANULE // 2) % GRANULE - GRANULE // 2) > _NEAR
-    second = int(np.argmin(np.where(away, profile, np.inf)))
-    return _dip(first, usual - float(profile[first]), scatter), _dip(second, usual - float(profile[second]), scatter)
+    found = standing_out(-profile, _NEAR)
+    scatter = max(_LEAST_SCATTER, found.scatter)
+    return _dip(found.first, found.height, scatter), _dip(found.second, found.next_height, scatter)
 
 
 def _dip(place: int, depth: float, scatter: float) -> Dip:

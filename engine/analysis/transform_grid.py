@@ -17,6 +17,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from engine.analysis.mp3_grid import deviation, standing_out
 from engine.audio.readers import Audio
 
 BLOCK = 1024
@@ -93,18 +94,16 @@ class TransformGridMeter:
             return
         found = np.mean([profile(np.ascontiguousarray(c, np.float32)) for c in heard], axis=0)
         deeper = found - np.median(found)
-        usual = max(1e-3, 1.4826 * float(np.median(np.abs(deeper))))
+        usual = max(1e-3, deviation(deeper))
         deepest = deeper.reshape(_FOLDS, _PLACES).max(axis=0)
         self._heights += deepest / usual
         self._depths += deepest - np.median(deepest)
         self._pieces += 1
 
     def _is_seen(self, height: float) -> bool:
-        apart = self._heights - np.median(self._heights)
-        first = int(np.argmax(apart))
-        away = np.abs((np.arange(_PLACES) - first + _PLACES // 2) % _PLACES - _PLACES // 2) > _NEAR
-        usual = 1.4826 * float(np.median(np.abs(apart)))
-        return bool(apart[first] >= height * max(1e-9, usual) and apart[away].max() < _STANDS_OUT * apart[first])
+        found = standing_out(self._heights, _NEAR)
+        is_high = found.height >= height * max(1e-9, found.scatter)
+        return is_high and found.next_height < _STANDS_OUT * found.height
 
     def _is_sure(self) -> bool:
         return self._pieces >= _ENOUGH and self._is_seen(_SURE)

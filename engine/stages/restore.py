@@ -184,10 +184,10 @@ def _is_whole(context: Context, params: RestoreParams) -> bool:
 
 def _extends(context: Context, params: RestoreParams) -> bool:
     is_known = context.analysis.cutoff.confidence >= _BELIEVED or context.cutoff != context.analysis.cutoff.hz
-    is_audible = context.cutoff is not None and context.cutoff < _HIGHEST_CUTOFF
-    if not (is_audible and is_known) or _ends_by_itself(context, params):
+    cutoff = context.cutoff
+    if cutoff is None or cutoff >= _HIGHEST_CUTOFF or not is_known or _ends_by_itself(context, params):
         return False
-    return context.cutoff is None or context.cutoff + _LEAST_BAND <= _end_before(context, params)
+    return cutoff + _LEAST_BAND <= _end_before(context, params)
 
 
 def _end_before(context: Context, params: RestoreParams) -> float:
