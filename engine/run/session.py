@@ -147,13 +147,10 @@ class Session:
         states = {task.id: self.store.state(at, task, source_hash) for task in self.tasks}
         if force:
             states = {k: State.STALE if s in (State.DONE, State.PRUNED) else s for k, s in states.items()}
-        outcomes = {
-            task.id: outcome for task in self.tasks
-            if states[task.id] in (State.TODO, State.STALE)
-            and (outcome := self.store.outcome(at, task, source_hash)) is not None
-        }  # fmt: skip
-        analysis = record.analysis if record is not None else None
         undone = [task for task in self.tasks if states[task.id] in (State.TODO, State.STALE)]
+        found = ((task.id, self.store.outcome(at, task, source_hash)) for task in undone)
+        outcomes = {task: outcome for task, outcome in found if outcome is not None}
+        analysis = record.analysis if record is not None else None
         why = {task.id: self.why_left(analysis, task) for task in self.tasks} if analysis is not None and undone else {}
         outcomes |= {task.id: Outcome("skipped", why[task.id], "") for task in undone if why.get(task.id)}
         left = left_as_a_whole(self.tasks, undone, lambda task: why.get(task.id, ""))

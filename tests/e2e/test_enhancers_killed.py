@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import soundfile
 
 from engine.commands.demo import compose
-from tests.e2e.test_stems import _came, _Log
+from tests.e2e.test_stems import _came, _headless, _Log
 from tests.stages.test_plugin import HOST
 from tests.voices import RATE, melody, sung
 
@@ -42,24 +39,8 @@ def place(tmp_path_factory):
 
 
 def _start(place, out):
-    command = [
-        sys.executable,
-        "-m",
-        "engine",
-        "--no-tui",
-        "--recipe",
-        place / "r.toml",
-        "--out",
-        out,
-        place / "Song.flac",
-    ]
-    return subprocess.Popen(
-        [str(part) for part in command],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])},
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    return _headless({**os.environ, "PYTHONPATH": path}, place / "Song.flac", out, place / "r.toml")
 
 
 def _digest(out):

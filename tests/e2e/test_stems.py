@@ -67,8 +67,8 @@ def undisturbed(environment, library, tmp_path_factory):
     return found
 
 
-def _headless(environment, library, out):
-    command = [sys.executable, "-m", "engine", "--no-tui", "--recipe", "stems", "--out", str(out), str(library)]
+def _headless(environment, library, out, recipe="stems"):
+    command = [sys.executable, "-m", "engine", "--no-tui", "--recipe", str(recipe), "--out", str(out), str(library)]
     return subprocess.Popen(
         command, env=environment, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
