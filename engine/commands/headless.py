@@ -85,16 +85,17 @@ def _follow(
     interrupts: _Interrupts,
 ) -> events.BatchDone:  # fmt: skip
     while True:
-        interrupts.tell()
         try:
             event = inbox.get(timeout=0.2)  # a timeout, so that signals are seen on every system
         except queue.Empty:
-            if not thread.is_alive() and inbox.empty() and session.outcome is not None:
-                return session.outcome  # it ended in the moment in which the view was set up
-            continue
-        view.show(event)
+            event = None
+        interrupts.tell()  # before what it has set off is shown
+        if event is not None:
+            view.show(event)
         if isinstance(event, events.BatchDone):
             return event
+        if event is None and not thread.is_alive() and inbox.empty() and session.outcome is not None:
+            return session.outcome  # it ended in the moment in which the view was set up
 
 
 def command(session: Session, *options: str) -> str:
