@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SONG ?=
 
-.PHONY: install create renew FORCE run tui test test-fast lint bench clean
+.PHONY: install create renew FORCE run tui test test-fast lint bench hostile clean
 
 install: $(VENV)/.ready
 
@@ -64,6 +64,10 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.dashboard
 	$(BIN)/python -m benchmarks.listening
+
+# More than ten thousand hostile inputs, and what came of them (docs/hostile.md). Linux.
+hostile: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.hostile
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

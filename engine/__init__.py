@@ -2,7 +2,7 @@
 
 Floors (a file imports only from its own floor or below; ``tests/test_house.py`` watches over it):
 ``commands`` → ``player`` → ``run`` → ``library`` → ``planning`` → ``stages`` → ``models`` → ``analysis`` → ``dsp`` →
-``audio`` → ``machine`` → ``files`` → ``errors`` → ``names, signals, text``.
+``audio`` → ``machine`` → ``files`` → ``errors`` → ``names, plain_data, signals, text``.
 """
 
 import os

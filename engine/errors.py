@@ -13,7 +13,13 @@ _TOO_SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a
 
 
 class RestoreError(Exception):
-    """Base of all errors that are meant to be read by the user. The message is a whole sentence."""
+    """Base of all errors that are meant to be read by the user. The message is a whole sentence.
+
+    It quotes names, files and other programs, so that it is made safe to print here, once for all of them.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(RestoreError):

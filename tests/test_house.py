@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 #: From the ground up, as engine/__init__.py tells it.
 FLOORS = (
-    ("names", "signals", "text"), ("errors",), ("files",), ("machine",), ("audio",), ("dsp",), ("analysis",), ("models",),
+    ("names", "plain_data", "signals", "text"), ("errors",), ("files",), ("machine",), ("audio",), ("dsp",), ("analysis",), ("models",),
     ("stages",), ("planning",), ("library",), ("run",), ("player",), ("compare",), ("commands",),
 )  # fmt: skip
 

@@ -7,19 +7,19 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from platformdirs import user_data_path
 
 from engine import __version__
 from engine.analysis.findings import generation
 from engine.analysis.song import SongAnalysis
 from engine.files import read_json, write_json
+from engine.plain_data import as_kind
 
 _HELPS, _SAME = 0.97, 1.02  # ratios of the distance after and before, from which on it is nearer, or farther
 _MOST_HARMED = 0.1  # share of the songs that may be farther from their original where a variant is said to help
 _USUAL = {"V5": 130, "V0": 245}  # kbit/s of LAME's qualities
+_MOST_KBITS = 10_000
 _LIKE = 1.4  # times the bitrate, up to which an encoding is like another
 
 
@@ -117,11 +117,13 @@ def keep(path: Path, recipe: str, lines: Sequence[Line]) -> None:
 
 def read(path: Path) -> SelfTest | None:
     """The self-test kept at ``path``; None where there is none, or a broken one."""
-    data: Any = read_json(path)
+    data = read_json(path) or {}
+    found = as_kind({k: v for k, v in data.items() if k != "format"}, SelfTest)
     try:
-        found = msgspec.convert({k: v for k, v in data.items() if k != "format"}, SelfTest) if data else None
-        return found if found is not None and all(_usual(line.coding) > 0 for line in found.lines) else None
-    except (msgspec.ValidationError, AttributeError, ValueError):
+        return (
+            found if found is not None and all(0 < _usual(line.coding) < _MOST_KBITS for line in found.lines) else None
+        )
+    except ValueError:  # the name of a coding that is none
         return None
 
 

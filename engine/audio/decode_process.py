@@ -16,7 +16,7 @@ from typing import Any
 from engine.errors import DecodeError, explain_os_error
 from engine.machine.answering import Conversation, Stopped, private_pipes
 
-_MOST_MEMORY = 2 << 30  # bytes; the largest tag there can be needs half of it
+_MOST_MEMORY = 900 << 20  # bytes; tags that need more are left out
 
 
 def _decode(talk: Conversation, request: dict[str, Any]) -> None:

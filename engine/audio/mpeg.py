@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import mmap
+import re
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ DECODER_DELAY = 529  # samples every MP3 decoder adds at the start (528 of the h
 LEAST_LOWPASS = 2000  # Hz
 TAIL = 160  # bytes that hold an ID3v1 tag and the footer of an APEv2 tag
 _MOST_FRAMES = 1 << 26  # of a song that lasts weeks: more is not true
+_SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")  # what every frame of Layer III begins with
+_WINDOW = 1 << 24  # bytes of a mapped file after which what was looked at is let go of
 _CONFIRM = 4  # frames in a row that must agree before a sync word is believed
 
 
@@ -141,12 +144,19 @@ def _confirmed(data: bytes | mmap.mmap, at: int, frame: Frame, end: int, count: 
 
 def find_frame(data: bytes | mmap.mmap, at: int, end: int) -> int:
     """Offset of the first believable frame at or after ``at``; -1 where there is none."""
-    while (at := data.find(b"\xff", at, end)) >= 0:
-        frame = parse_header(data, at)
-        if frame is not None and _confirmed(data, at, frame, end):
-            return at
-        at += 1
+    for first in range(at, end, _WINDOW):
+        for match in _SYNC.finditer(data, first, min(end, first + _WINDOW + 1)):  # one may lie across the border
+            frame = parse_header(data, match.start())
+            if frame is not None and _confirmed(data, match.start(), frame, end):
+                return match.start()
+        _let_go(data, first)
     return -1
+
+
+def _let_go(data: bytes | mmap.mmap, end: int) -> None:
+    """Keep nothing before ``end`` of a mapped file in memory: else hours of sound take as much as the file has."""
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and end >= mmap.PAGESIZE:
+        data.madvise(mmap.MADV_DONTNEED, 0, end - end % mmap.PAGESIZE)
 
 
 def id3v2_size(head: bytes) -> int:
@@ -260,7 +270,11 @@ def _walk(data: mmap.mmap) -> MpegFacts | None:
     joint = mid_side = intensity = switched = count = junk = 0
     before = first.mode_extension & 2
     at = start + (first.size if info.is_there else 0)
+    kept = at
     while at < end - 3:
+        if at - kept > _WINDOW:
+            _let_go(data, at)
+            kept = at
         frame = parse_header(data, at)
         if frame is None or not same_stream(first, frame) or (first.size and not frame.size):
             found = find_frame(data, at + 1, end)

@@ -163,7 +163,8 @@ def _stream_ffmpeg(path: Path) -> tuple[StreamInfo, Iterator[Audio]]:
         container = av.open(
             str(path), mode="r", metadata_errors="replace", options={"format_whitelist": ",".join(_FORMATS)}
         )
-        source: Any = next((s for s in container.streams if s.type == "audio"), None)
+        streams = (s for s in container.streams if s.type == "audio" and s.codec_context is not None)  # it knows how to
+        source: Any = next(streams, None)
         if source is None:
             container.close()
             raise DecodeError("it holds no audio stream.")

@@ -231,7 +231,7 @@ class _LineView:
             self.say(f"{printable(song)}:")
 
     def say(self, text: str) -> None:
-        _print(text)
+        _print(printable(text))
 
     def close(self) -> None:
         pass
@@ -331,10 +331,10 @@ class _TerminalView:
             )
 
     def _print(self, *parts: tuple[str, str]) -> None:
-        self._console.print(Text.assemble(*parts), soft_wrap=True)
+        self._console.print(Text.assemble(*((printable(text), style) for text, style in parts)), soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

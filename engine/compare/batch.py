@@ -19,8 +19,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event as Flag
 
-import msgspec
-
 from engine.analysis.findings import Finding, findings
 from engine.analysis.tried import last
 from engine.analysis.verdict import Verdict, verdict_of
@@ -35,6 +33,7 @@ from engine.library.scan import find_songs
 from engine.library.state_file import read_checked, write_checked
 from engine.library.store import Store
 from engine.machine.priority import work_in_background
+from engine.plain_data import as_kind
 from engine.planning.recipes import by_number
 from engine.player.listening_sets import PLAIN
 from engine.player.verdicts import read_verdict
@@ -266,11 +265,8 @@ def _digest(*parts: object) -> str:
 def _read(path: Path) -> dict[str, Figures]:
     """The figures that are kept there; those that cannot be ones are absent."""
     kept = (read_checked(path, 0) or {}).get("figures")
-    found = {}
-    for key, data in kept.items() if isinstance(kept, dict) else ():
-        with suppress(msgspec.ValidationError):
-            found[key] = msgspec.convert(data, Figures)
-    return found
+    figures = {key: as_kind(data, Figures) for key, data in kept.items()} if isinstance(kept, dict) else {}
+    return {key: one for key, one in figures.items() if one is not None}
 
 
 def _write(path: Path, figures: Mapping[str, Figures]) -> None:

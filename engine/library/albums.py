@@ -14,9 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from engine.audio.decode import open_decoder, read_tags
@@ -26,6 +25,7 @@ from engine.errors import DecodeError
 from engine.library.layout import Layout
 from engine.library.records import Count, Hash, Song
 from engine.library.state_file import read_checked, write_checked
+from engine.plain_data import as_kind
 
 _FORMAT = 1
 _DECODERS: tuple[Decoder, ...] = ("libsndfile", "ffmpeg")
@@ -80,7 +80,7 @@ class Albums:
     def _read_parts(self, folder: Path) -> None:
         for path, song in list(self._songs[folder].items()):
             data = read_checked(self._places.album(song.key), 0)
-            part = _part_from(data) if data is not None else None
+            part = as_kind(data, Part) if data is not None else None
             if part is not None and part == _as_it_is(path, part):
                 self._parts[folder].setdefault(path, part)
         self._read.add(folder)
@@ -112,13 +112,6 @@ class Albums:
     def _keep(self, song: Song, part: Part) -> None:
         write_checked(self._places.album(song.key), {"format": _FORMAT, **dataclasses.asdict(part)})
         self._parts[song.path.parent][song.path] = part
-
-
-def _part_from(data: dict[str, Any]) -> Part | None:
-    try:
-        return msgspec.convert(data, Part)
-    except msgspec.ValidationError:
-        return None
 
 
 def _as_it_is(path: Path, part: Part) -> Part:

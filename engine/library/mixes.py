@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.dsp.mix import LEVELS, Mix, Strip
 from engine.files import remove
 from engine.library.state_file import read_checked, write_checked
+from engine.plain_data import as_kind
 from engine.signals import RESIDUAL, STEMS
 
 _FILE = "mix.json"
@@ -26,11 +25,8 @@ _FORMAT = 1
 def read_mixes(folder: Path) -> dict[str, dict[str, Strip]]:
     """The kept mixes in ``folder``, by variant; none where there are none, or where they are damaged."""
     data = read_checked(folder / _FILE, 0)
-    try:
-        found = msgspec.convert((data or {}).get("mixes", {}), dict[str, dict[str, Strip]])
-    except msgspec.ValidationError:
-        return {}
-    return found if all(map(_is_possible, found.values())) else {}
+    found = as_kind((data or {}).get("mixes", {}), dict[str, dict[str, Strip]])
+    return found if found and all(map(_is_possible, found.values())) else {}
 
 
 def _is_possible(mix: Mix) -> bool:

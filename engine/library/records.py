@@ -7,17 +7,18 @@ stays the identity of what was made then, so that it stays finished.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
 from engine.dsp.level_fit import Fit
 from engine.library.layout import CHUNKS
+from engine.plain_data import as_kind
 from engine.signals import MIX
+from engine.text import printable
 
 FORMAT = 2
 UNCHECKED_FORMAT = 1
@@ -132,12 +133,14 @@ class Outcome:
 
 
 def marker_from_json(data: dict[str, Any]) -> Marker | None:
-    """The marker that ``data`` tells of; None where that cannot be one."""
-    try:
-        marker = msgspec.convert(data, Marker)
-    except msgspec.ValidationError:
+    """The marker that ``data`` tells of, its sentences safe to print; None where that cannot be one."""
+    marker = as_kind(data, Marker)
+    if marker is None or not all(_lies_below(output.path) for output in marker.outputs):
         return None
-    return marker if all(_lies_below(output.path) for output in marker.outputs) else None
+    return replace(
+        marker, note=printable(marker.note), device=printable(marker.device), ruined=printable(marker.ruined),
+        warnings=[*map(printable, marker.warnings)],
+    )  # fmt: skip
 
 
 def _lies_below(path: str) -> bool:
@@ -148,11 +151,9 @@ def _lies_below(path: str) -> bool:
 
 
 def outcome_from_json(data: dict[str, Any]) -> Outcome | None:
-    """The outcome that ``data`` tells of; None where that cannot be one."""
-    try:
-        return msgspec.convert(data, Outcome)
-    except msgspec.ValidationError:
-        return None
+    """The outcome that ``data`` tells of, its reason safe to print; None where that cannot be one."""
+    outcome = as_kind(data, Outcome)
+    return replace(outcome, reason=printable(outcome.reason)) if outcome is not None else None
 
 
 def marker_to_json(marker: Marker) -> dict[str, Any]:
@@ -166,13 +167,10 @@ def record_from_json(data: dict[str, Any]) -> SongRecord | None:
         data = {**data, "analysis": None}
     if data.get("format") == UNCHECKED_FORMAT:
         data = {**data, "identity": data.get("sha256"), "sound": "", "tags": ""}
-    try:
-        if not FORMAT >= msgspec.convert(data.get("format"), int) >= 1:
-            return None
-        record = msgspec.convert(data, SongRecord)
-    except msgspec.ValidationError:
+    if not FORMAT >= (as_kind(data.get("format"), int) or 0) >= 1:
         return None
-    return record if record.analysis is None or _is_plausible(record.analysis) else None
+    record = as_kind(data, SongRecord)
+    return record if record is None or record.analysis is None or _is_plausible(record.analysis) else None
 
 
 def _is_plausible(analysis: SongAnalysis) -> bool:

@@ -44,8 +44,16 @@ class _File:
     data: bytes
     understood: dict[Any, Any] = field(default_factory=dict)
 
+    def content(self) -> dict[str, Any] | None:
+        """The object; None where it is none, which nobody but us should have written."""
+        try:
+            return _of_file.decode(self.data)
+        except (msgspec.MsgspecError, UnicodeError):
+            return None
+
 
 _Folder = dict[str, _File]  # by name
+_of_file = msgspec.msgpack.Decoder(dict[str, Any])
 _of_row = msgspec.msgpack.Decoder(dict[str, tuple[_Stamp, bytes]])
 
 
@@ -85,7 +93,8 @@ class StateIndex:
             if known is None:
                 return understand(data)
         if understand not in known.understood:
-            known.understood[understand] = understand(msgspec.msgpack.decode(known.data))
+            data = known.content() or read_checked(path, unchecked_format)
+            known.understood[understand] = understand(data) if data is not None else None
         found: T | None = known.understood[understand]
         return found
 

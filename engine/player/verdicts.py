@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from engine.files import read_json, write_json
+from engine.text import printable
 
 _FILE = "verdict.json"
 _LONGEST_NOTE = 2000
@@ -27,7 +28,8 @@ def read_verdict(folder: Path) -> Verdict:
     """The verdict in ``folder``; an empty one where there is none, or a broken one."""
     data = read_json(folder / _FILE) or {}
     is_proposed = data.get("is_proposed") is True
-    return Verdict(str(data.get("favourite", "")), str(data.get("note", ""))[:_LONGEST_NOTE], is_proposed)
+    favourite, note = (printable(str(data.get(name, ""))) for name in ("favourite", "note"))
+    return Verdict(favourite, note[:_LONGEST_NOTE], is_proposed)
 
 
 def change_verdict(

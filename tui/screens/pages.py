@@ -115,7 +115,7 @@ class DetailPage(Page):
         """Tags, facts, variants, log."""
         parts: list[RenderableType] = []
         if self._view.problem:
-            parts.append(Text(self._view.problem, "error"))
+            parts.append(Text(printable(self._view.problem), "error"))
         if self._view.analysis is not None:
             parts += [Text(), _judged(verdict_row(self._view.analysis, self._library.session.tried))]
         parts += [
@@ -165,9 +165,10 @@ class DetailPage(Page):
         tags, problem = read_tags(self._view.song.path)
         for name, values in tags.comments.items():
             shown = printable("; ".join(values))
-            table.add_row(printable(name.lower()), Text(shown if len(shown) < 400 else shown[:400] + "…"))
+            table.add_row(Text(printable(name.lower())), Text(shown if len(shown) < 400 else shown[:400] + "…"))
         if tags.pictures:
-            table.add_row("covers", ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures))
+            covers = ", ".join(f"{printable(p.mime)} {size(len(p.data))}" for p in tags.pictures)
+            table.add_row("covers", Text(covers))
         if problem:
             table.add_row("note", Text(problem, "warning"))
         return table if table.row_count else Text("none", "faint")

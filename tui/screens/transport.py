@@ -6,6 +6,7 @@ from textual import on
 from textual.screen import Screen
 
 from engine.player.player import Player
+from engine.text import printable
 from tui.widgets.waveform import Waveform
 
 VOLUME_STEP = 1.5  # dB
@@ -31,7 +32,9 @@ class TransportScreen(Screen[None]):
         if player is None:
             return
         if not player.device_name and not player.playing and player.problem:
-            self.notify(f"No sound: {player.problem}. It begins when a device is there.", markup=False, timeout=4)
+            self.notify(
+                f"No sound: {printable(player.problem)}. It begins when a device is there.", markup=False, timeout=4
+            )
         if player.playing:
             player.pause()
         else:

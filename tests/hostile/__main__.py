@@ -1,0 +1,5 @@
+"""``python -m tests.hostile``."""
+
+from tests.hostile.campaign import main
+
+main()
