@@ -156,9 +156,9 @@ def _chunks(file: BinaryIO, start: int, order: str, wanted: tuple[bytes, bytes])
     found: dict[bytes, Range] = {}
     at, long_size = start + 12, 0
     for _ in range(_MOST_CHUNKS):
-        head = _read(file, at, 8)
-        if len(head) < 8:
+        if at + 8 > end:  # also where a size of 64 bits leads further than a file can be
             break
+        head = _read(file, at, 8)
         name, size = head[:4], struct.unpack(order + "I", head[4:])[0]
         if name == b"ds64":
             long_size = int.from_bytes(_read(file, at + 16, 8), "little")

@@ -50,6 +50,7 @@ _MAX_VALUE = 1 << 20
 _MOST_VALUES = 10_000  # nobody reads more, and writing them takes as long as the song
 _MAX_PICTURE = _BLOCK - 32  # its own fields
 _MAX_DESCRIPTION = 1 << 16
+_LAST_KIND = 20  # of pictures; what says another is of kind 0, "other"
 _MOST_NAMED = 5
 _MOST_BLOCKS = 10_000  # before a FLAC file's frames
 _COMMENTS_BLOCK, _LONGEST_NAME = 4, 64
@@ -107,6 +108,8 @@ class Tags:
         """Add a cover as far as a FLAC block can hold it; links to one are none."""
         if not picture.data or picture.mime == "-->":
             return
+        if not 0 <= picture.kind <= _LAST_KIND:
+            picture = replace(picture, kind=0)
         description = picture.description.replace("\0", "")
         if len(description.encode("utf-8", "replace")) > _MAX_DESCRIPTION or len(picture.mime) > _MAX_DESCRIPTION:
             self._leave_out("the description of a picture")
@@ -285,7 +288,7 @@ def picture_block(picture: Picture) -> Any:
 
     block = FlacPicture()
     block.data, block.mime, block.desc = picture.data, picture.mime, picture.description.replace("\0", "")
-    block.type = picture.kind if 0 <= picture.kind <= 20 else 0
+    block.type = picture.kind
     return block
 
 

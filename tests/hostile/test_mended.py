@@ -19,6 +19,9 @@ from engine import __version__
 from engine.analysis import tried
 from engine.analysis.song import analyze
 from engine.audio import mpeg, readers
+from engine.audio.player_tags import write_player_tags
+from engine.audio.sound_hash import sound_hash
+from engine.audio.tags import Picture, Tags
 from engine.commands.headless import _LineView, _TerminalView
 from engine.errors import DecodeError, SongError, UsageError
 from engine.files import write_json
@@ -136,6 +139,25 @@ def test_a_format_that_ffmpeg_cannot_decode_is_one_sentence(tmp_path):
     path.write_bytes(b"RIFF\0\1\0\0WAVE" + chunk + b"data" + struct.pack("<I", 400) + bytes(400))
     with pytest.raises(DecodeError, match="no audio stream"):
         readers.stream(path, "ffmpeg")
+
+
+def test_a_picture_of_no_kind_is_written_everywhere(demo_mp3, tmp_path):
+    from mutagen.id3 import ID3
+
+    tags = Tags()
+    tags.add_picture(Picture(b"x" * 100, "image/png", 1 << 31, ""))
+    path = tmp_path / "x.mp3"
+    path.write_bytes(frame_bytes(demo_mp3))
+    write_player_tags(path, ".mp3", tags)
+    assert ID3(path).getall("APIC")[0].data == b"x" * 100
+
+
+def test_a_size_beyond_all_files_is_the_end_of_a_wave_file(tmp_path):
+    path = tmp_path / "x.wav"
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, 1 << 62, (1 << 64) - 1, 1, 0)
+    chunks = b"data\xff\xff\xff\xff" + bytes(400)
+    path.write_bytes(b"RF64\xff\xff\xff\xffWAVE" + sizes + chunks)
+    assert len(sound_hash(path)) == 64
 
 
 # --- long files -------------------------------------------------------------------------------------------------
