@@ -7,6 +7,7 @@ stays the identity of what was made then, so that it stays finished.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from engine.library.layout import CHUNKS
 from engine.signals import MIX
 
 FORMAT = 2
+_PLAIN_PATH = re.compile(r"[^/\\:\0.][^/\\:\0]*(/[^/\\:\0.][^/\\:\0]*)+")  # most are
 UNCHECKED_FORMAT = 1
 
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -141,6 +143,8 @@ def marker_from_json(data: dict[str, Any]) -> Marker | None:
 
 
 def _lies_below(path: str) -> bool:
+    if _PLAIN_PATH.fullmatch(path):
+        return True
     pure = PurePath(path)
     return (
         bool(pure.parts) and not pure.is_absolute() and not pure.drive and ".." not in pure.parts and "\0" not in path
