@@ -111,10 +111,16 @@ def _tell() -> None:
     print(f"\n{seconds} {processor} {me.memory_info().rss / 2**20}", file=sys.__stdout__, flush=True)
 
 
-def _show(music: Path, out: Path) -> None:
+def _show_first(music: Path, out: Path) -> None:
+    """The dashboard, until what is on the screen is known and painted."""
+    _show(music, out, whole=False)
+
+
+def _show(music: Path, out: Path, *, whole: bool = True) -> None:
     """The dashboard, until the whole table is known and painted."""
     from tui.app import RestoreApp
-    from tui.model import DashboardModel
+    from tui.model import DashboardModel, Reading
+    from tui.widgets.song_table import SongTable
 
     class Watched(RestoreApp):
         CSS_PATH = str(Path(sys.modules["tui.app"].__file__ or "").with_name(str(RestoreApp.CSS_PATH)))
@@ -122,6 +128,13 @@ def _show(music: Path, out: Path) -> None:
         def _opened(self, *opened: Any) -> None:
             super()._opened(*opened)
             self.call_after_refresh(_tell)
+
+        def _loaded(self, library: DashboardModel, readings: list[Reading]) -> None:
+            super()._loaded(library, readings)
+            if not whole:
+                seen = self.home.query_one(SongTable).size.height
+                assert all(view.standing == "done" for view in library.songs[:seen]), library.songs[0]
+                self.call_after_refresh(self._end)
 
         def _all_loaded(self, library: DashboardModel) -> None:
             super()._all_loaded(library)
@@ -149,7 +162,12 @@ def _resume(music: Path, out: Path) -> None:
     _tell()
 
 
-_MEASURES = {"shown whole": _show, "planned (--dry-run)": _plan, "resumed: nothing to do": _resume}
+_MEASURES = {
+    "shown: the first screen": _show_first,
+    "shown: all songs": _show,
+    "planned (--dry-run)": _plan,
+    "resumed: nothing to do": _resume,
+}
 
 
 def main() -> None:

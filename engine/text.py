@@ -20,6 +20,8 @@ def printable(text: str) -> str:
     Control characters, lone surrogates (undecodable bytes of a file name), bidi controls and line
     separators become ``\\xNN``/``\\uNNNN``; all else, including combining marks and emoji, stays.
     """
+    if text.isprintable():  # nearly all are; it knows of all of these, and of more
+        return text
     return "".join(_escape(c) if _is_unsafe(c) else c for c in text)
 
 

@@ -31,6 +31,7 @@ from engine.errors import RestoreError
 from engine.library.pruning import delete, to_trash
 from engine.library.records import Song
 from engine.library.scan import default_output
+from engine.machine.garbage import seldom_searched
 from engine.machine.monitor import Machine, Poller, Sample
 from engine.planning import recipes
 from engine.player.choosing import Chooser
@@ -294,7 +295,8 @@ class RestoreApp(App[None]):
     def _open(self, paths: list[Path]) -> None:
         worker = get_current_worker()
         try:
-            self._open_and_read(paths, worker)
+            with seldom_searched():
+                self._open_and_read(paths, worker)
         except RestoreError as error:
             self.call_from_thread(self._not_opened, worker, str(error))
         except Exception as error:
@@ -308,14 +310,17 @@ class RestoreApp(App[None]):
         library = DashboardModel(session)
         self.call_from_thread(self._opened, worker, session, library)
         if self.library is library:
-            self._looking.set()
-            self._looking = session.look_at(library.learn)
+            self._looking.set()  # at the songs of the one before
+        unknown: list[Song] = []
         for start in range(0, len(session.songs), _LOAD_AT_ONCE):
             if self.library is not library:
                 return
             readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
+            unknown += [reading.plan.song for reading in readings if reading.plan.analysis is None]
             self.call_from_thread(self._loaded, library, readings)
         session.store.index.keep()
+        if self.library is library and unknown:
+            self._looking = session.look_at(library.learn, unknown)
         self.call_from_thread(self._all_loaded, library)
 
     def _not_opened(self, worker: Worker[Any], reason: str) -> None:

@@ -192,10 +192,10 @@ class _LineView:
     def show(self, event: events.Event) -> None:
         match event:
             case events.BatchStarted():
-                self.say(f"{counted(event.songs, 'song')}, results go to {printable(event.out)}")
+                self.say(f"{counted(event.songs, 'song')}, results go to {event.out}")
             case events.SongStarted() if event.tasks:
                 again = " (not finished the last time, tried again)" if event.retried else ""
-                self.say(f"[{event.index + 1}/{len(self._session.songs)}] {printable(event.song)}{again}")
+                self.say(f"[{event.index + 1}/{len(self._session.songs)}] {event.song}{again}")
                 self._last_song = event.song
             case events.Progress() if time.monotonic() - self._last_progress > (5 if event.chunk else 60):
                 self._last_progress = time.monotonic()
@@ -219,7 +219,7 @@ class _LineView:
             case events.SongDone():
                 self._failures += [(event.song, reason) for reason in event.failed]
                 for reason in event.failed:
-                    self.say(f"  FAILED {printable(event.song)}: {reason}")
+                    self.say(f"  FAILED {event.song}: {reason}")
             case events.BatchDone():
                 for line in _summary(event, self._failures, str(self._session.store.out)):
                     self.say(line)
@@ -228,7 +228,7 @@ class _LineView:
         """Several songs are in work at a time: say whose lines follow."""
         if song != self._last_song:
             self._last_song = song
-            self.say(f"{printable(song)}:")
+            self.say(f"{song}:")
 
     def say(self, text: str) -> None:
         _print(printable(text))
@@ -245,7 +245,7 @@ def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str)
     if failures:
         lines.append("")
         lines.append(f"{event.failed} of the songs could not be finished:")
-        lines += [f"  {printable(song)}: {reason}" for song, reason in failures]
+        lines += [f"  {song}: {reason}" for song, reason in failures]
         lines.append("The next run tries them again.")
     parts = [f"{counted(event.done, 'song')} done"] if event.done or not (event.up_to_date or event.failed) else []
     if event.left:
@@ -257,7 +257,7 @@ def _summary(event: events.BatchDone, failures: list[tuple[str, str]], out: str)
     if event.skipped:
         parts.append(f"{event.skipped} skipped")
     lines.append("")
-    lines.append(f"{', '.join(parts)} in {duration(event.seconds)}. The results are in {printable(out)}")
+    lines.append(f"{', '.join(parts)} in {duration(event.seconds)}. The results are in {out}")
     return lines
 
 
@@ -283,7 +283,7 @@ class _TerminalView:
     def show(self, event: events.Event) -> None:
         match event:
             case events.BatchStarted():
-                self.say(f"{counted(event.songs, 'song')}, results go to {printable(event.out)}")
+                self.say(f"{counted(event.songs, 'song')}, results go to {event.out}")
             case events.TaskStarted():
                 bar = self._bar(event.song)
                 self._progress.update(bar, completed=0.0, detail=f"{event.variant} · {event.stage}")
@@ -295,9 +295,9 @@ class _TerminalView:
                     detail=f"{event.variant} · {event.stage}{chunk}",
                 )
             case events.SongWarning():
-                self._print(("  note  ", "yellow"), (f"{printable(event.song)}: {event.text}", ""))
+                self._print(("  note  ", "yellow"), (f"{event.song}: {event.text}", ""))
             case events.SongLeft():
-                self._print(("  left  ", "cyan"), (f"{printable(event.song)}: {event.reason}", ""))
+                self._print(("  left  ", "cyan"), (f"{event.song}: {event.reason}", ""))
             case events.SongDone():
                 self._finish(event)
             case events.BatchDone():
@@ -319,7 +319,7 @@ class _TerminalView:
     def _finish(self, event: events.SongDone) -> None:
         if event.song in self._bars:
             self._progress.remove_task(self._bars.pop(event.song))
-        name = printable(event.song)
+        name = event.song
         self._failures += [(event.song, reason) for reason in event.failed]
         if event.failed:
             self._print(("  failed  ", "bold red"), (f"{name}: {event.failed[0]}", ""))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
+from engine import __version__
 from engine.analysis.findings import findings
-from engine.analysis.song import SongAnalysis
+from engine.analysis.song import ANALYSIS_VERSION, SongAnalysis
 from engine.analysis.tried import SelfTest
 from engine.analysis.verdict import verdict_of
 from engine.files import writing
 from engine.library.records import SongRecord
 from engine.library.store import Store
 from engine.text import spreadsheet_cell
+
+_TABLE, _WHOLE = "damage.csv", "damage.json"
 
 
 def told(analysis: SongAnalysis, tried: SelfTest | None = None) -> dict[str, Any]:
@@ -30,9 +33,21 @@ def told(analysis: SongAnalysis, tried: SelfTest | None = None) -> dict[str, Any
     }
 
 
-def write(store: Store, tried: SelfTest | None = None) -> None:
-    """Write both files anew from the records of the tree; nothing where no song was analysed. Raises OSError."""
-    table, whole = store.places.report("damage.csv"), store.places.report("damage.json")
+def bring_up_to_date(store: Store, tried: SelfTest | None = None) -> None:
+    """Write both files where they do not tell of all records of the tree as they are, which takes a while where there
+    are many; nothing where no song was analysed. Raises OSError."""
+    made_by, mark = f"{__version__} {ANALYSIS_VERSION} {tried}", store.places.reported
+    files = [store.places.report(name) for name in (_TABLE, _WHOLE)]
+    with suppress(OSError, ValueError):
+        if mark.read_text("utf-8") == made_by and all(path.is_file() for path in files):
+            return
+    _write(store, tried)
+    if files[0].is_file():
+        mark.write_text(made_by, "utf-8")
+
+
+def _write(store: Store, tried: SelfTest | None) -> None:
+    table, whole = store.places.report(_TABLE), store.places.report(_WHOLE)
     songs = _analysed(store)
     first = next(songs, None)
     if first is None:

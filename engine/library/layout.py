@@ -179,6 +179,11 @@ class Layout:
         """What is told of the songs of the tree."""
         return self._place(REPORT, name)
 
+    @property
+    def reported(self) -> Path:
+        """The mark that the reports tell of all songs as they are known: gone as soon as more is known of one."""
+        return self._place(REPORT, ".told")
+
     def relative(self, path: Path) -> str:
         """``path`` as markers name it, with slashes. Raises ValueError where it is not in this tree."""
         text, base = str(path), self._base.rstrip(os.sep) + os.sep
@@ -187,13 +192,21 @@ class Layout:
         return text[len(base) :].replace(os.sep, "/")
 
     def _place(self, *parts: str) -> Path:
-        if not all(map(_stays, parts)):
+        *folders, name = parts
+        if not _stays(name):
             raise OutsideError(self.out.joinpath(*parts), self.out)
-        return Path(self._base, *parts)
+        return _folder(self._base, tuple(folders)) / name
 
     @cached_property
     def _base(self) -> str:
         return str(self.out)
+
+
+@lru_cache(1024)  # those of the songs in work are asked for again and again
+def _folder(base: str, parts: tuple[str, ...]) -> Path:
+    if not all(map(_stays, parts)):
+        raise OutsideError(Path(base, *parts), Path(base))
+    return Path(base, *parts)
 
 
 @lru_cache(8192)

@@ -7,6 +7,7 @@ stays the identity of what was made then, so that it stays finished.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from engine.signals import MIX
 from engine.text import printable
 
 FORMAT = 2
+_PLAIN_PATH = re.compile(r"[^/\\:\0.][^/\\:\0]*(/[^/\\:\0.][^/\\:\0]*)+")  # most are
 UNCHECKED_FORMAT = 1
 
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -137,6 +139,8 @@ def marker_from_json(data: dict[str, Any]) -> Marker | None:
     marker = as_kind(data, Marker)
     if marker is None or not all(_lies_below(output.path) for output in marker.outputs):
         return None
+    if "".join((marker.note, marker.device, marker.ruined, *marker.warnings)).isprintable():  # as nearly all are
+        return marker
     return replace(
         marker, note=printable(marker.note), device=printable(marker.device), ruined=printable(marker.ruined),
         warnings=[*map(printable, marker.warnings)],
@@ -144,6 +148,8 @@ def marker_from_json(data: dict[str, Any]) -> Marker | None:
 
 
 def _lies_below(path: str) -> bool:
+    if _PLAIN_PATH.fullmatch(path):
+        return True
     pure = PurePath(path)
     return (
         bool(pure.parts) and not pure.is_absolute() and not pure.drive and ".." not in pure.parts and "\0" not in path

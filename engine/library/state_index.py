@@ -79,7 +79,7 @@ class StateIndex:
         name = str(path)
         folder, _, name_there = name.rpartition(os.sep)
         try:
-            status = path.stat()
+            status = os.stat(name)  # noqa: PTH116 - a Path takes long to look up
         except (OSError, ValueError):
             return None
         stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

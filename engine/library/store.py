@@ -129,6 +129,7 @@ class Store:
     def remember(self, key: PurePath, record: SongRecord) -> None:
         """Keep ``record`` of the song at ``key``. Raises OSError."""
         if record != self.record_at(key):
+            self.places.reported.unlink(missing_ok=True)
             self.sounds.add(*_entry(record, key))
             write_checked(self.places.record(key), record_to_json(record))
 
@@ -194,9 +195,16 @@ class Store:
 
     def state(self, song: Song, task: Task, source_hash: str | None) -> State:
         """How the task stands. Without the source's hash, a marker can only be taken for stale."""
+        return self.standing(song, task, source_hash)[1]
+
+    def standing(self, song: Song, task: Task, source_hash: str | None) -> tuple[Task, State]:
+        """The task as it is :meth:`chosen` for this song, and how it stands."""
         if task.impossible:
-            return State.IMPOSSIBLE
+            return task, State.IMPOSSIBLE
         task = self.chosen(song, task, source_hash)
+        return task, self._state(song, task, source_hash)
+
+    def _state(self, song: Song, task: Task, source_hash: str | None) -> State:
         marker = self.marker(song, task)
         if marker is None:
             return State.TODO
@@ -280,11 +288,11 @@ class Store:
         """Whether the file is there, as far as can be told at a glance."""
         if output.path.startswith(f"{CHUNKS}/"):
             return True  # a result on the way may be gone: it is made again when it is needed
-        path = self.out / output.path
         with suppress(OSError):
-            if path.stat().st_size == output.size:
+            if os.stat(f"{self.out}/{output.path}").st_size == output.size:  # noqa: PTH116 - a Path takes long to make
                 return True
             # Of another size, it may still have the same samples, with tags that were changed by hand; or be cut off.
+            path = self.out / output.path
             return output.sound != "" and flac_md5(path) == output.sound and is_whole(path)
         return False
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from itertools import groupby
@@ -15,6 +15,8 @@ from typing import Any
 
 from engine.signals import MIX, RESIDUAL
 from engine.stages.base import Params, Stage
+
+_json = json.JSONEncoder(sort_keys=True).encode
 
 
 class State(Enum):
@@ -62,6 +64,7 @@ class Task:
     source: str = ""
     instead: Task | None = None
     left_out: tuple[str, ...] = ()
+    _latest_spec: tuple[dict[str, Any] | None, str] = field(default=(None, ""), init=False, repr=False, compare=False)
 
     @cached_property
     def title(self) -> str:
@@ -75,23 +78,31 @@ class Task:
 
     def spec(self) -> dict[str, Any]:
         """What decides the task's result, but for the song and what comes before."""
-        return {
-            "stage": self.stage.name,
-            "version": self.stage.version,
-            "params": self.params.decisive(),
-            **self.stage.fingerprint(self.params),
-        }
+        return self._spec(self.stage.fingerprint(self.params))
+
+    def _spec(self, beside: dict[str, Any]) -> dict[str, Any]:
+        named = {"stage": self.stage.name, "version": self.stage.version, "params": self.params.decisive()}
+        return {**named, **beside}
+
+    def _spec_as_json(self) -> str:
+        """:meth:`spec`, put together only where what is beside the parameters has changed (a file of weights, say)."""
+        beside = self.stage.fingerprint(self.params)
+        known, text = self._latest_spec
+        if known != beside:
+            text = _json(self._spec(beside))
+            object.__setattr__(self, "_latest_spec", (beside, text))
+        return text
 
     def fingerprint(self, source_hash: str) -> str:
         """Hash of all that decides the result for the song with that hash, from the source on."""
         known: dict[str, str] = {}
-        for task in self.lineage():
+        for task in self._lineage:
             before: Any = {name: [known[port.task.id], port.name] for name, port in task.inputs}
             if not before:
                 before = source_hash
             elif list(before) == [MIX] and before[MIX][1] == MIX:
                 before = before[MIX][0]  # a chain of one signal: as it was before there were several
-            text = json.dumps([task.spec(), before], sort_keys=True)
+            text = f"[{task._spec_as_json()}, {_json(before)}]"
             known[task.id] = hashlib.sha256(text.encode()).hexdigest()
         return known[self.id]
 
@@ -129,6 +140,10 @@ class Task:
 
     def lineage(self) -> list[Task]:
         """The tasks from the source to this one, each once, what is needed before what needs it."""
+        return list(self._lineage)
+
+    @cached_property
+    def _lineage(self) -> tuple[Task, ...]:
         found: dict[str, Task] = {}
 
         def visit(task: Task) -> None:
@@ -138,7 +153,7 @@ class Task:
             found[task.id] = task
 
         visit(self)
-        return list(found.values())
+        return tuple(found.values())
 
     def outline(self) -> list[tuple[str, Task]]:
         """The steps from the source to this one, each once and with the stem that it is for (empty: for all)."""

@@ -26,6 +26,7 @@ from engine.library.records import Outcome, Song
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
 from engine.library.whereabouts import Whereabouts
+from engine.machine.garbage import seldom_searched
 from engine.machine.priority import work_in_background
 from engine.models.runtime import device as devices
 from engine.planning import plan, recipes
@@ -82,7 +83,8 @@ class Session:
         found = find_songs(paths, self.store.out)
         if not found:
             raise UsageError(f"There are no songs in {', '.join(printable(str(p)) for p in paths)}.")
-        self.songs: list[Song] = [self.store.claim(item) for item in found]
+        with seldom_searched():
+            self.songs: list[Song] = [self.store.claim(item) for item in found]
         self._whereabouts = Whereabouts(self.store)
         #: (song, variant) pairs that are not wanted; variants that are asked for by name are.
         self.off: set[tuple[str, str]] = {
@@ -134,7 +136,8 @@ class Session:
 
     def states(self, *, force: bool = False) -> list[SongPlan]:
         """What is done, stale and to do, read from the markers; nothing is computed or changed."""
-        plans = [self.song_plan(song, force=force) for song in self.songs]
+        with seldom_searched():
+            plans = [self.song_plan(song, force=force) for song in self.songs]
         self.store.index.keep()
         return plans
 
@@ -262,7 +265,7 @@ class Session:
             if of_all and not self.control.stopped:
                 clear_set_aside(self.store)
             with suppress(OSError):  # a report is no reason to call a run broken off
-                damage_report.write(self.store, self.tried)
+                damage_report.bring_up_to_date(self.store, self.tried)
         except BaseException as error:
             errors.append(self._explain(error))
         self.store.index.keep()

@@ -124,7 +124,7 @@ class SongRun:
         """The user leaves the song: everything that was still to come is skipped."""
         for task in self._runner.tasks:
             done = task.impossible or task.id in self._made or task.id in self._told
-            if task.is_final and not done and self._wants(task.id) and self._is_todo(self._here(task)):
+            if task.is_final and not done and self._wants(task.id) and self._is_due(task):
                 self._skip(task, _BY_THE_USER)
         self._remember(None, "skipped", _BY_THE_USER)
         self._log.line("skipped by the user")
@@ -151,7 +151,7 @@ class SongRun:
     def _todo(self) -> list[Task]:
         return [
             t for t in self._runner.tasks
-            if not t.impossible and self._is_todo(self._here(t)) and self._needed_by(t)
+            if not t.impossible and self._is_due(t) and self._needed_by(t)
         ]  # fmt: skip
 
     def _work_on(self, record: SongRecord, todo: list[Task]) -> str:
@@ -199,7 +199,7 @@ class SongRun:
         return self._runner.left(self._analysis, task) if self._analysis is not None else ""
 
     def _tell_what_is_left(self) -> None:
-        todo = [task for task in self._runner.tasks if self._is_todo(self._here(task))]
+        todo = [task for task in self._runner.tasks if self._is_due(task)]
         if reason := left_as_a_whole(self._runner.tasks, todo, self._why_left):
             self.left = reason
             self._log.line(f"left alone: {reason}")
@@ -216,29 +216,39 @@ class SongRun:
 
     def _here(self, task: Task) -> Task:
         """The task as it is for this song: behind the best source that is good enough, published where wanted."""
-        return self._as_wanted(self._store.chosen(self._song, task, self._hash))
+        return self._standing(task)[0]
+
+    def _standing(self, task: Task) -> tuple[Task, State]:
+        """The same, and how it stands."""
+        here, state = self._store.standing(self._song, task, self._hash)
+        if self._is_hidden(here, state):
+            return self._store.standing(self._song, here.unpublished(), self._hash)
+        return here, state
 
     def _as_wanted(self, task: Task) -> Task:
-        if not task.is_final or (self._wants(task.id) and not self._is_pruned(task)):
-            return task
-        return task.unpublished()
+        """``task``, which is as it is for this song, published where that is wanted."""
+        state = self._store.state(self._song, task, self._hash)
+        return task.unpublished() if self._is_hidden(task, state) else task
 
-    def _is_pruned(self, task: Task) -> bool:
-        """Whether the task's result was given up: what builds on it has it made again on the way, and no more."""
-        return not self._runner.force and self._store.state(self._song, task, self._hash) is State.PRUNED
+    def _is_hidden(self, task: Task, state: State) -> bool:
+        """Whether the task makes a variant that is not published: it is not wanted, or was given up.
+
+        What builds on one that was given up has it made again on the way, and no more.
+        """
+        given_up = state is State.PRUNED and not self._runner.force
+        return task.is_final and (given_up or not self._wants(task.id))
 
     def _needed_by(self, task: Task) -> list[str]:
         """The variants that are wanted, can still be made, and need the task for this song."""
         return [
             final.id for final in self._runner.tasks
             if final.is_final and not final.impossible and final.id not in self._unusable and self._wants(final.id)
-            and self._is_todo(self._here(final))
+            and self._is_due(final)
             and any(step.id == task.id for step in self._here(final).lineage())
         ]  # fmt: skip
 
-    def _is_todo(self, task: Task) -> bool:
-        settled = State.DONE, State.PRUNED
-        return self._runner.force or self._store.state(self._song, task, self._hash) not in settled
+    def _is_due(self, task: Task) -> bool:
+        return self._runner.force or self._standing(task)[1] not in (State.DONE, State.PRUNED)
 
     # --- what is told and remembered ---------------------------------------------------------------------
 
@@ -282,7 +292,7 @@ class SongRun:
             self._give_up(task, task.impossible)
             return
         here = self._here(task)
-        if not self._is_todo(here):
+        if not self._is_due(task):
             return
         needed_by = self._needed_by(task)
         if not needed_by:

@@ -307,3 +307,21 @@ def test_the_report_of_a_run_tells_of_all_songs_and_is_no_formula(library, tmp_p
     assert rows["=good.mp3"]["verdict"] == "leave" and rows["poor.mp3"]["verdict"] == "restore"
     whole = json.loads((out / "_report" / "damage.json").read_text("utf-8"))
     assert {item["verdict"]["leave"] for item in whole} == {True, False} and all(item["findings"] for item in whole)
+
+
+def test_the_report_is_written_again_only_where_it_would_be_another(library, tmp_path):
+    out = tmp_path / "out"
+    table, whole = out / "_report" / "damage.csv", out / "_report" / "damage.json"
+
+    def written_by_a_run() -> bool:
+        before = table.stat().st_mtime_ns if table.exists() else None
+        execute(Session([library], out, "offline", ["01"]))
+        return table.stat().st_mtime_ns != before
+
+    assert written_by_a_run() and not written_by_a_run()
+    whole.unlink()
+    assert written_by_a_run() and whole.exists()
+    tested(("128", "11_offline", False), recipe="offline")  # what the self-test found is told, too
+    assert written_by_a_run() and not written_by_a_run()
+    (library / "poor.mp3").rename(library / "moved.mp3")
+    assert written_by_a_run() and "moved.mp3" in table.read_text("utf-8-sig")
