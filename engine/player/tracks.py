@@ -7,6 +7,7 @@ is on disk.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -25,9 +26,12 @@ from engine.dsp.mix import Mix
 from engine.errors import DecodeError, OutputError, OutsideError, explain_os_error
 from engine.files import remove
 from engine.player.levels import LevelMeter, Levels
+from engine.text import printable, size
 
 _PREFIX = "mp3restore-player-"
-_FIRST_PART = 20.0  # seconds that may be played while the rest is still being decoded
+_FIRST_PART = 20.0  # seconds that may be played while the rest is still being decoded; then twice as many, and so on
+_FRAME_BYTES = 8  # two channels of float32
+_SPARE = 1 << 30  # bytes that stay free on the disk
 _SQRT_HALF = float(np.sqrt(0.5))
 
 
@@ -178,14 +182,14 @@ def load(
     path: Path, track: Track, rate: int, *, decoder: Decoder = "libsndfile", start: int = 0, fit: Fit | None = None,
     progress: Callable[[Track], None] | None = None, cancelled: threading.Event | None = None,
 ) -> None:  # fmt: skip
-    """Decode ``path`` into ``track`` at ``rate`` Hz; ``progress`` is called when a first part can be played.
+    """Decode ``path`` into ``track`` at ``rate`` Hz.
 
-    Where libsndfile fails, FFmpeg is tried. ``fit`` is what it is equalised by. ``cancelled`` ends it early, with
-    nothing complete.
+    ``progress`` is called when a first part can be played, and whenever twice as much can. Where libsndfile fails,
+    FFmpeg is tried. ``fit`` is what it is equalised by. ``cancelled`` ends it early, with nothing complete.
 
     Raises:
         DecodeError: there is nothing to hear in it.
-        OutputError: the samples cannot be written (a full disk).
+        OutputError: the samples cannot be written (no room on the disk).
     """
     try:
         _load(path, track, rate, decoder, start, fit, progress, cancelled)
@@ -200,13 +204,13 @@ def _load(
     progress: Callable[[Track], None] | None, cancelled: threading.Event | None,
 ) -> None:  # fmt: skip
     meter = LevelMeter(rate)
-    frames = 0
-    first_part = round(_FIRST_PART * rate)
+    frames, next_part = 0, round(_FIRST_PART * rate)
     try:
         with open_decoder(path, decoder, start) as decoded, track.file.open("wb") as file:
             promised = max(0, decoded.info.frames)
             track.mono = decoded.info.channels == 1
             track.frames = resampled_length(promised, decoded.info.rate, rate)
+            _need_room(track)
             taps = fit.equaliser(decoded.info.rate) if fit is not None else None
             blocks: Iterator[Audio] = map(stereo, decoded.blocks)
             blocks = blocks if taps is None else apply_fir(blocks, taps)
@@ -216,9 +220,9 @@ def _load(
                 file.write(np.ascontiguousarray(np.nan_to_num(block), np.float32).tobytes())
                 meter.process(block)
                 frames += len(block)
-                if progress is not None and not track.ready and frames >= first_part:
+                if progress is not None and frames >= next_part:
                     file.flush()
-                    track.ready = frames
+                    track.ready, next_part = frames, 2 * frames
                     progress(track)
     except OSError as error:
         raise OutputError(explain_os_error(error, f"the samples to play (in {track.file.parent})")) from error
@@ -226,6 +230,17 @@ def _load(
         raise DecodeError(decoded.error or "there is no audio in it.")
     track.frames = track.ready = frames
     track.levels = meter.result()
+
+
+def _need_room(track: Track) -> None:
+    """Hours of sound take gigabytes, and a disk that is full harms others. Raises OutputError."""
+    folder = track.file.parent
+    free, needed = shutil.disk_usage(folder).free, track.frames * _FRAME_BYTES
+    if needed + _SPARE > free:
+        raise OutputError(
+            f"Playing it takes {size(needed)} in {printable(str(folder.parent))}, where {size(free)} are free: make "
+            "room there, or set TMPDIR to a folder on a larger disk."
+        )
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyloudnorm
 import pytest
@@ -124,3 +126,18 @@ def test_left_over_sample_folders_are_removed(tmp_path, monkeypatch):
     assert not old.exists() and folder.path.is_dir()
     folder.close()
     assert not folder.path.exists()
+
+
+def test_a_long_song_can_be_played_ever_further_while_it_loads(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros((200 * 8000, 1), np.float32), 8000)
+    told = []
+    load(tmp_path / "x.wav", Track(0, tmp_path / "x.f32"), 8000, progress=lambda track: told.append(track.ready / 8000))
+    assert len(told) == 4 and all(20 * 2**n <= ready < 20 * 2**n + 40 for n, ready in enumerate(told))
+
+
+def test_what_the_disk_has_no_room_for_is_not_loaded(tmp_path, demo_mp3, monkeypatch):
+    monkeypatch.setattr(tracks.shutil, "disk_usage", lambda _: SimpleNamespace(free=(1 << 30) + 1000))
+    track = Track(0, tmp_path / "x.f32")
+    with pytest.raises(OutputError, match=r"Playing it takes 2 MB in .*, where 1.1 GB are free: make room there"):
+        load(demo_mp3, track, RATE)
+    assert not track.ready and track.file.stat().st_size == 0
