@@ -35,6 +35,7 @@ from tests.conftest import frame_bytes
 from tests.hostile.texts import unsafe
 from tui.model import DashboardModel
 from tui.screens.pages import DetailPage
+from tui.widgets.song_table import length_cell
 
 BAD = "a\x1b[2J\u202e\x9b\ud800b"
 
@@ -196,3 +197,11 @@ def test_walking_a_long_file_keeps_nothing_of_it_in_memory(demo_mp3, tmp_path, w
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     frames, grown = map(int, done.stdout.split())
     assert frames > 500_000 and grown < 60 << 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(59, "0:59"), (3599.4, "59:59"), (3599.6, "1h00m"), (8 * 3600 - 1, "7h59m"), (99 * 3600, "99h00m")],
+)
+def test_lengths_beyond_an_hour_fit_into_the_table(seconds, shown):
+    assert length_cell(seconds) == shown and len(shown) <= 6

@@ -315,13 +315,19 @@ class SongTable(ScrollView, can_focus=True):
             case "done":
                 return f"{view.progress:.0%}", "dim"
             case "length":
-                return "" if view.duration is None else duration(view.duration), "dim"
+                return "" if view.duration is None else length_cell(view.duration), "dim"
             case "source":
                 return _source(view, with_encoder=self.size.width >= 100), "dim"
             case "cutoff":
                 return "" if view.cutoff is None else f"{view.cutoff / 1000:.1f}k" if view.cutoff else "full", "dim"
             case _:
                 return "" if view.damage is None else f" {_DAMAGE[view.damage]}", "damage"
+
+
+def length_cell(seconds: float) -> str:
+    """A length in the six cells that there are for it: ``59:59``, and from an hour on ``7h59m``."""
+    minutes = round(seconds) // 60
+    return duration(seconds) if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
 def _bitrate(view: SongView) -> int:
