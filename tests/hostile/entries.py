@@ -115,12 +115,15 @@ def favour(folder: Path) -> None:
         change_verdict(place, favourite="02_low")
 
 
-def all_entries(folder: Path, count: int) -> Iterator[tuple[str, str]]:
-    """What was asked, and what is wrong with what came of it, one after the other."""
+def all_entries(folder: Path, count: int, refusals: int | None = None) -> Iterator[tuple[str, str]]:
+    """What was asked of ``count`` songs, and what is wrong with what came of it, one after the other.
+
+    ``refusals``: so many times arguments that are no songs (None: all that there are).
+    """
     library(folder, count)
     for name, arguments in commands(folder):
         if name == "exported":
             favour(folder)
         yield name, wrong_with(folder, arguments)
-    for arguments in refused():
+    for arguments in itertools.islice(refused(), refusals):
         yield f"refused: {arguments!r:.60}", wrong_with(folder, arguments)
