@@ -49,11 +49,14 @@ def main() -> None:
     names = tuple(name for name in arguments if name != "--share")
     began = time.monotonic()
     found: defaultdict[str, list[Outcome]] = defaultdict(list)
-    for outcome in judged(run(cases(share, names), try_one, os.cpu_count() or 1, LIMIT)):
-        found[outcome.case.kind].append(outcome)
-        if outcome.failure:
-            last = outcome.failure.strip().splitlines()
-            print(f"{outcome.case.kind} {outcome.case.number}: {' | '.join(last[-4:])[:600]}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        tempfile.tempdir = folder  # of the processes too, which may not live to tidy up
+        for outcome in judged(run(cases(share, names), try_one, os.cpu_count() or 1, LIMIT)):
+            found[outcome.case.kind].append(outcome)
+            if outcome.failure:
+                last = outcome.failure.strip().splitlines()
+                print(f"{outcome.case.kind} {outcome.case.number}: {' | '.join(last[-4:])[:600]}", flush=True)
+        tempfile.tempdir = None
     lines = list(_table(found, time.monotonic() - began))
     failed = any(outcome.failure for some in found.values() for outcome in some)
     if share == 1.0 and not names:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -52,6 +53,8 @@ class _Worker:
         self.connection.send(case)
 
     def end(self, patience: float = 5.0) -> None:
+        with suppress(OSError):
+            self.connection.send(None)
         self.connection.close()
         self.process.join(patience)
         with suppress(ProcessLookupError):  # it leads a group of its own
@@ -108,7 +111,7 @@ def run(cases: Iterator[Case], work: Callable[[Case], str], hands: int, limit: f
 def _answer(connection: Connection, work: Callable[[Case], str]) -> None:
     """A worker's side: cases until there are no more."""
     os.setsid()
-    said = Path(f"/tmp/.hostile-said-{os.getpid()}") if os.name == "posix" else Path(os.devnull)
+    said = Path(tempfile.gettempdir()) / f"said-{os.getpid()}"
     out = os.open(said, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     for number in (1, 2):
         os.dup2(out, number)
@@ -117,7 +120,8 @@ def _answer(connection: Connection, work: Callable[[Case], str]) -> None:
     sys.addaudithook(lambda event, _: ran.append(event) if event in _REFUSED else None)
     try:
         while True:
-            case = connection.recv()
+            if (case := connection.recv()) is None:
+                break
             os.ftruncate(out, 0)
             ran.clear()
             _forget_peaks()
@@ -134,7 +138,7 @@ def _answer(connection: Connection, work: Callable[[Case], str]) -> None:
             if not failure and (text := said.read_bytes()):
                 failure = f"it printed {text[-2000:]!r}" if b"Traceback" in text or b"\x1b" in text else ""
             connection.send((failure, took, _peak()))
-    except (EOFError, OSError):
+    finally:
         said.unlink(missing_ok=True)
 
 
