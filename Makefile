@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SONG ?=
 
-.PHONY: install create renew FORCE run tui test test-fast lint bench hostile clean
+.PHONY: install create renew FORCE run tui test test-fast lint bench hostile torture clean
 
 install: $(VENV)/.ready
 
@@ -68,6 +68,12 @@ bench: $(VENV)/.ready-dev
 # More than ten thousand hostile inputs, and what came of them (docs/hostile.md). Linux.
 hostile: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.hostile
+
+# More than ten thousand faults put into the program's work, and what came of them (docs/torture.md). Linux, with a C
+# compiler. What was broken off goes on; `make torture ARGUMENTS=--afresh` begins anew.
+ARGUMENTS ?=
+torture: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.torture $(ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -72,11 +72,19 @@ def read_text(path: Path, most: int) -> str:
         raise ValueError("it is not text in UTF-8: save it as that.") from error
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in ``path``; None where there is none. Never raises and never waits, whatever lies there."""
+def read_json(path: Path, *, to_change: bool = False) -> dict[str, Any] | None:
+    """The JSON object in ``path``; None where there is none. Never raises and never waits, whatever lies there.
+
+    What is read ``to_change`` it must not be taken for nothing because a drive failed for a moment: OSError is raised
+    then, where something is there and cannot be read.
+    """
     try:
         return _as_object(read_text(path, _MOST_JSON))
-    except (OSError, ValueError, RecursionError, MemoryError):
+    except (FileNotFoundError, ValueError, RecursionError, MemoryError):
+        return None
+    except OSError:
+        if to_change:
+            raise
         return None
 
 
@@ -112,7 +120,7 @@ def writing(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be made, or the file not be brought to disk or to its name.
     """
     folder = path.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _sweep(folder)
     name = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     _in_work.add(name)
@@ -131,6 +139,18 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write a JSON file that is either the old or the new one, never half of it. Raises OSError."""
     with writing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=1)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it lies in, where they are not there: on disk, so that a power cut does not take
+    with them what is brought into them. Raises OSError."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    if os.name == "posix":
+        flush_folder(folder.parent)
 
 
 def replace_file(source: Path, target: Path) -> None:
@@ -152,7 +172,7 @@ def replace_file(source: Path, target: Path) -> None:
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
     if os.name == "posix":
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
 
 
 def _flush(path: Path) -> None:
@@ -163,7 +183,7 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """The same for the name. Some file systems do not know how; the rename itself has been done."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from engine.audio.readers import Audio
-from engine.audio.soundfiles import open_sound
+from engine.audio.soundfiles import reading
 
 FadeLaw = Literal["equal-gain", "equal-power", "matched"]
 
@@ -49,7 +49,7 @@ class ChunkGeometry:
 
 def read_window(path: Path, start: int, end: int, frames: int) -> Audio:
     """Frames ``[start, end)`` of the audio file, with silence where it has none. Shape ``(end-start, ch)``."""
-    with open_sound(path) as file:
+    with reading(path) as file:
         first, last = max(0, start), min(frames, end)
         out = np.zeros((end - start, file.channels), np.float32)
         if last > first:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from engine.text import printable
 _BITS = 24
 _LEVEL = 7 / 8  # libFLAC's 7 (soundfile maps 0..1 to its 0..8): 8 takes up to twice the time to save 0.2 %
 _PROBE = 1 << 20  # bytes; more than libsndfile writes at once
+_ITS_PREFIX = re.compile(r"^Error (opening .*)?: ", re.S)  # before what libsndfile says of an error
 _NEAR_FULL_SCALE = 0.9999
 
 
@@ -129,7 +131,8 @@ def _encode(
                 count += len(samples)
     except (soundfile.SoundFileError, AssertionError) as error:
         ask_disk(path)
-        raise OutputError(f"The result could not be encoded ({error}): check the disk it is written to.") from error
+        why = _ITS_PREFIX.sub("", str(error)).rstrip(".")
+        raise OutputError(f"The result could not be encoded ({why}): check the disk it is written to.") from error
     if peak >= 1.0:
         raise _Overload(peak)
     if count != frames:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from engine.errors import OutputError
 from engine.files import open_regular
+from engine.text import printable
 
 
 def open_sound(path: Path, *arguments: Any, **options: Any) -> Any:
@@ -24,6 +28,20 @@ def open_sound(path: Path, *arguments: Any, **options: Any) -> Any:
         if arguments[:1] != ("w",):
             open_regular(path).close()  # libsndfile only says "System error" where this says which
         raise
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """A result of ours, opened to be read. Raises OSError, or OutputError (while it is read, too): it cannot be."""
+    import soundfile
+
+    try:
+        with open_sound(path) as file:
+            yield file
+    except soundfile.SoundFileError as error:
+        raise OutputError(
+            f"{printable(str(path))}, which it starts from, could not be read: check its drive, and run again."
+        ) from error
 
 
 def is_whole(path: Path) -> bool:

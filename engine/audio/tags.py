@@ -28,6 +28,7 @@ ID3_NAMES = {
     "TSOC": "COMPOSERSORT", "MVNM": "MOVEMENTNAME", "MVIN": "MOVEMENT", "GRP1": "GROUPING",
     "WCOM": "WEBSITE", "WOAR": "WEBSITE", "WOAF": "WEBSITE", "WPUB": "WEBSITE",
 }  # fmt: skip
+_PADDING = 1024  # bytes behind the tags: a result that got others has the bytes that it has when made anew
 _APE_NAMES = {
     "TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "YEAR": "DATE", "ALBUM ARTIST": "ALBUMARTIST",
     "PUBLISHER": "LABEL", "RECORD DATE": "DATE",
@@ -265,7 +266,7 @@ def write_tags(path: Path, tags: Tags, provenance: dict[str, str], *, keep_repla
             flac[name] = [value]
         for picture in tags.pictures:
             flac.add_picture(picture_block(picture))
-        flac.save()
+        flac.save(padding=lambda _: _PADDING)
 
 
 @contextmanager

@@ -22,9 +22,12 @@ _FILE = "mix.json"
 _FORMAT = 1
 
 
-def read_mixes(folder: Path) -> dict[str, dict[str, Strip]]:
-    """The kept mixes in ``folder``, by variant; none where there are none, or where they are damaged."""
-    data = read_checked(folder / _FILE, 0)
+def read_mixes(folder: Path, *, to_change: bool = False) -> dict[str, dict[str, Strip]]:
+    """The kept mixes in ``folder``, by variant; none where there are none, or where they are damaged.
+
+    ``to_change``: raises OSError where there are some that cannot be read.
+    """
+    data = read_checked(folder / _FILE, 0, to_change=to_change)
     found = as_kind((data or {}).get("mixes", {}), dict[str, dict[str, Strip]])
     return found if found and all(map(_is_possible, found.values())) else {}
 
@@ -39,7 +42,7 @@ def _is_possible(mix: Mix) -> bool:
 
 def keep_mix(folder: Path, variant: str, mix: Mix) -> None:
     """Keep ``mix`` for the variant; without a stem in it, the recipe's mix is taken again. Raises OSError."""
-    mixes: dict[str, Mapping[str, Strip]] = {**read_mixes(folder), variant: mix}
+    mixes: dict[str, Mapping[str, Strip]] = {**read_mixes(folder, to_change=True), variant: mix}
     kept: dict[str, Any] = {
         name: {stem: dataclasses.asdict(strip) for stem, strip in strips.items()}
         for name, strips in mixes.items() if strips

@@ -19,7 +19,7 @@ from engine.audio.decode import file_hash, sound_hash
 from engine.audio.sound_hash import flac_md5
 from engine.audio.tags import Tags
 from engine.errors import DecodeError
-from engine.files import remove, remove_empty, replace_file, writing
+from engine.files import make_folder, remove, remove_empty, replace_file, writing
 from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, SET_ASIDE
 from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
 from engine.library.results import retag, tags_hash
@@ -176,7 +176,13 @@ def _has_left(key: PurePath, record: SongRecord, path: Path) -> bool:
 
 
 def _set_aside(store: Store, key: PurePath, record: SongRecord) -> None:
-    """Make room for another sound: what was made of the old one waits for its song to be found elsewhere."""
+    """Make room for another sound: what was made of the old one waits for its song to be found elsewhere.
+
+    Of a file that could not be decoded nothing was made; what waits is perhaps what lay here before it.
+    """
+    if record.analysis is None and not store.markers_at(key):
+        _discard(store, key)
+        return
     aside = PurePath(SET_ASIDE, *key.parts)
     waiting = store.record_at(aside)
     if waiting is not None and waiting.identity != record.identity:
@@ -184,14 +190,23 @@ def _set_aside(store: Store, key: PurePath, record: SongRecord) -> None:
     _move(store, key, aside, record, set())
 
 
-def clear_set_aside(store: Store) -> None:
-    """Throw away what no song of a whole run has asked for; favourites and notes stay with the place."""
+def clear_set_aside(store: Store, songs: Sequence[Song]) -> None:
+    """Throw away what none of ``songs``, a whole run's, has asked for; favourites and notes stay with the place.
+
+    It is kept while it is not known of one of them what it sounds like; and where a file that could not be worked on
+    lies at its place now: the song may come back.
+    """
     with store.arranging, suppress(OSError):
         done = store.out / DONE
-        for path in sorted((done / SET_ASIDE).rglob("song.json")):
+        waiting = sorted((done / SET_ASIDE).rglob("song.json"))
+        if waiting and any(store.record(song) is None for song in songs):
+            return
+        for path in waiting:
             key = PurePath(path.parent.relative_to(done))
-            _move_listening(store, key, PurePath(*key.parts[1:]))
-            _discard(store, key)
+            place = PurePath(*key.parts[1:])
+            if not store.places.outcome(place, "").exists():
+                _move_listening(store, key, place)
+                _discard(store, key)
 
 
 def _discard(store: Store, key: PurePath) -> None:
@@ -258,9 +273,9 @@ def _transfer(store: Store, old: PurePath, new: PurePath, marker: Marker, wanted
                 (_copy if keep else _rename)(source, target)
         store.write_marker(new, dataclasses.replace(marker, outputs=outputs))
     if not keep:
-        store.forget(old, marker.task)
         for output in marker.outputs:
             _remove(store, store.out / output.path)
+        store.forget(old, marker.task)  # last, so that empty folders are not forgotten
 
 
 def _is_better(store: Store, ours: Marker, other: Marker, wanted: set[str], *, keep: bool) -> bool:
@@ -293,7 +308,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _rename(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         replace_file(source, target)
     except OSError as error:

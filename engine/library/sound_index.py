@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
 
 from engine.errors import NotRegularError
-from engine.files import open_regular
+from engine.files import make_folder, open_regular, remove
 
+_DIGEST = re.compile(r"(file:)?[0-9a-f]{32,64}")
 Entry = tuple[str, PurePath]  # a hash, and the key of a song that has it
 
 
@@ -56,8 +58,10 @@ class SoundIndex:
             entries = list(self._records()) if kept is None else kept
             for digest, key in entries:
                 self._found.setdefault(digest, []).append(key)
-            if kept is None and entries:
-                self._write(entries)
+            if kept is None:
+                remove(self._path, self._path.parent)
+                if entries:
+                    self._write(entries)
         return self._found
 
     def _read(self) -> list[Entry] | None:
@@ -66,11 +70,12 @@ class SoundIndex:
                 lines = file.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return None
-        return [entry for line in lines if (entry := _entry(line)) is not None]
+        found = [_entry(line) for line in lines if line]
+        return None if None in found else [entry for entry in found if entry is not None]  # damaged: made anew
 
     def _write(self, entries: Iterable[Entry]) -> None:
         lines = [f"\n{digest} {json.dumps(key.as_posix())}" for digest, key in entries]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         with suppress(NotRegularError), open_regular(self._path, append=True) as file:  # records say it all, but slower
             file.write("".join(lines).encode())
             file.flush()
@@ -84,4 +89,5 @@ def _entry(line: str) -> Entry | None:
         key = PurePath(json.loads(name))
     except (ValueError, TypeError, RecursionError):
         return None
-    return (digest, key) if key.parts and not key.is_absolute() and ".." not in key.parts else None
+    is_one = _DIGEST.fullmatch(digest) is not None and key.parts
+    return (digest, key) if is_one and not key.is_absolute() and ".." not in key.parts else None

@@ -12,12 +12,13 @@ from engine.files import read_json, write_json
 _CHECK = "check"
 
 
-def read_checked(path: Path, unchecked_format: int) -> dict[str, Any] | None:
+def read_checked(path: Path, unchecked_format: int, *, to_change: bool = False) -> dict[str, Any] | None:
     """The same for what :func:`write_checked` wrote; None where the checksum does not match.
 
     Files whose ``format`` is ``unchecked_format`` or less come from before there were checksums, and need none.
+    ``to_change`` as :func:`engine.files.read_json` has it.
     """
-    data = read_json(path)
+    data = read_json(path, to_change=to_change)
     if data is None:
         return None
     check = data.pop(_CHECK, None)

@@ -21,7 +21,7 @@ from engine.audio.sound_hash import flac_md5
 from engine.audio.soundfiles import is_whole
 from engine.dsp.mix import Strip
 from engine.errors import OutsideError, UsageError, explain_os_error
-from engine.files import remove, remove_empty
+from engine.files import flush_folder, make_folder, remove, remove_empty
 from engine.library.albums import Albums
 from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
 from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
@@ -72,7 +72,7 @@ class Store:
             UsageError: another process holds it, or it cannot be written to.
         """
         try:
-            self.places.lock.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.places.lock.parent)
             lock = FileLock(self.places.lock, timeout=0, thread_local=False)
             lock.acquire()
         except Timeout as error:
@@ -129,14 +129,20 @@ class Store:
     def remember(self, key: PurePath, record: SongRecord) -> None:
         """Keep ``record`` of the song at ``key``. Raises OSError."""
         if record != self.record_at(key):
-            self.places.reported.unlink(missing_ok=True)
+            self._reports_are_old()
             self.sounds.add(*_entry(record, key))
             write_checked(self.places.record(key), record_to_json(record))
+
+    def _reports_are_old(self) -> None:
+        """The mark is gone for good before the record is there, even if the power fails then. Raises OSError."""
+        with suppress(FileNotFoundError):
+            self.places.reported.unlink()
+            flush_folder(self.places.reported.parent)
 
     def records(self) -> Iterator[tuple[PurePath, SongRecord]]:
         """What is remembered of all songs of the tree, by their keys."""
         done = self.out / DONE
-        for path in done.rglob("song.json"):
+        for path in sorted(done.rglob("song.json")):  # whatever order the disk has them in
             key = PurePath(path.parent.relative_to(done))
             if (record := self.record_at(key)) is not None:
                 yield key, record
@@ -373,6 +379,10 @@ class Store:
         except OSError:
             return []
         return [folder for task in tasks for folder in chunk_folders(task)]
+
+    def has_chunks(self, song: Song) -> bool:
+        """Whether there may be anything of unfinished tasks of the song, be it an empty folder."""
+        return (self.out / CHUNKS / song.key.parts[0]).is_dir()
 
     def drop_chunks(self, song: Song, tasks: Iterable[Task]) -> None:
         """Remove the chunks of a song's finished tasks, and folders that are empty then."""

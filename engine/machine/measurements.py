@@ -27,9 +27,9 @@ def recall(name: str) -> float | None:
 def remember(name: str, value: float) -> None:
     """Keep a figure; a disk that does not take it is no reason to stop."""
     with _lock, suppress(OSError):
-        write_json(path(), {**_all(), name: value})
+        write_json(path(), {**_all(to_change=True), name: value})
 
 
-def _all() -> dict[str, float]:
-    found = read_json(path()) or {}
+def _all(*, to_change: bool = False) -> dict[str, float]:
+    found = read_json(path(), to_change=to_change) or {}
     return {name: float(value) for name, value in found.items() if type(value) in (int, float) and 0 <= value < _MOST}

@@ -259,7 +259,7 @@ def read_comparisons(folder: Path) -> list[tuple[str, str]]:
 
 def keep_comparison(folder: Path, better: str, worse: str) -> None:
     """Add one. Raises OSError."""
-    data = read_json(folder / _FILE) or {}
+    data = read_json(folder / _FILE, to_change=True) or {}
     rows = data.get("comparisons", [])
     row = {"better": better, "worse": worse, "when": datetime.now(UTC).isoformat(timespec="seconds")}
     kept = [*(rows if isinstance(rows, list) else []), row][-_MOST_KEPT:]

@@ -24,9 +24,12 @@ class Verdict:
     is_proposed: bool = False
 
 
-def read_verdict(folder: Path) -> Verdict:
-    """The verdict in ``folder``; an empty one where there is none, or a broken one."""
-    data = read_json(folder / _FILE) or {}
+def read_verdict(folder: Path, *, to_change: bool = False) -> Verdict:
+    """The verdict in ``folder``; an empty one where there is none, or a broken one.
+
+    ``to_change``: raises OSError where there is one that cannot be read.
+    """
+    data = read_json(folder / _FILE, to_change=to_change) or {}
     is_proposed = data.get("is_proposed") is True
     favourite, note = (printable(str(data.get(name, ""))) for name in ("favourite", "note"))
     return Verdict(favourite, note[:_LONGEST_NOTE], is_proposed)
@@ -36,7 +39,7 @@ def change_verdict(
     folder: Path, *, favourite: str | None = None, note: str | None = None, is_proposed: bool = False
 ) -> Verdict:
     """Change what is given and keep it. ``is_proposed`` is said of the favourite. Raises OSError."""
-    verdict = read_verdict(folder)
+    verdict = read_verdict(folder, to_change=True)
     if favourite is not None:
         verdict = replace(verdict, favourite=favourite, is_proposed=is_proposed and bool(favourite))
     if note is not None:

@@ -13,6 +13,7 @@ from engine.analysis.loss import LossMeter, what_was_lost
 from engine.audio.encode import Encoded, need_room, write_flac
 from engine.audio.tags import Tags, write_tags
 from engine.dsp.mix import described
+from engine.files import make_folder
 from engine.library.records import FORMAT, Marker, Song, SongRecord
 from engine.library.results import tags_hash
 from engine.library.store import Store
@@ -67,7 +68,7 @@ class Publisher:
         """
         rendered = made.rendered
         folder = self._store.output_path(self._song, made.task, next(iter(rendered))).parent
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         need_room(folder, sum(one.frames * one.channels * 2 for one in rendered.values()))
         if self._tags is None:
             self._tags, problem = self._tags_of_song()

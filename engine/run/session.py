@@ -263,7 +263,7 @@ class Session:
             self._find_device(runner)
             runner.run()
             if of_all and not self.control.stopped:
-                clear_set_aside(self.store)
+                clear_set_aside(self.store, self.songs)
             with suppress(OSError):  # a report is no reason to call a run broken off
                 damage_report.bring_up_to_date(self.store, self.tried)
         except BaseException as error:

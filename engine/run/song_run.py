@@ -19,6 +19,7 @@ from engine.errors import DecodeError, RestoreError, explain_os_error
 from engine.library.recognition import look, settle
 from engine.library.records import Song, SongRecord
 from engine.library.results import is_intact
+from engine.models.runtime import device as devices
 from engine.planning import costs
 from engine.planning.task import State, Task
 from engine.run.control import SkipSong, SkipVariant, StopRun
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 _BY_THE_USER, _SWITCHED_OFF = "skipped by the user", "switched off"
 _NO_MEMORY = "There is not enough memory for it: close other programs, or use fewer --jobs."
+_GPU_LOST = (
+    "The GPU stopped working: start the program again, and the computer where that does not help. With --device cpu it "
+    "is not needed."
+)
 _BYTES_PER_SECOND = 24000  # of an MP3 of unknown length (192 kbit/s)
 
 
@@ -165,6 +170,7 @@ class SongRun:
             if record.analysis is None:
                 self._store.remember(self._song.key, self._analysed(record))
             self._store.forget_outcome(self._song, None)
+            self._drop_chunks(task for task in self._runner.tasks if not task.impossible and not self._is_due(task))
             self._report_impossible()
             return "up to date"
         self._control.checkpoint(self._song.id)
@@ -184,9 +190,14 @@ class SongRun:
         self._runner.estimate.plan(self._song.id, work)
         for task in tasks:
             self._visit(task, record)
-        self._store.drop_chunks(self._song, [t for t in (*tasks, *self._finished) if t.id not in self._open])
+        self._drop_chunks(t for t in (*tasks, *self._finished) if t.id not in self._open)
         self._report_impossible()
         return "failed" if self._failed else "done"
+
+    def _drop_chunks(self, tasks: Iterable[Task]) -> None:
+        """Throw away what was only of use until the tasks were done, by this run or by one that was killed since."""
+        if self._store.has_chunks(self._song):
+            self._store.drop_chunks(self._song, tasks)
 
     def _analysed(self, record: SongRecord) -> SongRecord:
         """The record with what decoding and measuring the song tell."""
@@ -336,7 +347,8 @@ class SongRun:
             self._task_failed(task, needed_by, _NO_MEMORY)
         except Exception as error:
             self._log.line(traceback.format_exc())
-            self._task_failed(task, needed_by, unexpected(error, self._log.path))
+            reason = _GPU_LOST if devices.is_lost(error) else unexpected(error, self._log.path)
+            self._task_failed(task, needed_by, reason)
 
     def _do(self, task: Task, needed_by: list[str], record: SongRecord) -> None:
         """Run one task to its marker. What it works on is made first where it is not there, or damaged."""

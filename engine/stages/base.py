@@ -14,7 +14,7 @@ from engine.analysis.song import SongAnalysis
 from engine.audio.chunks import ChunkGeometry, FadeLaw, read_window, stitch
 from engine.audio.readers import BLOCK, Audio
 from engine.audio.resample import resample, resample_stream, resampled_length
-from engine.audio.soundfiles import open_sound
+from engine.audio.soundfiles import reading
 from engine.audio.streams import in_step
 from engine.dsp.gate import is_silent
 from engine.dsp.level_fit import Fit
@@ -388,7 +388,7 @@ def _sum(first: Iterable[Audio], second: Iterable[Audio]) -> Iterator[Audio]:
 
 def read_blocks(signal: Signal, size: int = BLOCK) -> Iterator[Audio]:
     """The blocks of a signal, float32 ``(<= size, channels)``."""
-    with open_sound(signal.path) as file:
+    with reading(signal.path) as file:
         while len(block := file.read(size, dtype="float32", always_2d=True)):
             yield block
 

@@ -193,6 +193,17 @@ def release(device: str) -> None:
 # --- when memory runs out ------------------------------------------------------------------------------------
 
 
+_LOST = (
+    "cuda error",
+    "cuda driver error",
+    "cudnn error",
+    "cudnn_status",
+    "cublas_status",
+    "device is lost",
+    "mps error",
+)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """How to try: on which device, and whether in shorter pieces than usual."""
@@ -210,6 +221,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     told = ("out of memory", "can't allocate memory", "failed to allocate", "not enough memory")
     return isinstance(error, RuntimeError) and any(part in text for part in told)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether this is what PyTorch raises when a GPU does not work any more, for whatever reason: until the program is
+    started again it will not."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in text for part in _LOST) and not is_out_of_memory(error)
 
 
 def with_oom_fallback(
