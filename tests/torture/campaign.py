@@ -61,9 +61,8 @@ def _main(arguments: list[str]) -> int:
     keep = share == 1.0 and "--every" not in arguments
     found = _kept() if keep else {}
     counts = {name: len(faults.all_cases(name)) for name in names}
-    todo = [
-        Case(name, number) for name in names for number in _some(counts[name], share) if Case(name, number) not in found
-    ]
+    chosen = [Case(name, number) for name in names for number in _some(counts[name], share)]
+    todo = sorted((case for case in chosen if case not in found), key=lambda case: case.number / counts[case.kind])
     print(f"{sum(counts.values())} cases, {len(todo)} to be tried", flush=True)
     began = time.monotonic()
     for done, outcome in enumerate(run(iter(todo), _try, _hands(), _LIMIT), 1):
@@ -77,14 +76,13 @@ def _main(arguments: list[str]) -> int:
             print(f"{outcome.case.kind} {outcome.case.number} {case}: {last}", flush=True)
         if done % 500 == 0:
             print(f"{done} of {len(todo)} in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-    chosen = {case: outcome for case, outcome in found.items() if case.kind in names}
-    lines = list(_table(chosen))
-    print("\n".join(lines))
+    of_these = {case: one for case, one in found.items() if case.kind in names}
+    print("\n".join(_table(of_these)))
     if keep and {case.kind for case in found} >= set(faults.KINDS):
         before, _, rest = _TABLE.read_text("utf-8").partition(_BEGIN)
         after = rest.partition(_END)[2]
         _TABLE.write_text("\n".join([f"{before}{_BEGIN}", *_table(found), f"{_END}{after}"]), "utf-8")
-    return bool(_failed(list(chosen.values())))
+    return bool(_failed(list(of_these.values())))
 
 
 def _hands() -> int:

@@ -283,7 +283,7 @@ def _of_all_deeds(name: str, what: str, attempt: Callable[[Any], tuple[int, str]
 _of_all_deeds(
     "killed-again", f"Killed up to {_MOST_KILLS} times in a row, soon after every start", _kill_again_and_again, 4
 )
-_of_all_deeds("flaky", "One in 15 to 300 operations is refused", _flaky, 60)
+_of_all_deeds("flaky", "One in 15 to 300 operations is refused", _flaky, 100)
 
 
 # --- power cuts -----------------------------------------------------------------------------------------------

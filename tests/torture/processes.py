@@ -14,7 +14,7 @@ from typing import Any
 
 from engine import files
 from tests.torture import shim
-from tests.torture.quick import end_children
+from tests.torture.quick import ForkedChild, end_children
 
 _LONG = 60.0  # seconds; a hang
 
@@ -93,6 +93,7 @@ def _work(work: Callable[[], Any], fault: shim.Fault | None, giving: int, calls:
     files._swept.clear()
     files._in_work.clear()
     found, raised = None, ""
+    ForkedChild.prepare()
     shim.log_to(log)
     shim.arm(fault, calls)
     try:

@@ -38,16 +38,28 @@ _SETTLED = 20_000_000  # nanoseconds; a file system in memory tells times by the
 class ForkedChild:
     """As :class:`subprocess.Popen` of the process that reads songs: a copy of this one, which has all that it loads."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    _spare: ClassVar[list[tuple[int, int, int, int]]] = []
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Have one ready, from before there were threads: what is forked beside others may find a lock held for ever."""
+        cls._spare.append(cls._forked())
+
+    @staticmethod
+    def _forked() -> tuple[int, int, int, int]:
         asked, asks = os.pipe()
         answers, answer = os.pipe()
         said, says = os.pipe()
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if not self.pid:
+        child = os.fork()
+        if not child:
             _be_the_child(asked, answer, says)
         for theirs in (asked, answer, says):
             os.close(theirs)
+        return child, asks, answers, said
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.returncode: int | None = None
+        self.pid, asks, answers, said = self._spare.pop() if self._spare else self._forked()
         self.stdin: io.BufferedWriter = os.fdopen(asks, "wb")
         self.stdout, self.stderr = os.fdopen(answers, "rb"), os.fdopen(said, "rb")
 
