@@ -121,7 +121,7 @@ def writing(path: Path) -> Iterator[Path]:
     """
     folder = path.parent
     make_folder(folder)
-    _sweep(folder)
+    sweep(folder)
     name = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     _in_work.add(name)
     temporary = folder / name
@@ -193,8 +193,8 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files of processes that are gone; once per folder, as it may hold many files."""
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of processes that are gone in a folder; once, as it may hold many files."""
     if folder in _swept:
         return
     _swept.add(folder)

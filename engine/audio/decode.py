@@ -26,6 +26,7 @@ _PATIENCE = 60.0  # seconds without a sign of life after which a song is given u
 _HEADER_PATIENCE = 10.0
 _TAGS_PATIENCE = 20.0  # they never take a second, but for those that are made to
 _SLOWEST = 2e6  # … and one more for so many bytes: some things are only known at the end of a file
+_ENDED = () if sys.platform == "win32" else (-signal.SIGKILL, -signal.SIGTERM)
 _PAGE_ERRORS = (0xC0000006,) if sys.platform == "win32" else (-signal.SIGBUS,)
 
 _children = Pool("engine.audio.decode_process")
@@ -195,5 +196,10 @@ def _problem(gone: ChildGone) -> DecodeError:
     if gone.code in _PAGE_ERRORS:
         return UnreadableError(
             "The file became shorter or its drive failed while it was read: check the drive and run again."
+        )
+    if gone.code in _ENDED:
+        return UnreadableError(
+            "The process that reads songs was ended from outside, or as memory ran out: close other programs, and run "
+            "again."
         )
     return DecodeError(f"the decoder crashed on it (code {gone.code}).")

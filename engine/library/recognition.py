@@ -19,10 +19,11 @@ from engine.audio.decode import file_hash, sound_hash
 from engine.audio.sound_hash import flac_md5
 from engine.audio.tags import Tags
 from engine.errors import DecodeError
-from engine.files import make_folder, remove, remove_empty, replace_file, writing
-from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, SET_ASIDE
-from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
+from engine.files import make_folder, remove, remove_empty, replace_file, sweep, writing
+from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, MARKER_ENDING, SET_ASIDE
+from engine.library.records import FORMAT, UNCHECKED_FORMAT, Marker, Output, Song, SongRecord, marker_from_json
 from engine.library.results import retag, tags_hash
+from engine.library.state_file import read_checked
 from engine.library.store import OF_A_FILE, Store, is_same_file
 from engine.planning.task import Task
 
@@ -210,7 +211,7 @@ def clear_set_aside(store: Store, songs: Sequence[Song]) -> None:
 
 
 def _discard(store: Store, key: PurePath) -> None:
-    for marker in store.markers_at(key):
+    for marker in _markers(store, key):
         for output in marker.outputs:
             _remove(store, store.out / output.path)
     for tree, path in _everything(store, key):
@@ -223,10 +224,12 @@ def _discard(store: Store, key: PurePath) -> None:
 def _move(store: Store, old: PurePath, new: PurePath, record: SongRecord, wanted: set[str]) -> None:
     """All of a song's files, and last its record: as long as the old one is there, this is not finished.
 
-    ``record`` is what is remembered at the new place. Raises OSError.
+    ``record`` is what is remembered at the new place: from the first on, so that what has come there is found.
+    Raises OSError.
     """
+    store.remember(new, record)
     _move_listening(store, old, new)
-    for marker in store.markers_at(old):
+    for marker in _markers(store, old):
         _transfer(store, old, new, marker, wanted, keep=False)
     *others, (done, last) = _everything(store, old)
     for tree, path in others:
@@ -234,7 +237,6 @@ def _move(store: Store, old: PurePath, new: PurePath, record: SongRecord, wanted
         if path.exists() and not target.exists():
             _rename(path, target)
         _remove(store, path, tree)
-    store.remember(new, record)
     _remove(store, last, done)
 
 
@@ -267,11 +269,14 @@ def _transfer(store: Store, old: PurePath, new: PurePath, marker: Marker, wanted
     ours = next((m for m in store.markers_at(new) if m.task == marker.task), None)
     if ours is None or not _is_better(store, ours, marker, wanted, keep=keep):
         outputs = [dataclasses.replace(o, path=_renamed(o.path, old, new)) for o in marker.outputs]
+        moved = dataclasses.replace(marker, outputs=outputs)
+        if ours is None:  # broken off in between, it tells where the files are
+            store.write_marker(new, moved)
         for before, after in zip(marker.outputs, outputs, strict=True):
             source, target = store.out / before.path, store.out / after.path
             with suppress(FileNotFoundError):
                 (_copy if keep else _rename)(source, target)
-        store.write_marker(new, dataclasses.replace(marker, outputs=outputs))
+        store.write_marker(new, moved)
     if not keep:
         for output in marker.outputs:
             _remove(store, store.out / output.path)
@@ -301,10 +306,19 @@ def _renamed(path: str, old: PurePath, new: PurePath) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
+    """The files in a folder; none where there is none. Raises OSError: a drive that fails must not pass for an empty
+    folder, of which nothing would be moved and nothing known afterwards."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _markers(store: Store, key: PurePath) -> list[Marker]:
+    """The markers of the song at ``key``; those that are damaged are left out. Raises OSError: one cannot be read."""
+    paths = [path for path in _files(store.places.song_folder(key)) if path.name.endswith(MARKER_ENDING)]
+    found = [read_checked(path, UNCHECKED_FORMAT, to_change=True) for path in paths]
+    return [marker for data in found if data is not None and (marker := marker_from_json(data)) is not None]
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -326,5 +340,6 @@ def _remove(store: Store, path: Path, tree: Path | None = None) -> None:
     """A file or a folder of chunks, and the folders that are empty then."""
     tree = tree if tree is not None else store.out / path.relative_to(store.out).parts[0]
     remove(path, tree)
+    sweep(path.parent)
     if path.parent != tree:
         remove_empty(path.parent, tree)

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,10 +32,10 @@ class Tried:
 
 
 def main() -> None:
-    """``[--share SHARE] [--afresh | --every] [KIND...]``: the campaign, or so much of it; ``KIND NUMBER``: one case.
+    """The campaign, or a share of it, of its kinds or of the deeds that are disturbed; ``KIND NUMBER``: one case.
 
     A whole campaign that was broken off goes on where it was, unless it is begun ``--afresh``; it writes its table.
-    Operations are thinned to what half an hour of one core takes; ``--every`` one of them takes some hours.
+    Operations are thinned to what half an hour takes; ``--every`` one of them takes some hours.
     """
     if why := shim.why_not():
         sys.exit(f"There can be no torture here: it {why}.")
@@ -45,20 +46,28 @@ def main() -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    from tests.torture import faults, gpu, harm, meanwhile, quick  # noqa: F401  (it tells of its kinds)
+    from tests.torture import deeds, faults, gpu, harm, meanwhile, quick  # noqa: F401  (they tell of their kinds)
 
     quick.make_quick()
-
     if len(arguments) == 2 and arguments[1].isdigit():
         met, wrong = faults.try_case(arguments[0], int(arguments[1]))
         print(faults.all_cases(arguments[0])[int(arguments[1])], f"{met} faults:", wrong or "nothing is wrong")
         return bool(wrong)
-    share = float(arguments.pop(1)) if arguments[:1] == ["--share"] else 1.0
-    names = [name for name in arguments if not name.startswith("--")] or list(faults.KINDS)
-    if "--afresh" in arguments:
+    reader = ArgumentParser(prog="python -m tests.torture", description=main.__doc__)
+    reader.add_argument("--share", type=float, default=1.0)
+    reader.add_argument("--afresh", action="store_true")
+    reader.add_argument("--every", action="store_true")
+    reader.add_argument("--deeds", nargs="+", choices=deeds.DEEDS)
+    reader.add_argument("--kinds", nargs="+", choices=faults.KINDS, default=list(faults.KINDS))
+    wanted = reader.parse_args(arguments)
+    if wanted.afresh:
         _KEPT.unlink(missing_ok=True)
-    faults.EVERY_ONE.extend(["--every"] if "--every" in arguments else [])
-    keep = share == 1.0 and "--every" not in arguments
+    faults.EVERY_ONE.extend(["--every"] if wanted.every else [])
+    for deed in list(deeds.DEEDS) if wanted.deeds else []:
+        if deed not in wanted.deeds:
+            del deeds.DEEDS[deed]
+    names, share = wanted.kinds, wanted.share
+    keep = share == 1.0 and not wanted.every and not wanted.deeds
     found = _kept() if keep else {}
     counts = {name: len(faults.all_cases(name)) for name in names}
     chosen = [Case(name, number) for name in names for number in _some(counts[name], share)]

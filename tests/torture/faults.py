@@ -103,7 +103,7 @@ def operations(name: str, on: On) -> int:
 
 
 def try_fault(name: str, fault: Fault | None, called: Callable[[Base, int], None] | None = None, *,
-              mend: Callable[[Base], None] = lambda _: None, songs_lost: int = 1) -> tuple[int, str]:  # fmt: skip
+              mend: Callable[[Base], None] = lambda _: None, songs_lost: int = 1, empty_too: bool = True) -> tuple[int, str]:  # fmt: skip
     """Do a deed under a fault; how often that was met, and what is wrong then, or after the deed was done again.
 
     ``called`` is what happens meanwhile, ``mend`` what a user does between.
@@ -113,7 +113,7 @@ def try_fault(name: str, fault: Fault | None, called: Callable[[Base, int], None
         lambda: done_quietly(at.deed, at.place), fault,
         (lambda child: called(at, child)) if called is not None else None,
     )  # fmt: skip
-    return ended.met, wrong_at_once(at, ended, songs_lost) or wrong_after(at, mend)
+    return ended.met, wrong_at_once(at, ended, songs_lost) or wrong_after(at, mend, empty_too=empty_too)
 
 
 def wrong_at_once(at: Base, ended: Ended, songs_lost: int) -> str:
@@ -219,8 +219,12 @@ def _on_operations(
                 found += [(deed, number) for number in every(deed, on, part if deed in _LONG else whole)]
         return found
 
+    kills = do in (Do.KILL, Do.KILL_IN_WRITE)
+
     def attempt(case: tuple[str, int]) -> tuple[int, str]:
-        met, wrong = try_fault(case[0], Fault(do, case[1], on, code), songs_lost=_ALL_SONGS if lasting else 1)
+        met, wrong = try_fault(
+            case[0], Fault(do, case[1], on, code), songs_lost=_ALL_SONGS if lasting else 1, empty_too=kills
+        )
         return min(met, 1), wrong
 
     kind(name, what, cases, attempt)
@@ -270,9 +274,11 @@ def _flaky(case: tuple[str, int]) -> tuple[int, str]:
     """One in so many operations is refused."""
     name, seed = case
     dice = Random(f"flaky/{name}/{seed}")
-    often, on = dice.choice((15, 40, 100, 300)), dice.choice((ALL, CHANGES, LOOKS))
+    often, on = dice.choice((15, 25, 50, 150)), dice.choice((ALL, CHANGES, LOOKS))
     code = shim.one_in(often, dice.choice((errno.EIO, errno.EIO, errno.ENOSPC, errno.EACCES, errno.EINTR)))
-    return try_fault(name, Fault(Do.REFUSE_SOME, dice.randint(1, 1 << 30), on, code), songs_lost=_ALL_SONGS)
+    return try_fault(
+        name, Fault(Do.REFUSE_SOME, dice.randint(1, 1 << 30), on, code), songs_lost=_ALL_SONGS, empty_too=False
+    )
 
 
 def _of_all_deeds(name: str, what: str, attempt: Callable[[Any], tuple[int, str]], each: int) -> None:
@@ -283,7 +289,7 @@ def _of_all_deeds(name: str, what: str, attempt: Callable[[Any], tuple[int, str]
 _of_all_deeds(
     "killed-again", f"Killed up to {_MOST_KILLS} times in a row, soon after every start", _kill_again_and_again, 4
 )
-_of_all_deeds("flaky", "One in 15 to 300 operations is refused", _flaky, 100)
+_of_all_deeds("flaky", "One in 15 to 150 operations is refused", _flaky, 100)
 
 
 # --- power cuts -----------------------------------------------------------------------------------------------

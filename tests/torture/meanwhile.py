@@ -134,9 +134,9 @@ def _folder_gone(case: tuple[str, int, str]) -> tuple[int, str]:
 
     def plug_in(at: Base) -> None:
         away = at.place.root / "unplugged"
+        if at.place.out.is_file():
+            at.place.out.unlink()
         if away.is_dir():
-            if at.place.out.is_file():
-                at.place.out.unlink()
             shutil.rmtree(at.place.out, ignore_errors=True)
             away.rename(at.place.out)
 
