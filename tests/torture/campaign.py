@@ -74,23 +74,27 @@ def _main(arguments: list[str]) -> int:
     todo = sorted((case for case in chosen if case not in found), key=lambda case: case.number / counts[case.kind])
     print(f"{sum(counts.values())} cases, {len(todo)} to be tried", flush=True)
     began = time.monotonic()
-    for done, outcome in enumerate(run(iter(todo), _try, _hands(), _LIMIT), 1):
-        met = _met(outcome.case)
-        found[outcome.case] = Tried(outcome, met)
-        if keep:
-            _keep(outcome, met)
-        if outcome.failure:
-            case = faults.all_cases(outcome.case.kind)[outcome.case.number]
-            last = " | ".join(outcome.failure.strip().splitlines()[-4:])[-700:]
-            print(f"{outcome.case.kind} {outcome.case.number} {case}: {last}", flush=True)
-        if done % 500 == 0:
-            print(f"{done} of {len(todo)} in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    try:
+        for done, outcome in enumerate(run(iter(todo), _try, _hands(), _LIMIT), 1):
+            met = _met(outcome.case)
+            found[outcome.case] = Tried(outcome, met)
+            if keep:
+                _keep(outcome, met)
+            if outcome.failure:
+                case = faults.all_cases(outcome.case.kind)[outcome.case.number]
+                last = " | ".join(outcome.failure.strip().splitlines()[-4:])[-700:]
+                print(f"{outcome.case.kind} {outcome.case.number} {case}: {last}", flush=True)
+            if done % 500 == 0:
+                print(f"{done} of {len(todo)} in {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    except KeyboardInterrupt:
+        print("Broken off: the same command goes on from here.")
     of_these = {case: one for case, one in found.items() if case.kind in names}
-    print("\n".join(_table(of_these)))
+    print("\n".join(_table(of_these, sum(counts.values()))))
     if keep and {case.kind for case in found} >= set(faults.KINDS):
         before, _, rest = _TABLE.read_text("utf-8").partition(_BEGIN)
         after = rest.partition(_END)[2]
-        _TABLE.write_text("\n".join([f"{before}{_BEGIN}", *_table(found), f"{_END}{after}"]), "utf-8")
+        whole = sum(len(faults.all_cases(name)) for name in faults.KINDS)
+        _TABLE.write_text("\n".join([f"{before}{_BEGIN}", *_table(found, whole), f"{_END}{after}"]), "utf-8")
     return bool(_failed(list(of_these.values())))
 
 
@@ -142,7 +146,7 @@ def _keep(outcome: Outcome, met: int) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def _table(found: dict[Case, Tried]) -> Iterator[str]:
+def _table(found: dict[Case, Tried], of: int) -> Iterator[str]:
     from tests.torture import faults
 
     by_kind: defaultdict[str, list[Tried]] = defaultdict(list)
@@ -156,7 +160,8 @@ def _table(found: dict[Case, Tried]) -> Iterator[str]:
             yield f"| {name} | {faults.KINDS[name].what} | {len(some)} | {_sum(some)} | {_failed(some)} | {mean:.2f} |"
     whole = list(found.values())
     minutes = sum(one.outcome.seconds for one in whole) / 60
-    yield f"| **all** | in {minutes:.0f} minutes of work | {len(whole)} | **{_sum(whole)}** | **{_failed(whole)}** | |"
+    tried = f"{len(whole)} of {of}" if len(whole) < of else str(of)
+    yield f"| **all** | in {minutes:.0f} minutes of work | {tried} | **{_sum(whole)}** | **{_failed(whole)}** | |"
 
 
 def _sum(some: list[Tried]) -> int:
