@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.audio.readers import BLOCK, Audio
-from engine.audio.soundfiles import open_sound
+from engine.audio.soundfiles import in_words, open_sound
 from engine.errors import OutputError, explain_os_error
 from engine.files import file_hash, writing
 from engine.text import printable
@@ -21,7 +20,6 @@ from engine.text import printable
 _BITS = 24
 _LEVEL = 7 / 8  # libFLAC's 7 (soundfile maps 0..1 to its 0..8): 8 takes up to twice the time to save 0.2 %
 _PROBE = 1 << 20  # bytes; more than libsndfile writes at once
-_ITS_PREFIX = re.compile(r"^Error (opening .*)?: ", re.S)  # before what libsndfile says of an error
 _NEAR_FULL_SCALE = 0.9999
 
 
@@ -131,8 +129,9 @@ def _encode(
                 count += len(samples)
     except (soundfile.SoundFileError, AssertionError) as error:
         ask_disk(path)
-        why = _ITS_PREFIX.sub("", str(error)).rstrip(".")
-        raise OutputError(f"The result could not be encoded ({why}): check the disk it is written to.") from error
+        raise OutputError(
+            f"The result could not be encoded ({in_words(error)}): check the disk it is written to."
+        ) from error
     if peak >= 1.0:
         raise _Overload(peak)
     if count != frames:

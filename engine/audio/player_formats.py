@@ -13,7 +13,7 @@ from engine.audio.decode import open_decoder
 from engine.audio.encode import ask_disk, quantise, write_flac
 from engine.audio.readers import Audio, StreamInfo, with_numbers_only
 from engine.audio.resample import resample_all
-from engine.audio.soundfiles import open_sound
+from engine.audio.soundfiles import in_words, open_sound
 from engine.errors import DecodeError, OutputError, SongError
 
 #: The ending of each format's files.
@@ -89,7 +89,7 @@ def _write_mp3(path: Path, blocks: Iterable[Audio], rate: int, channels: int) ->
                 file.write(np.clip(block, -1, 1))
     except (soundfile.SoundFileError, AssertionError) as error:
         ask_disk(path)
-        raise OutputError(f"it could not be encoded ({error}): check the disk it is written to.") from error
+        raise OutputError(f"it could not be encoded ({in_words(error)}): check the disk it is written to.") from error
 
 
 def _write_with_ffmpeg(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from engine.errors import OutputError
 from engine.files import open_regular
 from engine.text import printable
+
+_ITS_PREFIX = re.compile(r"^Error (opening .*)?: ", re.S)
 
 
 def open_sound(path: Path, *arguments: Any, **options: Any) -> Any:
@@ -42,6 +45,11 @@ def reading(path: Path) -> Iterator[Any]:
         raise OutputError(
             f"{printable(str(path))}, which it starts from, could not be read: check its drive, and run again."
         ) from error
+
+
+def in_words(error: BaseException) -> str:
+    """What libsndfile says of an error, without what it says before it: the name of a temporary file, perhaps."""
+    return _ITS_PREFIX.sub("", str(error)).rstrip(".")
 
 
 def is_whole(path: Path) -> bool:

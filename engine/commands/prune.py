@@ -18,7 +18,7 @@ from engine.library.results import reads_back
 from engine.library.store import Store
 from engine.planning.recipes import by_number
 from engine.player.listening_sets import PLAIN, treated_stems
-from engine.player.verdicts import read_verdict
+from engine.player.verdicts import verdict_for_sure
 from engine.text import counted, printable, size
 
 _MOST_NAMED = 6  # variants in a sentence
@@ -169,7 +169,9 @@ def _doomed(store: Store, song: Song, rule: Rule, known: set[str]) -> Doomed | s
     """What would go of a song, or why it is left as it is; ``known`` gets the names of its variants."""
     markers = {marker.task: marker for marker in store.markers(song) if marker.is_published}
     known.update(markers)
-    verdict = read_verdict(store.places.listening(song.key))
+    verdict = verdict_for_sure(store.places.listening(song.key))
+    if verdict is None:
+        return "what was chosen of it cannot be read: see what 'mp3restore verify' says."
     kept = {name for name in markers if rule.names(name)} | ({verdict.favourite} - {""})
     if not rule.keep:
         if not verdict.favourite:

@@ -71,7 +71,7 @@ def _write(store: Store, tried: SelfTest | None) -> None:
 
 
 def _analysed(store: Store) -> Iterator[tuple[SongRecord, SongAnalysis]]:
-    for _, record in store.records():
+    for _, record in store.records(all_of_them=True):
         if record.analysis is not None:
             yield record, record.analysis
 

@@ -34,6 +34,7 @@ from engine.signals import MIX
 DONE, CHUNKS, LOGS, LISTENING, REPORT = OWN_FOLDERS = ("_done", "_chunks", "_logs", "_listening", "_report")
 SET_ASIDE = ".set-aside"  # the folder of what was made of songs whose place another sound has taken
 RESULT_ON_THE_WAY = "result.flac"  # of several signals: vocals.result.flac
+RECORD = "song.json"  # what is known of a song
 MARKER_ENDING = ".done.json"
 CHUNK_ENDING = ".chunk"
 
@@ -128,7 +129,7 @@ class Layout:
 
     def record(self, key: PurePath) -> Path:
         """What is known of the source."""
-        return self._place(DONE, *key.parts, "song.json")
+        return self._place(DONE, *key.parts, RECORD)
 
     def marker(self, key: PurePath, task: str) -> Path:
         """The marker of a finished task."""

@@ -21,10 +21,10 @@ from engine.audio.sound_hash import flac_md5
 from engine.audio.soundfiles import is_whole
 from engine.dsp.mix import Strip
 from engine.errors import OutsideError, UsageError, explain_os_error
-from engine.files import flush_folder, make_folder, remove, remove_empty
+from engine.files import flush_folder, make_folder, read_json, remove, remove_empty
 from engine.library.albums import Albums
 from engine.library.chunk_cache import ChunkCache, chunk_folders, drop_chunks
-from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, Layout, key_of, numbered, same_place
+from engine.library.layout import CHUNKS, DONE, MARKER_ENDING, RECORD, Layout, key_of, numbered, same_place
 from engine.library.mixes import read_mixes
 from engine.library.records import (
     FORMAT,
@@ -139,13 +139,26 @@ class Store:
             self.places.reported.unlink()
             flush_folder(self.places.reported.parent)
 
-    def records(self) -> Iterator[tuple[PurePath, SongRecord]]:
-        """What is remembered of all songs of the tree, by their keys."""
+    def records(self, *, all_of_them: bool = False) -> Iterator[tuple[PurePath, SongRecord]]:
+        """What is remembered of all songs of the tree, by their keys.
+
+        ``all_of_them``: raises OSError where a folder or a record cannot be read, which is left out else.
+        """
         done = self.out / DONE
-        for path in sorted(done.rglob("song.json")):  # whatever order the disk has them in
-            key = PurePath(path.parent.relative_to(done))
-            if (record := self.record_at(key)) is not None:
-                yield key, record
+
+        def refused(error: OSError) -> None:
+            if all_of_them and not isinstance(error, FileNotFoundError):
+                raise error
+
+        for folder, folders, names in os.walk(done, onerror=refused):
+            folders.sort()  # whatever order the disk has them in
+            if RECORD in names:
+                key = PurePath(folder).relative_to(done)
+                record = self.record_at(key)
+                if record is not None:
+                    yield key, record
+                elif all_of_them:
+                    read_json(self.places.record(key), to_change=True)  # damaged, it is none
 
     def _all_sounds(self) -> Iterator[Entry]:
         for key, record in self.records():

@@ -166,7 +166,7 @@ class Chooser:
         wanted = {proposal.song: proposal.prediction.chosen for proposal in proposals}
         for heard in self.heard:
             folder = self._store.places.listening(heard.song.key)
-            now = read_verdict(folder)
+            now = read_verdict(folder, to_change=True)
             if now.favourite and not now.is_proposed:
                 wanted.pop(heard.song, None)
             elif wanted.get(heard.song, "") != now.favourite:

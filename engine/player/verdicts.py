@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from engine.files import read_json, write_json
 from engine.text import printable
@@ -29,7 +31,19 @@ def read_verdict(folder: Path, *, to_change: bool = False) -> Verdict:
 
     ``to_change``: raises OSError where there is one that cannot be read.
     """
-    data = read_json(folder / _FILE, to_change=to_change) or {}
+    return _verdict(read_json(folder / _FILE, to_change=to_change) or {})
+
+
+def verdict_for_sure(folder: Path) -> Verdict | None:
+    """The verdict in ``folder``, for what cannot be undone; None where there is one that cannot be read, or is broken."""
+    try:
+        data = read_json(folder / _FILE, to_change=True)
+    except OSError:
+        return None
+    return _verdict(data or {}) if data is not None or not os.path.lexists(folder / _FILE) else None
+
+
+def _verdict(data: dict[str, Any]) -> Verdict:
     is_proposed = data.get("is_proposed") is True
     favourite, note = (printable(str(data.get(name, ""))) for name in ("favourite", "note"))
     return Verdict(favourite, note[:_LONGEST_NOTE], is_proposed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -17,7 +18,7 @@ from engine.audio import decode, encode
 from engine.audio.encode import write_flac
 from engine.errors import OutputError, UnreadableError
 from engine.files import make_folder, write_json
-from engine.library import recognition
+from engine.library import damage_report, recognition
 from engine.library.layout import SET_ASIDE
 from engine.library.sound_index import SoundIndex
 from engine.machine.warm_child import ChildGone
@@ -218,6 +219,35 @@ def test_a_result_that_cannot_be_read_on_the_way_is_told_as_such(tmp_path):
         list(read_blocks(Signal(tmp_path / "x.flac", 44100, 2, 100, 0.0)))
 
 
+def test_a_favourite_that_cannot_be_read_is_not_pruned(place):
+    from engine.commands import prune
+    from engine.library.pruning import delete
+
+    listening = place / "out/_listening/One"
+    listening.mkdir(parents=True)
+    change_verdict(listening, favourite="02_low")
+    (listening / "verdict.json").write_bytes(b'{"favourite": "02_')
+    one = session(place)
+    assert "cannot be read" in next(iter(prune.preview(one.store, one.songs, prune.Rule(("01",))).left))
+    assert prune.carry_out(one.store, one.songs, prune.Rule(("01",)), delete).results == 0
+    assert len(results(place)) == 2
+
+
+def test_a_report_of_which_a_record_could_not_be_read_is_written_again(place, monkeypatch):
+    song = place / "out/_done/One/song.json"
+    song.touch()  # the index does not tell of it
+    (place / "out/_report/.told").unlink()
+    before = (place / "out/_report/damage.csv").read_bytes()
+    monkeypatch.setattr(files, "read_text", failing(files.read_text, 3))
+    monkeypatch.setattr("engine.library.state_index.StateIndex.read", lambda *_: None)
+    with pytest.raises(OSError):
+        damage_report.bring_up_to_date(session(place).store)
+    monkeypatch.undo()
+    assert not (place / "out/_report/.told").exists()
+    damage_report.bring_up_to_date(session(place).store)
+    assert (place / "out/_report/damage.csv").read_bytes() == before
+
+
 # --- the song -------------------------------------------------------------------------------------------------
 
 
@@ -291,8 +321,19 @@ def test_records_come_in_one_order_whatever_order_the_disk_has_them_in(place, mo
     store = session(place).store
     for name in ("Two", "Three", "Also"):
         store.remember(PurePath(name), store.record_at(PurePath("One")))
-    find = Path.rglob
-    monkeypatch.setattr(Path, "rglob", lambda path, pattern: sorted(find(path, pattern), reverse=True))
+    scan = os.scandir
+
+    class Backwards(contextlib.nullcontext):
+        """What lies in a folder, the last first."""
+
+        def __iter__(self):
+            return iter(sorted(self.enter_result, key=lambda entry: entry.name, reverse=True))
+
+        def __next__(self):
+            self.rest = getattr(self, "rest", None) or iter(self)
+            return next(self.rest)
+
+    monkeypatch.setattr(os, "scandir", lambda path: Backwards(scan(path)))
     assert [key.name for key, _ in store.records()] == ["Also", "One", "Three", "Two"]
 
 
