@@ -13,7 +13,7 @@ import numpy as np
 from engine.audio.readers import BLOCK
 from engine.audio.sound_hash import flac_md5, sound_hash
 from engine.audio.soundfiles import open_sound
-from engine.audio.tags import Tags, write_tags
+from engine.audio.tags import Tags, disk_errors, write_tags
 from engine.errors import OutputError
 from engine.files import file_hash, writing
 from engine.library.records import Marker, Output, Song
@@ -114,4 +114,6 @@ def samples_md5(path: Path) -> str:
 def _provenance(path: Path) -> dict[str, str]:
     from mutagen.flac import FLAC
 
-    return {name.upper(): value for name, value in FLAC(path).tags or () if name.upper().startswith(_PROVENANCE)}
+    with disk_errors():
+        tags = FLAC(path).tags or ()
+    return {name.upper(): value for name, value in tags if name.upper().startswith(_PROVENANCE)}

@@ -35,7 +35,7 @@ def read_verdict(folder: Path, *, to_change: bool = False) -> Verdict:
 
 
 def verdict_for_sure(folder: Path) -> Verdict | None:
-    """The verdict in ``folder``, for what cannot be undone; None where there is one that cannot be read, or is broken."""
+    """The verdict in ``folder``, for what cannot be undone; None where there is a broken one, or it cannot be read."""
     try:
         data = read_json(folder / _FILE, to_change=True)
     except OSError:
