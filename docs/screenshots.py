@@ -231,6 +231,7 @@ def shoot_report(library: Path) -> None:
         picture.save(HERE / "report-dark.png", optimize=True)
     finally:
         chromium.close()
+        shutil.rmtree(library.parent / "chromium", ignore_errors=True)
 
 
 def main() -> None:
