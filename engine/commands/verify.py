@@ -50,8 +50,9 @@ class Verified:
         """Sentences, the first about what is whole."""
         if not self.files and not self.findings:
             return ["Nothing is finished here that could be checked."]
-        lines = [f"{counted(self.files, 'file')} of {counted(self.songs, 'song')} read to the end, {size(self.size)}: "
-                 + ("all as they were written." if not self.findings else "as they were written.")]  # fmt: skip
+        are = "is" if self.files == 1 else "are"
+        lines = [f"{counted(self.files, 'file')} of {counted(self.songs, 'song')} {are} whole, read to the end: "
+                 f"{size(self.size)}."]  # fmt: skip
         count = Counter(finding.fault for found in self.findings.values() for finding in found)
         words = {
             Fault.DAMAGED: "damaged", Fault.MISSING: "missing", Fault.STATE: "damaged state files",

@@ -34,7 +34,7 @@ from engine.text import printable
 class Fault(Enum):
     """What is wrong with a file."""
 
-    DAMAGED = "damaged: its bytes are not what was written, and it cannot be played as it was"
+    DAMAGED = "damaged: its bytes are not what was written"
     MISSING = "missing"
     STATE = "a damaged state file: what it told of is not known to be finished"
     REPLACED = "not what was made, but whole: somebody changed it, so it is left as it is"

@@ -78,16 +78,18 @@ class VerifyPage(Page):
         self.app.call_from_thread(self._mended, text, failed)
 
     def _mended(self, text: str, failed: bool) -> None:
-        self.notify(text, severity="error" if failed else "information", timeout=10, markup=False)
         self.refresh_bindings()
-        if not failed:
+        if failed:
+            self.notify(text, severity="error", timeout=10, markup=False)
+        else:
+            self._show(Text(f"\n{text}", "success"))
             self._changed()
 
 
 def told(result: Verified) -> RenderableType:
     """What was found, in words; ``_MOST_SHOWN`` findings at most, by song."""
     lines = result.in_words()
-    parts: list[RenderableType] = [Text(f"\n{lines[0]}", "success" if not result.findings else "")]
+    parts: list[RenderableType] = [Text(f"\n{lines[0]}", "success" if result.files and not result.findings else "")]
     parts += [Text(line, "bold" if result.is_good else "error") for line in lines[1:]]
     if result.repairable:
         parts.append(Text("\nEnter has the next run make again what is damaged or missing."))
