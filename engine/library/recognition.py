@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from engine.audio.decode import file_hash, sound_hash
 from engine.audio.sound_hash import flac_md5
 from engine.audio.tags import Tags
-from engine.errors import DecodeError
+from engine.errors import DecodeError, OutsideError
 from engine.files import make_folder, remove, remove_empty, replace_file, sweep, writing
 from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, MARKER_ENDING, SET_ASIDE
 from engine.library.records import FORMAT, UNCHECKED_FORMAT, Marker, Output, Song, SongRecord, marker_from_json
@@ -246,7 +246,8 @@ def _move_listening(store: Store, old: PurePath, new: PurePath) -> None:
         target = _at(tree, path, old, new)
         if not target.exists():
             _rename(path, target)
-            _remove(store, path, tree)
+    with suppress(OutsideError):  # a link leads somewhere else
+        remove_empty(store.places.listening(old), tree)
 
 
 def _everything(store: Store, key: PurePath) -> list[tuple[Path, Path]]:

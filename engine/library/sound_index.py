@@ -48,8 +48,8 @@ class SoundIndex:
         with self._lock:
             keys = self._entries().setdefault(digest, [])
             if key not in keys:
-                keys.append(key)
                 self._write([(digest, key)])
+                keys.append(key)  # only now: what could not be written is tried again
 
     def _entries(self) -> dict[str, list[PurePath]]:
         if self._found is None:

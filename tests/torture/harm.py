@@ -162,8 +162,8 @@ def _halfway(seed: int) -> tuple[int, str]:
     """Killed, and then something that was there is altered."""
     dice = Random(f"halfway/{seed}")
     name = dice.choice(("run", "retag", "move", "replace", "recipe"))
-    at = base(name)
     number = dice.randint(operations(name, CHANGES) // 8, operations(name, CHANGES))
+    at = base(name)
     forked(lambda: done_quietly(at.deed, at.place), FileFault(Do.KILL, number))
     there = sorted(
         one for one, data in at.place.snapshot().items()

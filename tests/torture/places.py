@@ -155,7 +155,9 @@ def _counts(name: str) -> bool:
 def meaning(snapshot: Snapshot) -> dict[str, Any]:
     """All that counts of what lies there."""
     return {
-        name: None if content is None else told(name, content[0]) for name, content in snapshot.items() if _counts(name)
+        name: None if content is None else told(name, content[0])
+        for name, content in snapshot.items()
+        if _counts(name) and not name.endswith(".tmp")
     }
 
 
@@ -164,7 +166,8 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], *, empty_to
     failure that is over, where the disk refused to take them away."""
     more = (
         name for name in found.keys() - wanted.keys()
-        if empty_too or (found[name] is not None and not name.endswith("failed.json"))
+        if (empty_too and not name.startswith("out/_done/"))
+        or (found[name] is not None and not name.endswith("failed.json"))
     )  # fmt: skip
     gone = (name for name in wanted.keys() - found.keys() if not name.endswith("/.sounds"))  # made when it is needed
     wrong = [f"{name} is missing" for name in gone] + [f"{name} is left over" for name in more]
@@ -223,9 +226,9 @@ def _is_broken(data: bytes) -> bool:
     return False
 
 
-def stray(snapshot: Snapshot) -> str:
-    """Empty, or what is left of work that is over."""
+def stray(snapshot: Snapshot, *, temporary_too: bool = True) -> str:
+    """Empty, or what is left of work that is over: ``temporary_too``, be it a file that the disk would not give up."""
     for name in snapshot:
-        if name.endswith(("-journal", "-wal", CHUNK_ENDING, ".tmp")):
+        if name.endswith(("-journal", "-wal", CHUNK_ENDING, *((".tmp",) if temporary_too else ()))):
             return f"{name} is left over"
     return ""

@@ -317,6 +317,16 @@ def test_a_damaged_index_of_sounds_is_made_anew_from_the_records(tmp_path):
         assert index.places("a" * 64) == [PurePath("One")] and index.places("b" * 64) == [PurePath("Two")]
 
 
+def test_a_sound_that_could_not_be_written_down_is_written_the_next_time(tmp_path, monkeypatch):
+    index = SoundIndex(tmp_path / ".sounds", list)
+    monkeypatch.setattr("engine.library.sound_index.open_regular", failing(files.open_regular, 2))
+    index.places("a" * 64)  # of which there is none yet
+    with pytest.raises(OSError):
+        index.add("a" * 64, PurePath("One"))
+    index.add("a" * 64, PurePath("One"))
+    assert SoundIndex(tmp_path / ".sounds", list).places("a" * 64) == [PurePath("One")]
+
+
 def test_records_come_in_one_order_whatever_order_the_disk_has_them_in(place, monkeypatch):
     store = session(place).store
     for name in ("Two", "Three", "Also"):
