@@ -20,10 +20,9 @@ from engine.audio.sound_hash import flac_md5
 from engine.audio.tags import Tags
 from engine.errors import DecodeError, OutsideError
 from engine.files import make_folder, remove, remove_empty, replace_file, sweep, writing
-from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, MARKER_ENDING, SET_ASIDE
-from engine.library.records import FORMAT, UNCHECKED_FORMAT, Marker, Output, Song, SongRecord, marker_from_json
+from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, SET_ASIDE
+from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
 from engine.library.results import retag, tags_hash
-from engine.library.state_file import read_checked
 from engine.library.store import OF_A_FILE, Store, is_same_file
 from engine.planning.task import Task
 
@@ -211,7 +210,7 @@ def clear_set_aside(store: Store, songs: Sequence[Song]) -> None:
 
 
 def _discard(store: Store, key: PurePath) -> None:
-    for marker in _markers(store, key):
+    for marker in store.all_markers_at(key):
         for output in marker.outputs:
             _remove(store, store.out / output.path)
     for tree, path in _everything(store, key):
@@ -229,7 +228,7 @@ def _move(store: Store, old: PurePath, new: PurePath, record: SongRecord, wanted
     """
     store.remember(new, record)
     _move_listening(store, old, new)
-    for marker in _markers(store, old):
+    for marker in store.all_markers_at(old):
         _transfer(store, old, new, marker, wanted, keep=False)
     *others, (done, last) = _everything(store, old)
     for tree, path in others:
@@ -313,13 +312,6 @@ def _files(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _markers(store: Store, key: PurePath) -> list[Marker]:
-    """The markers of the song at ``key``; those that are damaged are left out. Raises OSError: one cannot be read."""
-    paths = [path for path in _files(store.places.song_folder(key)) if path.name.endswith(MARKER_ENDING)]
-    found = [read_checked(path, UNCHECKED_FORMAT, to_change=True) for path in paths]
-    return [marker for data in found if data is not None and (marker := marker_from_json(data)) is not None]
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -37,7 +37,7 @@ def retag(store: Store, song: Song, tags: Tags) -> None:
     its marker, so that it is made again. Raises OSError.
     """
     digest = tags_hash(tags)
-    for marker in store.markers(song):
+    for marker in store.all_markers_at(song.key):
         if marker.is_published and marker.tags != digest:
             outputs = [_retagged(store.out, marker, output, tags) for output in marker.outputs]
             if None in outputs and marker.pruned:

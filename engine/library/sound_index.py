@@ -52,26 +52,28 @@ class SoundIndex:
                 keys.append(key)  # only now: what could not be written is tried again
 
     def _entries(self) -> dict[str, list[PurePath]]:
+        """All that is known. Raises OSError: it cannot be read, which must not pass for nothing."""
         if self._found is None:
-            self._found = {}
             kept = self._read()
-            entries = list(self._records()) if kept is None else kept
-            for digest, key in entries:
-                self._found.setdefault(digest, []).append(key)
+            found: dict[str, list[PurePath]] = {}
+            for digest, key in list(self._records()) if kept is None else kept:
+                found.setdefault(digest, []).append(key)
             if kept is None:
                 remove(self._path, self._path.parent)
-                if entries:
-                    self._write(entries)
+                if found:
+                    self._write((digest, key) for digest, keys in found.items() for key in keys)
+            self._found = found
         return self._found
 
     def _read(self) -> list[Entry] | None:
+        """None where there is none, or a damaged one: it is made anew."""
         try:
             with open_regular(self._path) as file:
                 lines = file.read().decode("utf-8", "replace").splitlines()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, NotRegularError):
             return None
         found = [_entry(line) for line in lines if line]
-        return None if None in found else [entry for entry in found if entry is not None]  # damaged: made anew
+        return None if None in found else [entry for entry in found if entry is not None]
 
     def _write(self, entries: Iterable[Entry]) -> None:
         lines = [f"\n{digest} {json.dumps(key.as_posix())}" for digest, key in entries]

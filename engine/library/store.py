@@ -42,7 +42,7 @@ from engine.library.records import (
 )
 from engine.library.scan import Found
 from engine.library.sound_index import Entry, SoundIndex
-from engine.library.state_file import write_checked
+from engine.library.state_file import read_checked, write_checked
 from engine.library.state_index import StateIndex
 from engine.planning.task import Port, State, Task
 from engine.signals import MIX
@@ -142,12 +142,12 @@ class Store:
     def records(self, *, all_of_them: bool = False) -> Iterator[tuple[PurePath, SongRecord]]:
         """What is remembered of all songs of the tree, by their keys.
 
-        ``all_of_them``: raises OSError where a folder or a record cannot be read, which is left out else.
+        ``all_of_them``: raises OSError where the disk refuses a folder or a record, which is left out else.
         """
         done = self.out / DONE
 
         def refused(error: OSError) -> None:
-            if all_of_them and not isinstance(error, FileNotFoundError):
+            if all_of_them and not isinstance(error, FileNotFoundError | PermissionError):
                 raise error
 
         for folder, folders, names in os.walk(done, onerror=refused):
@@ -158,10 +158,11 @@ class Store:
                 if record is not None:
                     yield key, record
                 elif all_of_them:
-                    read_json(self.places.record(key), to_change=True)  # damaged, it is none
+                    with suppress(PermissionError):  # not ours to read
+                        read_json(self.places.record(key), to_change=True)  # damaged, it is none
 
     def _all_sounds(self) -> Iterator[Entry]:
-        for key, record in self.records():
+        for key, record in self.records(all_of_them=True):
             yield _entry(record, key)
 
     # --- tasks -------------------------------------------------------------------------------------------
@@ -195,6 +196,19 @@ class Store:
                 if marker is not None:
                     found.append(marker)
         return found
+
+    def all_markers_at(self, key: PurePath) -> list[Marker]:
+        """The same for what must leave none out. Those that are damaged are none.
+
+        Raises OSError: the disk refuses one.
+        """
+        try:
+            there = sorted(self.places.song_folder(key).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        paths = [path for path in there if path.name.endswith(MARKER_ENDING)]
+        found = [read_checked(path, UNCHECKED_FORMAT, to_change=True) for path in paths]
+        return [marker for data in found if data is not None and (marker := marker_from_json(data)) is not None]
 
     def source_of(self, key: PurePath) -> Path | None:
         """The file that the song with this place in the tree was made from, as far as it is remembered."""

@@ -84,7 +84,7 @@ def keep(place: Place, favourite: str = "06_remixed", louder: float = 1.0) -> Do
         change_verdict(listening, note=f"{favourite} {number}")
         keep_mix(listening, "06_remixed", {"vocals": Strip(louder + number, 0.0, False)})
         keep_comparison(listening, "02_low", "01_baseline")
-    one.off.add((one.songs[0].id, "05_stems_enhanced"))
+    one.off |= {(song.id, "05_stems_enhanced") for song in one.songs if song.path.stem == "One"}
     one.keep_off(one.songs)
     return Done(songs=len(one.songs))
 
