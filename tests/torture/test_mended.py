@@ -319,12 +319,35 @@ def test_a_damaged_index_of_sounds_is_made_anew_from_the_records(tmp_path):
 
 def test_a_sound_that_could_not_be_written_down_is_written_the_next_time(tmp_path, monkeypatch):
     index = SoundIndex(tmp_path / ".sounds", list)
-    monkeypatch.setattr("engine.library.sound_index.open_regular", failing(files.open_regular, 2))
     index.places("a" * 64)  # of which there is none yet
+    monkeypatch.setattr("engine.library.sound_index.open_regular", failing(files.open_regular, 1))
     with pytest.raises(OSError):
         index.add("a" * 64, PurePath("One"))
     index.add("a" * 64, PurePath("One"))
     assert SoundIndex(tmp_path / ".sounds", list).places("a" * 64) == [PurePath("One")]
+
+
+def test_tags_reach_a_result_whose_marker_could_not_be_read_for_a_moment(place, monkeypatch):
+    from mutagen.flac import FLAC
+    from mutagen.id3 import ID3, TIT2
+
+    tags = ID3()
+    tags.add(TIT2(encoding=3, text=["New"]))
+    tags.save(place / "lib/One.mp3")
+    read = files.read_text
+
+    def refused(path, most):
+        if path.name == "02_low.done.json" and refuse:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path, most)
+
+    refuse = [True]
+    monkeypatch.setattr(files, "read_text", refused)
+    monkeypatch.setattr("engine.library.state_index.StateIndex._load", lambda *_: {})
+    run(place)
+    refuse.clear()
+    assert run(place) == []
+    assert all(FLAC(path)["title"] == ["New"] for path in (place / "out").rglob("*.flac"))
 
 
 def test_records_come_in_one_order_whatever_order_the_disk_has_them_in(place, monkeypatch):
