@@ -18,7 +18,7 @@ from engine.run.session import Session, SongPlan
 from engine.text import counted, duration, printable
 
 _WIDE = 130  # columns from which on a table has room for the variants' names
-_WIDTH_OF_A_PIPE = 400  # nothing is folded where a program reads it
+_WIDTH_OF_A_PIPE = 10_000  # nothing is folded where a program reads it
 _WORDS = {
     State.DONE: "done", State.STALE: "stale", State.PRUNED: "pruned", State.TODO: "to do", State.IMPOSSIBLE: "not here",
 }  # fmt: skip
