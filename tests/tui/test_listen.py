@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from engine.library.layout import LISTENING
+from engine.library.verdicts import read_verdict
 from engine.player.blind import Kind
 from engine.player.listening_sets import of_paths
-from engine.player.verdicts import read_verdict
 from engine.run.session import Session
 from tests.conftest import execute
 from tests.player.soundcard import has_gap
