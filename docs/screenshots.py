@@ -22,6 +22,12 @@ NAMES = (
     "Various/Ünïcode & more/été – 100%",
 )  # fmt: skip
 
+#: Which of them is shown in which theme.
+SCREENS = {
+    "ember": ("welcome", "library", "recipe", "models", "open"),
+    "paper": ("library", "details", "doctor", "help"),
+}
+
 
 def make_library(folder: Path) -> Path:
     """Songs of all kinds, and one that is broken."""
@@ -43,7 +49,7 @@ def make_library(folder: Path) -> Path:
         else:
             audio = np.tile(piece, (1 + number % 3, 1))
             soundfile.write(
-                path, audio, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.3 + number * 0.06
+                path, audio, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.54 + number * 0.03
             )
     return folder
 
@@ -53,7 +59,7 @@ async def shoot(library: Path, theme: str, size: tuple[int, int], names: dict[st
     from tui.app import RestoreApp
     from tui.screens.pages import Page
 
-    app = RestoreApp([], jobs=2)
+    app = RestoreApp([], recipe="offline", jobs=2)  # auto would leave the better ones alone
     app.theme = theme
 
     def save(screen: str) -> None:
@@ -115,7 +121,7 @@ async def shoot_listening(library: Path, theme: str) -> None:
     from tui.screens.blind import BlindScreen
     from tui.screens.blind_setup import BlindSetup
 
-    app = RestoreApp([library])
+    app = RestoreApp([library], recipe="offline")
     app.theme = theme
 
     async with app.run_test(size=(120, 36)) as pilot:
@@ -128,12 +134,12 @@ async def shoot_listening(library: Path, theme: str) -> None:
         await pilot.press("home", "down", "down", "l")
         player = await _listening(app, pilot)
         player._output.device_name, player._output.problem = "Speakers", ""
-        await pilot.press("right", "i", "right", "right", "o", "left", "4", "f")
+        await pilot.press("right", "i", "right", "right", "o", "left", "3", "f")
         app.clear_notifications()
         await pilot.pause(2.0)
         if theme == "ember":
             save("listen")
-        await pilot.press("1", "4", "s")
+        await pilot.press("1", "3", "s")
         await pilot.pause(2.0)
         app.clear_notifications()
         await pilot.pause(0.2)
@@ -225,6 +231,7 @@ def shoot_report(library: Path) -> None:
         picture.save(HERE / "report-dark.png", optimize=True)
     finally:
         chromium.close()
+        shutil.rmtree(library.parent / "chromium", ignore_errors=True)
 
 
 def main() -> None:
@@ -240,8 +247,7 @@ def main() -> None:
         shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)
         if sys.argv[1:] == ["report"]:
             return
-        screens = ("welcome", "library", "details", "recipe", "models", "doctor", "help", "open")
-        for theme in ("ember", "paper"):
+        for theme, screens in SCREENS.items():
             asyncio.run(shoot(library, theme, (120, 36), {s: f"{s}-{theme}.svg" for s in screens}))
             asyncio.run(shoot_listening(library, theme))
             shutil.rmtree(home / "AI_Restored_Variants", ignore_errors=True)

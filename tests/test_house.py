@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: From the ground up, as engine/__init__.py tells it.
 FLOORS = (
     ("names", "plain_data", "signals", "text"), ("errors",), ("files",), ("machine",), ("audio",), ("dsp",), ("analysis",), ("models",),
-    ("stages",), ("planning",), ("library",), ("run",), ("player",), ("compare",), ("commands",),
+    ("stages",), ("planning",), ("library",), ("run",), ("player",), ("compare",), ("api", "commands"),
 )  # fmt: skip
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import time
 
+import numpy as np
 import pytest
+import soundfile
 
+from engine.commands import dry_run
 from engine.errors import UsageError
 from engine.planning import recipes
 from engine.planning.plan import build
+from engine.run.session import Session
 
 GOOD = """
 format = 1
@@ -124,6 +128,17 @@ chain = ["decode", "lowpass", "audiosr"]
 from = ["03_slower", "02_slow", "01_baseline"]
 chain = ["master"]
 """
+
+
+def test_variants_whose_model_is_not_here_are_told_once_with_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MP3RESTORE_MODELS", str(tmp_path / "none"))
+    soundfile.write(tmp_path / "a.wav", np.zeros((4410, 2)), 44100)
+    session = Session([tmp_path / "a.wav"], tmp_path / "out", "stems")
+    (told,) = session.left_out()
+    assert told.startswith("04_stems, 05_stems_enhanced, 06_remixed left out: ")
+    assert "run 'mp3restore models get spleeter-2stems'" in told
+    dry_run.show(session, force=False, as_json=False)
+    assert told in capsys.readouterr().out
 
 
 def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):

@@ -52,6 +52,7 @@ from tui.screens.open_dialog import OpenDialog
 from tui.screens.pages import DoctorPage, HelpPage, ModelsPage
 from tui.screens.recipe import RecipeScreen
 from tui.screens.report import ReportPage
+from tui.screens.verify import VerifyPage
 from tui.settings import Settings, load_settings
 from tui.widgets.song_table import SongTable
 from tui.widgets.stage_checklist import StageChecklist
@@ -87,6 +88,7 @@ class RestoreApp(App[None]):
         Binding("X", "export", "Export favourites"),
         Binding("P", "prune", "Prune"),
         Binding("R", "report", "Report"),
+        Binding("V", "verify", "Verify"),
         Binding("question_mark,f1", "help", "Help"),
         Binding("q", "quit_app", "Quit"),
         Binding("ctrl+c,ctrl+q", "quit_app", "Quit", show=False, priority=True),
@@ -117,7 +119,7 @@ class RestoreApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Other screens are reached from the library alone, and songs are heard where there are some."""
-        of_songs = ("listen", "mixer", "choose", "export", "prune", "report")
+        of_songs = ("listen", "mixer", "choose", "export", "prune", "report", "verify")
         if action in ("open", "recipe", "models", "doctor", "demo", *of_songs):
             can_be = self.library is not None or action not in of_songs
             return isinstance(self.screen, LibraryScreen) and can_be
@@ -536,6 +538,10 @@ class RestoreApp(App[None]):
         self.call_from_thread(lambda: self.notify(text, markup=False, timeout=10))
         for line in result.problems[:5]:
             self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))
+        self._read_again(session)
+
+    def _read_again(self, session: Session) -> None:
+        """Show how all songs stand now. Not for the thread of the screens."""
         if (library := self.library) is not None and library.session is session:
             for start in range(0, len(session.songs), _LOAD_AT_ONCE):
                 readings = [library.read(song) for song in session.songs[start : start + _LOAD_AT_ONCE]]
@@ -546,6 +552,15 @@ class RestoreApp(App[None]):
         current = self.home.query_one(SongTable).current
         if self.session is not None:
             self.push_screen(ReportPage(self.session, current.song if current is not None else None))
+
+    def action_verify(self) -> None:
+        """Read all results, whether they are what was written."""
+        if (session := self.session) is not None and not self._is_refused():
+            self.push_screen(VerifyPage(session, lambda: self._look_again(session)))
+
+    @work(thread=True, exclusive=True, group="prune")
+    def _look_again(self, session: Session) -> None:
+        self._read_again(session)
 
     # --- other screens -----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The command line: ``mp3restore PATH...`` opens the dashboard, with ``--no-tui`` it restores at once.
 
-``play``, ``abx``, ``export``, ``prune``, ``report``, ``models``, ``setup``, ``analyze``, ``doctor`` and ``demo`` are
-commands of their own.
+``play``, ``abx``, ``export``, ``prune``, ``verify``, ``report``, ``models``, ``setup``, ``analyze``, ``doctor`` and
+``demo`` are commands of their own.
 """
 
 from __future__ import annotations
@@ -259,6 +259,22 @@ def prune(
 
 
 @app.command()
+def verify(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library whose results are read.")],
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Have the next run make again what is damaged or missing.")
+    ] = False,
+    out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
+) -> None:
+    """Read every result to its end and compare it with what was written (exit code 1: something is damaged)."""
+    from engine.commands.verify import show
+    from engine.run.session import Session
+
+    session = Session([Path(p) for p in paths], Path(out) if out else None)
+    raise typer.Exit(show(session, mend=mend))
+
+
+@app.command()
 def choose(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="The library that is to be chosen for.")],
     out: Annotated[str, typer.Option(help="Where the results are [default: beside what is given].")] = "",
@@ -442,8 +458,8 @@ def get(
         print(f"{chosen.name}: {printable(str(path)) if path is not None else 'comes with ' + chosen.source}")
 
 
-@models.command()
-def verify(
+@models.command("verify")
+def verify_weights(
     names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Which [default: all].")] = None,
 ) -> None:
     """Check the weights against their hashes (exit code 1: something is damaged)."""

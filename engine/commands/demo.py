@@ -64,7 +64,7 @@ def _kick() -> _Mono:
 
 
 def write_demo(folder: Path, seconds: float = 12.0) -> Path:
-    """Write the piece as ``Demo Song.mp3`` (about 128 kbit/s, tagged) into ``folder``. Raises OSError."""
+    """Write the piece as ``Demo Song.mp3`` (160 kbit/s, tagged) into ``folder``. Raises OSError."""
     import soundfile
     from mutagen.id3 import ID3, TALB, TIT2, TPE1
 

@@ -36,33 +36,35 @@ def attack_correction(audio: Audio, rate: int, onsets: Onsets, most: float) -> A
         return out
     bands = Bands.at(rate)
     lasts, before, fade = round(_LASTS * rate), round(_BEFORE * rate), max(1, round(_FADE * rate))
-    padded = np.pad(audio, ((before, lasts), (0, 0)))
+    padded = np.pad(audio, ((before, lasts + bands.size), (0, 0)))
     ends = [*(onsets.frames[1:] - fade), len(audio)]
     for frame, end in zip(onsets.frames, ends, strict=True):
         count = min(lasts, end - frame)
         if count < 2 * bands.size:
             continue  # too short for a sound to be told from what it leaves behind
-        piece = padded[frame : frame + before + count]
-        out[frame : frame + count] = _raised(piece, before, bands, fade, rate, most)
+        piece = padded[frame : frame + before + count + bands.size]
+        out[frame : frame + count] = _raised(piece, before, count, bands, fade, rate, most)
     return out
 
 
-def _raised(piece: Audio, before: int, bands: Bands, fade: int, rate: int, most: float) -> Audio:
-    """The correction of the frames from ``before`` on, where the onset is."""
-    own = piece[before:]
-    count = len(own)
+def _raised(piece: Audio, before: int, count: int, bands: Bands, fade: int, rate: int, most: float) -> Audio:
+    """The correction of ``count`` frames from ``before`` on, where the onset is; the piece goes on for a window."""
     window = np.ones((count, 1), np.float32)
     window[:fade, 0] = (1 - np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) / 2
     window[-fade:] = window[:fade][::-1]
     lead = bands.size - bands.hop
-    held = np.pad(own * window, ((lead, lead + -count % bands.hop), (0, 0)))
+    held = np.pad(piece[before : before + count] * window, ((lead, lead + -count % bands.hop), (0, 0)))
     spectra = bands.spectra(held)
+    # A bass looks like treble where it is cut: at its beginning there is no more than without the cut, …
+    uncut = bands.together(bands.spectra(piece[before - lead :][: len(held)]))
     shape = bands.window() ** 2
     filled = np.pad(window[:, 0] ** 2, (lead, lead + -count % bands.hop))
     share = np.lib.stride_tricks.sliding_window_view(filled, bands.size)[:: bands.hop] @ shape / shape.sum()
-    powers = bands.together(spectra) / np.maximum(share, 0.1)[:, None]
+    powers = np.minimum(bands.together(spectra), uncut) / np.maximum(share, 0.1)[:, None]
+    whole = count // bands.hop  # … and at its end nothing is raised any more.
+    powers[whole:] = powers[whole - 1]
     floor = bands.floor()
-    sustain = powers[len(powers) - round(_SUSTAIN * rate / bands.hop) - 3 : -3].mean(axis=0) + floor
+    sustain = powers[max(0, whole - round(_SUSTAIN * rate / bands.hop)) : whole].mean(axis=0) + floor
     was = bands.together(bands.spectra(piece[: max(before, bands.size)])).mean(axis=0) + floor
     gains = 10 ** (_raise(powers, was, sustain, floor, most) / 20) - 1
     changed = bands.signal(spectra * bands.spread(gains.astype(np.float32))[:, None, :])

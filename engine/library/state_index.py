@@ -194,6 +194,14 @@ class StateIndex:
                 self._database.close()
         self._database = None
 
+    def remove(self) -> None:
+        """Delete it: the folder will not be opened again. Otherwise it would be made anew."""
+        with self._lock:
+            self._changed.clear()
+            self._folders.clear()
+            self._discard()
+            self._tries = 0
+
     def _discard(self) -> None:
         """It is damaged, or not ours to read."""
         self._close()

@@ -115,8 +115,14 @@ class Session:
         return [*named, *(f".{os.sep}{path}" if str(path).startswith("-") else str(path) for path in paths)]
 
     def left_out(self) -> list[str]:
-        """Sentences about what the recipe names for some stems and this machine cannot do."""
-        return [f"{task.id}: {text}" for task in self.tasks for text in task.left_out if not task.impossible]
+        """Sentences about what the recipe names and this machine cannot do: whole variants, or steps of some stems."""
+        variants: dict[str, list[str]] = {}
+        for task in self.tasks:
+            if task.is_final and task.impossible:
+                variants.setdefault(task.impossible, []).append(task.id)
+        whole = [f"{', '.join(names)} left out: {why}" for why, names in variants.items()]
+        steps = [f"{task.id}: {text}" for task in self.tasks for text in task.left_out if not task.impossible]
+        return [*whole, *steps]
 
     def subscribe(self, receive: Callable[[Event], None]) -> None:
         """Have ``receive`` called with every event, from the engine's threads."""

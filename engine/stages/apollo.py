@@ -20,7 +20,9 @@ _TRANSITION = 500.0
 
 @dataclass(frozen=True)
 class ApolloParams(Params):
-    model: str = parameter("official", "which weights: 'official' (music as MP3), or others", later=True)
+    model: str = parameter(
+        "official", f"which weights: 'official' (music as MP3), or {', '.join(list(apollo.VARIANTS)[1:])}", later=True
+    )
     keep_below_hz: float = parameter(
         0.0, "below this the song stays as it is; 0 restores the whole band, holes included",
         unit="Hz", low=0.0, high=20000.0,

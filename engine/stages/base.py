@@ -292,7 +292,7 @@ class ChunkedStage(Stage):
             return resample_stream(read_blocks(signal), signal.rate, rate, frames)
 
         if processor is None:
-            return Rendered(rate, signal.channels, frames, song, note=note)
+            return Rendered(rate, signal.channels, frames, song, note=note, exact=rate == signal.rate)
         geometry = self.geometry(signal)
         channels = 1 if context.analysis.exact_mono else signal.channels
         work = Chunks(context, signal, geometry, rate, frames, channels, channels, passes_silence=not self.adds)

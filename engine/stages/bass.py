@@ -59,5 +59,7 @@ class Bass(Stage):
 def _note(centred: bool, params: BassParams) -> str:
     made = [f"mono below {params.mono_below_hz:g} Hz"] if centred else []
     if params.harmonics:
-        made.append(f"harmonics added, {-20 * log10(params.harmonics):.0f} dB below what lies below 200 Hz")
+        below = round(-20 * log10(params.harmonics))
+        how = f"{below} dB below" if below else "as loud as"
+        made.append(f"harmonics added, {how} what lies below 200 Hz")
     return ", ".join(made) or "the low end left as it is"

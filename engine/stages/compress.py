@@ -34,7 +34,7 @@ class Compress(Stage):
     def run(self, context: Context, params: CompressParams) -> Rendered:
         signal = context.input
         if params.ratio == 1:
-            return passed(signal)
+            return passed(signal, "dynamics left as they are")
 
         def read(start: int, end: int) -> Audio:
             return read_window(signal.path, start, end, signal.frames)

@@ -46,6 +46,8 @@ class Deess(ChunkedStage):
         cutoff = _cutoff(context)
         if cutoff is None:
             return "nothing was generated, so nothing could hiss"
+        if params.most_db == 0:
+            return "hiss left as it is"
         return f"hiss generated above {cutoff / 1000:.1f} kHz turned down by {params.most_db:g} dB at most"
 
     def prepare(self, context: Context, params: DeessParams) -> Processor | None:

@@ -74,7 +74,7 @@ class Eq(Stage):
     def run(self, context: Context, params: EqParams) -> Rendered:
         signal = context.input
         if params.is_flat:
-            return passed(signal)
+            return passed(signal, "spectrum left as it is")
         frequencies = equaliser.grid(signal.rate)
         curve = (
             equaliser.tilted(frequencies, params.tilt_db)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.dsp.filters import apply_fir, lowpass
-from engine.stages.base import Context, Params, Rendered, Stage, parameter, read_blocks, watched_blocks
+from engine.stages.base import Context, Params, Rendered, Stage, parameter, passed, watched_blocks
 
 _FALLBACK = 16000.0
 
@@ -39,7 +39,7 @@ class Lowpass(Stage):
         cutoff = _cutoff(context.cutoff, params)
         if cutoff >= signal.rate / 2:
             context.warn(f"A low-pass at {cutoff / 1000:.1f} kHz lies beyond what the song can hold: nothing is cut.")
-            return Rendered(signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal))
+            return passed(signal, "nothing cut")
         taps = lowpass(cutoff, params.transition_hz, signal.rate)
         return Rendered(
             signal.rate,

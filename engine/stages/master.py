@@ -11,11 +11,12 @@ from engine.audio.loudness import SILENCE_DB, LoudnessMeter, TruePeakMeter, deci
 from engine.audio.readers import Audio
 from engine.dsp.filters import apply_fir, tilt
 from engine.dsp.limiter import Limiter
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, one_of, parameter, read_blocks, watched
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, one_of, parameter, passed, read_blocks, watched
 
 _TARGETS = {"streaming": -14.0, "ebu": -23.0}  # LUFS
 _ALL_TARGETS = ("song", *_TARGETS, "album", "none")
 _TOLERANCE = 0.03  # LU
+_TOLD = 0.5  # LU that are missing, from which on it is told
 _PASSES = 8
 _METER_MARGIN = 0.15  # dB by which other true-peak meters may read more than ours
 
@@ -70,21 +71,30 @@ class Master(Stage):
         aim = _aim(context, params, loudness)
         if aim is None:
             context.warn("The song is too quiet or too short for its loudness to be measured: it was not mastered.")
-            return Rendered(
-                signal.rate, signal.channels, signal.frames, lambda: read_blocks(signal), note="not mastered"
-            )
+            return passed(signal, "not mastered")
         gain, ceiling = aim.gain, params.ceiling_dbtp - _METER_MARGIN
 
-        def rendered(blocks: Callable[[], Iterator[Audio]]) -> Rendered:
-            note = f"{aim.note}, peaks at or below {params.ceiling_dbtp:g} dBTP"
+        def rendered(blocks: Callable[[], Iterator[Audio]], note: str = aim.note) -> Rendered:
+            note = f"{note}, peaks at or below {params.ceiling_dbtp:g} dBTP"
             return Rendered(signal.rate, signal.channels, signal.frames, blocks, note=note, gain=aim.undone)
 
         if decibels(peak) + gain <= ceiling:
             factor = np.float32(10 ** (gain / 20))
             return rendered(lambda: (block * factor for block in shaped.blocks()))
-        gain, ceiling = _settle(shaped, signal, params, aim, ceiling)
+        gain, ceiling, missing = _settle(shaped, signal, params, aim, ceiling)
         limiter = _limiter(signal, params, ceiling)
-        return rendered(lambda: limiter.process(shaped.blocks(), 10 ** (gain / 20)))
+
+        def limited() -> Iterator[Audio]:
+            return limiter.process(shaped.blocks(), 10 ** (gain / 20))
+
+        if aim.loudness is None or missing <= _TOLD:
+            return rendered(limited)
+        reached = f"{aim.loudness - missing:.1f} LUFS"
+        context.warn(
+            f"The song has {reached}, not {aim.loudness:.1f}: its peaks leave no more below {params.ceiling_dbtp:g} "
+            "dBTP. Ask for less loudness, or for a higher ceiling."
+        )
+        return rendered(limited, f"mastered to {reached}")
 
 
 @dataclass(frozen=True)
@@ -157,12 +167,15 @@ def _limiter(signal: Signal, params: MasterParams, ceiling: float) -> Limiter:
     return Limiter(signal.rate, 10 ** (ceiling / 20), release=params.release_ms / 1000)
 
 
-def _settle(shaped: _Shaped, signal: Signal, params: MasterParams, aim: _Aim, ceiling: float) -> tuple[float, float]:
-    """(gain in dB, limiter ceiling in dBTP) with which loudness and true peak come out as asked.
+def _settle(
+    shaped: _Shaped, signal: Signal, params: MasterParams, aim: _Aim, ceiling: float
+) -> tuple[float, float, float]:  # fmt: skip
+    """(gain in dB, limiter ceiling in dBTP) with which loudness and true peak come out as asked, and the LU that are
+    missing all the same.
 
     The limiter takes loudness away, so the gain is raised until the result is right (secant method).
     """
-    gain = aim.gain
+    gain, missing = aim.gain, 0.0
     tried: list[tuple[float, float]] = []
     for _ in range(_PASSES):
         limiter = _limiter(signal, params, ceiling)
@@ -175,7 +188,7 @@ def _settle(shaped: _Shaped, signal: Signal, params: MasterParams, aim: _Aim, ce
             break
         tried.append((gain, missing))
         gain += _step(tried) if missing else 0.0
-    return gain, ceiling
+    return gain, ceiling, missing
 
 
 def _step(tried: list[tuple[float, float]]) -> float:

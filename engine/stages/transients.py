@@ -14,6 +14,7 @@ from engine.dsp.pre_echo import Coding, pre_echo_correction
 from engine.stages.base import ChunkedStage, Context, Params, Processor, Signal, parameter
 
 _SIZE = 30  # s
+_ATTACK_METHOD = 2  # another one raises attacks otherwise
 _GENEROUS = 240_000  # bit/s from which on the noise lies 33 dB and more below its attack
 _CONTEXT = onsets.CONTEXT + max(pre_echo.CONTEXT, attack.CONTEXT)  # s on both sides of a chunk
 
@@ -37,6 +38,10 @@ class Transients(ChunkedStage):
     adds = True
     Parameters = TransientsParams
 
+    def fingerprint(self, params: TransientsParams) -> dict[str, int]:
+        """The method of what raises attacks, where it does."""
+        return {"attack": _ATTACK_METHOD} if params.attack_db else {}
+
     def geometry(self, signal: Signal) -> ChunkGeometry:
         hop = Bands.at(signal.rate).hop
         # Whole hops, so that neighbours see the very same spectra and no overlap is needed.
@@ -51,7 +56,7 @@ class Transients(ChunkedStage):
             done.append(f"attacks up to {params.attack_db:g} dB louder than in the song")
         if not done and params.pre_echo:
             done.append("next to no noise ahead of attacks, so nothing was done")
-        return ", ".join(done)
+        return ", ".join(done) or "attacks left as they are"
 
     def prepare(self, context: Context, params: TransientsParams) -> Processor | None:
         amount = _amount(context, params)

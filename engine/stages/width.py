@@ -64,7 +64,7 @@ class Width(Stage):
     def run(self, context: Context, params: WidthParams) -> Rendered:
         signal = context.input
         if params.gains == (1.0, 1.0, 1.0) and not params.mono_below_hz:
-            return passed(signal)
+            return passed(signal, "width left as it is")
         if signal.channels != _STEREO or context.analysis.exact_mono:
             return passed(signal, "as wide as it was: it is not stereo")
         gains, limited = _gains(context, signal, params)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+pytest.importorskip("fcntl", reason="speaks to the browser through pipes that Windows has not")
 from engine.compare import report
 from engine.compare.batch import Comparison
 from tests.compare.chromium import PROGRAM, Chromium

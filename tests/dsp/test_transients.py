@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import butter, sosfilt
 
 from engine.dsp.attack import attack_correction
 from engine.dsp.onsets import Onsets, find_onsets
@@ -147,3 +148,17 @@ def test_attacks_at_the_ends_of_a_song(rate):
     song[1] = song[-2] = 0.5
     assert np.isfinite(attack_correction(song, rate, find_onsets(song, rate), 6.0)).all()
     assert np.isfinite(pre_echo_correction(song, rate, find_onsets(song, rate), Coding(rate))).all()
+
+
+def test_a_bass_does_not_click_where_a_raise_begins_or_ends():
+    """Where it is cut it looks like treble, which must not be raised: neither under a steady tone nor after a kick."""
+    time = np.arange(2 * RATE) / RATE
+    tone = (0.7 * np.sin(2 * np.pi * 40 * time) * np.minimum(1, 2 * time))[:, None].astype(np.float32)
+    places = Onsets(np.array([RATE, RATE + 11111]), np.array([10.0, 10.0]))  # taken for onsets all the same
+    assert not attack_correction(tone, RATE, places, 6.0).any()
+    kick = np.zeros_like(tone)
+    kick[RATE:, 0] = 0.9 * np.sin(2 * np.pi * 55 * time[:RATE]) * np.exp(-8 * time[:RATE])
+    raised = attack_correction(kick, RATE, find_onsets(kick, RATE), 6.0)
+    treble = sosfilt(butter(6, 3000, "high", fs=RATE, output="sos"), raised[:, 0])
+    assert np.abs(treble[RATE : RATE + 100]).max() > 1e-3  # its attack is raised
+    assert np.abs(treble[RATE + 1000 :]).max() < 1e-4

@@ -88,6 +88,16 @@ def test_a_safetensors_file_is_read_with_its_facts(tmp_path):
     assert_equal(found, state)
 
 
+@pytest.mark.parametrize("beginning", [b"\x80", b"PK", b"\x1f\x8b", b"BZh", b"ID3"])
+def test_a_safetensors_file_is_read_whatever_the_length_of_its_header_looks_like(tmp_path, beginning):
+    """The file begins with that length, in bytes that mean something else elsewhere: one in 256 looks like a pickle."""
+    header = b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    length = int.from_bytes(beginning, "little")
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + header.ljust(length) + struct.pack("<2f", 1, -2))
+    assert read(path).tensors()["x"].array().tolist() == [1, -2]
+
+
 def test_compressed_archives_of_pytorch_are_read_too(tmp_path):
     state = weights()
     torch.save(state, tmp_path / "x.pt")

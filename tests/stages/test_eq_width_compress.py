@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
+from mutagen.flac import FLAC
 
 from engine.audio.chunks import read_window
 from engine.audio.loudness import LoudnessMeter
@@ -83,8 +84,21 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize(("stage", "params"), [("eq", {}), ("width", {}), ("compress", {"ratio": 1.0})])
-def test_what_changes_nothing_passes_bit_by_bit_through_a_whole_run(piece, tmp_path, stage, params):
+UNCHANGED = {
+    "eq": ({}, "spectrum left as it is"),
+    "width": ({}, "width left as it is"),
+    "compress": ({"ratio": 1.0}, "dynamics left as they are"),
+    "bass": ({}, "the low end left as it is"),
+    "transients": ({"pre_echo": 0.0}, "attacks left as they are"),
+    "deess": ({"most_db": 0.0}, "nothing was generated, so nothing could hiss"),
+    "lowpass": ({"cutoff_hz": 30000.0}, "nothing cut"),
+    "restore": ({}, "nothing was cut off, so nothing was made"),
+}
+
+
+@pytest.mark.parametrize("stage", UNCHANGED)
+def test_what_changes_nothing_passes_bit_by_bit_through_a_whole_run_and_says_so(piece, tmp_path, stage):
+    params, note = UNCHANGED[stage]
     soundfile.write(tmp_path / "s.wav", piece[:RATE], RATE, subtype="PCM_24")
     settings = "".join(f", {name} = {value}" for name, value in params.items())
     (tmp_path / "r.toml").write_text(
@@ -94,6 +108,7 @@ def test_what_changes_nothing_passes_bit_by_bit_through_a_whole_run(piece, tmp_p
     execute(Session([tmp_path / "s.wav"], tmp_path / "o", str(tmp_path / "r.toml")))
     one, other = (soundfile.read(tmp_path / "o" / v / "s.flac", dtype="int32")[0] for v in ("01_baseline", "20_same"))
     assert np.array_equal(one, other)
+    assert FLAC(tmp_path / "o" / "20_same" / "s.flac")["mp3restore_note"] == [note]
 
 
 @pytest.mark.parametrize("stage", EVERYTHING)

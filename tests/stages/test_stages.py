@@ -146,6 +146,19 @@ def test_master_hits_loudness_and_peak(piece, tmp_path, gain, settings, target):
     assert audio["07_mastered"].shape == audio["01_baseline"].shape
 
 
+def test_loudness_that_cannot_be_had_is_told_with_what_was_reached(piece, tmp_path):
+    """Below a ceiling of -20 dBTP nothing has -10 LUFS, and no note may say so."""
+    soundfile.write(tmp_path / "s.wav", piece, 44100)
+    settings = "loudness_lufs = -10.0, ceiling_dbtp = -20.0"
+    audio, rate, events = run(tmp_path, tmp_path / "s.wav", MASTER.replace("SETTINGS", settings))
+    loudness, peak = levels(audio["07_mastered"], rate)
+    assert peak <= -20.0
+    (told,) = (e.text for e in events if isinstance(e, SongWarning) and "LUFS" in e.text)
+    assert f"has {loudness:.1f} LUFS, not -10.0" in told and "below -20 dBTP" in told
+    (note,) = FLAC(tmp_path / "out/07_mastered/s.flac")["mp3restore_note"]
+    assert note.startswith(f"mastered to {loudness:.1f} LUFS")
+
+
 def test_silence_is_not_mastered_but_told(tmp_path):
     soundfile.write(tmp_path / "s.wav", np.zeros((44100, 2)), 44100)
     audio, _, events = run(tmp_path, tmp_path / "s.wav", MASTER.replace(", SETTINGS", ""))

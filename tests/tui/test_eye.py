@@ -14,6 +14,7 @@ from tests.tui.conftest import Gate, opened, screen_text, until
 from tests.tui.test_dashboard import state
 from tests.tui.test_listen import begin_test, listen_to_second, restored  # noqa: F401 - a fixture
 from tui.app import RestoreApp
+from tui.model import LogLine
 from tui.screens.dialogs import Choice
 from tui.screens.open_dialog import OpenDialog
 from tui.screens.recipe import RecipeScreen
@@ -262,6 +263,22 @@ def test_the_log_follows_the_theme_and_loses_no_line(drive, songs, quick):
         assert inks and all(sum(ink) < 400 for ink in inks), "dark on paper"
 
     drive(app, script, (140, 42))
+
+
+def test_the_log_never_has_to_be_moved_sideways(drive, songs, quick):
+    app = RestoreApp([songs], recipe=quick)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.press("g") if not app.home.has_class("-log") else None
+        await pilot.pause(0.3)
+        log = app.home.query_one("#log")
+        for _ in range(12):  # more than there is room for: a scrollbar takes room from lines that are broken already
+            app.home._write([LogLine("note", "x" * 300)])
+            await pilot.pause()
+        assert log.show_vertical_scrollbar and not log.show_horizontal_scrollbar
+
+    drive(app, script, (120, 36))
 
 
 def test_with_sixteen_colours_the_place_is_seen_where_the_keys_do_not_go(drive, songs, quick):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 
 from engine.planning import recipes
 from engine.planning.recipes import Each
@@ -11,7 +11,7 @@ from tests.tui.conftest import until
 from tests.tui.test_dashboard import screen_text
 from tui.app import RestoreApp
 from tui.screens.dialogs import Choice
-from tui.screens.recipe import RecipeScreen
+from tui.screens.recipe import ParameterRow, RecipeScreen
 from tui.screens.routing import ChainDialog, RoutingTable, Steps, stages_for_stems
 
 TWO = """
@@ -131,5 +131,65 @@ def test_an_empty_chain_says_how_to_add_a_stage(drive, recipe):
         await pilot.pause(0.2)
         each = app.screen.query_one(RoutingTable).each
         assert [step.stage for step in each.of("accompaniment")] == [stages_for_stems()[0]]
+
+    drive(app, script)
+
+
+def shown_stages(app):
+    """The titles of what parameters are shown of, as far as they are for one stem."""
+    titles = [str(label.render()) for label in app.screen.query(".stage-title")]
+    return [title for title in titles if ":" in title]
+
+
+def test_only_the_stem_under_the_cursor_has_its_parameters_shown(drive, recipe):
+    app = RestoreApp([], recipe=recipe)
+
+    async def script(pilot):
+        await open_routing(pilot, app)
+        await pilot.press("home")
+        await until(pilot, lambda: shown_stages(app) == ["vocals: DeepFilterNet denoiser", "vocals: Offline restorer"])
+        await pilot.press("down")
+        await until(pilot, lambda: shown_stages(app) == ["drums: Offline restorer"])
+        await pilot.press("down")  # bass passes
+        await until(pilot, lambda: shown_stages(app) == [])
+        await pilot.press("up")
+        await until(pilot, lambda: shown_stages(app) == ["drums: Offline restorer"])
+        row = next(row for row in app.screen.query(ParameterRow) if row.item.name == "top_hz")
+        row.query_one(Input).value = "17000"
+        await pilot.pause(0.2)
+        row.query_one(Input).value = "1"  # too low: refused, and told where, also when it is not to be seen
+        await pilot.pause(0.2)
+        await pilot.press("up")
+        await until(pilot, lambda: len(shown_stages(app)) == 2)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: any("05_stems_enhanced, drums: top_hz" in n.message for n in app._notifications))
+        await pilot.press("down")
+        await until(pilot, lambda: len(shown_stages(app)) == 1)
+        row = next(row for row in app.screen.query(ParameterRow) if row.item.name == "top_hz")
+        row.query_one(Input).value = "17500"
+        await pilot.pause(0.2)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.screen is app.home)
+        steps = recipes.load("two").variants["05_stems_enhanced"].steps()
+        assert {stem: step.params.top_hz for stem, step in steps if step.stage == "restore"} == {
+            "vocals": 18000.0, "drums": 17500.0,
+        }  # fmt: skip
+
+    drive(app, script)
+
+
+def test_who_runs_through_the_variants_changes_none_of_them(drive):
+    """The values of one variant's fields arrive when the cursor is on another already."""
+    app = RestoreApp([], recipe="stems")
+
+    async def script(pilot):
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, RecipeScreen))
+        for _ in range(3):
+            await pilot.press(*["down"] * 5)
+            await pilot.press(*["up"] * 5)
+        await pilot.pause(0.5)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.home)  # and asks for nothing to be kept
 
     drive(app, script)

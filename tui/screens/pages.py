@@ -54,7 +54,7 @@ class Page(Screen[None]):
         yield Label(Text(self.heading()), classes="page-title")
         with VerticalScroll(classes="page"):
             yield Static(self.WAITING, id="body")
-        yield KeyLine("pop_screen", "get", "browse")
+        yield KeyLine("pop_screen", "get", "browse", "repair")
 
     is_waiting = True
 

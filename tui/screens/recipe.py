@@ -35,19 +35,21 @@ class ParameterRow(Vertical):
         """Name and value, then the meaning."""
         with Horizontal():
             yield Label(Text(self.item.name), classes="parameter-name")
-            value = getattr(self._step.params, self.item.name)
-            yield Input(_shown(value), compact=True, classes="parameter-value")
-            yield Static(Text(self._limits()), classes="parameter-limits")
+            value, limits = getattr(self._step.params, self.item.name), self._limits()
+            yield Input(_shown(value), compact=True, classes=f"parameter-value{' -word' if limits is None else ''}")
+            if limits is not None:
+                yield Static(Text(limits), classes="parameter-limits")
         help_ = f"{self.item.metadata['help']} (default {_shown(self.item.default)})"
         yield Static(Text(help_), classes="parameter-help")
         yield Static("", classes="parameter-problem")
 
-    def _limits(self) -> str:
+    def _limits(self) -> str | None:
+        """None of a word or path: its meaning tells what there is, and it may be long."""
         low, high, unit = (self.item.metadata[k] for k in ("low", "high", "unit"))
         if isinstance(self.item.default, bool):
             return "true or false"
-        if low is None or high is None:  # a word, of those that the meaning tells
-            return unit
+        if low is None or high is None:
+            return None
         return f"{_shown(low)} … {_shown(high)} {unit}".strip()
 
     def read(self, text: str) -> object:
@@ -110,7 +112,8 @@ class RecipeScreen(Screen[str | None]):
         self._variants = dict(recipe.variants)  # in the recipe's own order: a variant starts from earlier ones
         self._wrong: set[tuple[str, int, str]] = set()
         self._changed = False
-        self._shown = ""  # the variant whose parameters are on the screen
+        self._shown: tuple[str, ...] = ()  # the variant whose parameters are on the screen, and the stems
+        self._below: list[Label | ParameterRow] = []  # what shows them
 
     def compose(self) -> ComposeResult:
         """Variants at the left, parameters at the right, the name below."""
@@ -153,24 +156,46 @@ class RecipeScreen(Screen[str | None]):
 
     @on(OptionList.OptionHighlighted, "#variants")
     async def _show_parameters(self, event: OptionList.OptionHighlighted) -> None:
-        variant = self._variants[str(event.option.id)]
+        variant = self._current()
+        if variant is None or variant.name != event.option.id:
+            return  # the cursor has gone on: what it is on now comes next
         box = self.query_one("#parameters", VerticalScroll)
         box.border_title = f"Parameters of {variant.name}"
-        if self._shown != variant.name:
+        if self._shown[:1] != (variant.name,):
             await self._fill(variant)
 
-    async def _fill(self, variant: Variant) -> None:
-        """The routing of the stems, where there is one, and all parameters of a variant."""
-        self._shown = variant.name
+    @on(OptionList.OptionHighlighted, ".routing")
+    async def _show_stem(self) -> None:
+        variant = self._current()
+        if variant is not None and self._shown[:1] == (variant.name,):
+            await self._fill_below(variant)
+
+    async def _fill(self, variant: Variant, stem: str = "") -> None:
+        """The routing of the stems, where there is one, with the cursor on a ``stem``; the parameters below."""
+        self._shown, self._below = (), []
         box = self.query_one("#parameters", VerticalScroll)
         await box.remove_children()
-        for place, item in enumerate(variant.chain):
-            if isinstance(item, Each):
-                await box.mount(RoutingTable(place, item))
+        treated = [(place, item) for place, item in enumerate(variant.chain) if isinstance(item, Each)]
+        await box.mount_all(RoutingTable(place, each, stem) for place, each in treated)
+        await self._fill_below(variant)
+
+    async def _fill_below(self, variant: Variant) -> None:
+        """The parameters of what is done to all of the song, and to the stems under the cursors."""
+        tables = list(self.query(RoutingTable))
+        shown = (variant.name, *(table.stem for table in tables))
+        if shown == self._shown:
+            return
+        gone, self._shown, self._below = self._below, shown, []
         for position, (stem, step) in enumerate(variant.steps()):
-            rows = [ParameterRow(position, step, item) for item in dataclasses.fields(step.params)]
+            if stem not in ("", *shown[1:]):
+                continue
             title = f"{stem}: {STAGES[step.stage].title}" if stem else STAGES[step.stage].title
-            await box.mount(Label(Text(title), classes="stage-title"), *rows)
+            rows = [ParameterRow(position, step, item) for item in dataclasses.fields(step.params)]
+            self._below += [Label(Text(title), classes="stage-title"), *rows]
+        box = self.query_one("#parameters", VerticalScroll)
+        with self.app.batch_update():
+            await box.remove_children(gone)
+            await box.mount_all(self._below)
 
     @on(OptionList.OptionSelected, ".routing")
     def _change_chain(self, event: OptionList.OptionSelected) -> None:
@@ -194,11 +219,9 @@ class RecipeScreen(Screen[str | None]):
             # What did not fit yet is shown with its old value now, and its place may be another one.
             self._wrong = {key for key in self._wrong if key[0] != variant.name}
             self._variants[variant.name] = self._variants[variant.name].with_each(table.place, each)
-            await self._fill(self._variants[variant.name])
+            await self._fill(self._variants[variant.name], stem)
             self._list()
-            again = next(one for one in self.query(RoutingTable) if one.place == table.place)
-            again.focus()
-            again.highlighted = again.get_option_index(stem)
+            next(one for one in self.query(RoutingTable) if one.place == table.place).focus()
 
         self.app.push_screen(ChainDialog(stem, table.each.of(stem)), taken)
 
@@ -213,9 +236,9 @@ class RecipeScreen(Screen[str | None]):
     @on(Input.Changed, ".parameter-value")
     def _check(self, event: Input.Changed) -> None:
         row = next((a for a in event.input.ancestors if isinstance(a, ParameterRow)), None)
-        variant = self._current()
-        if row is None or variant is None:
-            return
+        if row is None or row not in self._below:
+            return  # of a variant or stem that the cursor has left
+        variant = self._variants[self._shown[0]]
         key = (variant.name, row.position, row.item.name)
         try:
             value = row.read(event.value)
@@ -236,8 +259,10 @@ class RecipeScreen(Screen[str | None]):
     def action_save(self) -> None:
         """Save under the name and use it."""
         if self._wrong:
-            variant, _, name = sorted(self._wrong)[0]
-            self.notify(f"{variant}: {name} does not fit yet.", severity="error", markup=False)
+            variant, position, name = sorted(self._wrong)[0]
+            stem, _ = self._variants[variant].steps()[position]
+            where = f"{variant}, {stem}" if stem else variant
+            self.notify(f"{where}: {name} does not fit yet.", severity="error", markup=False)
             return
         name = self.query_one("#name", Input).value
         if name in recipes.shipped():

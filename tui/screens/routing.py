@@ -32,24 +32,28 @@ def stages_for_stems() -> list[str]:
     ]
 
 
+def _row(stem: str, steps: Chain) -> Option:
+    words = Text(" > ".join(step.stage for step in steps)) if steps else Text(_PASSES, "faint")
+    return Option(Text.assemble((f"{stem:<{_NAME}}  ", "bold"), words), id=stem)
+
+
 class RoutingTable(OptionList):
-    """The stems of one ``each`` and what they go through; Enter changes the one under the cursor."""
+    """The stems of one ``each`` and what they go through: the parameters of the one under the cursor are shown below,
+    and Enter changes what is done to it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Change")]
 
-    def __init__(self, place: int, each: Each) -> None:
-        super().__init__(classes="routing")
-        self.place = place  # in the variant's chain
-        self.each = each
+    def __init__(self, place: int, each: Each, stem: str = "") -> None:
+        """The one at a place of a variant's chain; the cursor is on the ``stem``, else on the first."""
+        super().__init__(*(_row(name, each.of(name)) for name in STEMS), classes="routing")
+        self.place, self.each = place, each
         self.border_title = "What each stem goes through"
+        self.highlighted = STEMS.index(stem) if stem else 0
 
-    def on_mount(self) -> None:
-        """A row for each stem there may be."""
-        for stem in STEMS:
-            steps = self.each.of(stem)
-            words = Text(" > ".join(step.stage for step in steps)) if steps else Text(_PASSES, "faint")
-            self.add_option(Option(Text.assemble((f"{stem:<{_NAME}}  ", "bold"), words), id=stem))
-        self.highlighted = 0
+    @property
+    def stem(self) -> str:
+        """That under the cursor."""
+        return STEMS[self.highlighted or 0]
 
 
 class Steps(OptionList):

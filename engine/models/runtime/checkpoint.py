@@ -120,6 +120,8 @@ def _bytes_of(path: Path) -> memoryview:
 
 
 def _read(data: memoryview) -> Checkpoint:
+    if _starts_as_safetensors(data):  # first: the length that it begins with can look like anything else
+        return _safetensors(data)
     if what := _not_weights(data):
         raise Wrong(what)
     start = bytes(data[:2])
@@ -243,6 +245,11 @@ def _legacy(data: memoryview) -> Checkpoint:
     if place > len(data) or storages.keys() != places.keys():
         raise Wrong(DAMAGED)
     return Checkpoint(content)
+
+
+def _starts_as_safetensors(data: memoryview) -> bool:
+    """Whether a length that fits the file stands before the beginning of JSON."""
+    return bytes(data[8:9]) == b"{" and 2 <= int.from_bytes(data[:8], "little") <= min(len(data) - 8, _MOST_TOLD)
 
 
 def _safetensors(data: memoryview) -> Checkpoint:
