@@ -8,6 +8,7 @@ filled: what lies above a cutoff takes next to nothing.
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
@@ -124,6 +125,18 @@ class Room:
 
     # --- what is there -----------------------------------------------------------------------------------
 
+    @property
+    def has_learnt(self) -> bool:
+        """Whether more of what is finished would teach nothing new."""
+        return len(self._seen) >= _ENOUGH
+
+    def is_complete(self, song: Song) -> bool:
+        """Whether something lies at the place of each of the song's results."""
+        return all(
+            os.path.lexists(self._store.output_path(song, task, port))
+            for task in self._variants.values() for port in task.outputs
+        )  # fmt: skip
+
     def look(
         self, at: Song, analysis: SongAnalysis | None, *, done: Container[str] = (), force: bool = False
     ) -> list[str]:
@@ -135,7 +148,7 @@ class Room:
         missing: list[str] = []
         there: list[Marker] = []
         for task in self._variants.values():
-            if task.id in done and len(self._seen) >= _ENOUGH:
+            if task.id in done and self.has_learnt:
                 continue
             marker = self._store.marker(at, task)
             if marker is not None and (task.id in done or self._store.is_kept(marker)):
