@@ -30,7 +30,7 @@ def finished(tmp_path_factory, demo_mp3):
     (folder / "recipe.toml").write_text(RECIPE)
     before = opened_at(folder).needs().kept
     execute(opened_at(folder))
-    return folder.rename(folder.with_name("moved")), before  # so that no copy's place is taken by it
+    return folder.rename(folder.with_name("room-moved")), before  # so that no copy's place is taken by it
 
 
 @pytest.fixture

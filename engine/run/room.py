@@ -188,6 +188,11 @@ class Room:
             else:
                 self._planned.pop(song, None)
 
+    def clear(self) -> None:
+        """No song is to get anything, as far as is known."""
+        with self._lock:
+            self._planned.clear()
+
     def needed(self, jobs: int = 1, songs: Iterable[str] | None = None) -> Needed:
         """What ``songs`` (None: all) need, ``jobs`` of them at a time."""
         with self._lock:

@@ -182,6 +182,7 @@ class Session:
         A song takes a fraction of a millisecond: whether results are what they should be by now is not looked into,
         as those that are made again take the room that they have.
         """
+        self.room.clear()
         whole = {song.id for song in self.songs if self.room.is_complete(song)}
         if len(whole) == len(self.songs):
             return self.room.needed(self.jobs(jobs))
