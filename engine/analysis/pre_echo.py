@@ -2,7 +2,8 @@
 
 Source: Painter and Spanias 2000, "Perceptual coding of digital audio", II-F. A long block of an MP3 spans 1,152 samples
 (26 ms at 44.1 kHz): what rises in that time before an attack, above the moment before it, is such noise (or a sound of
-its own, which is why the median of many attacks is told).
+its own, which is why the median of many attacks is told). Only attacks out of near silence count here, as others hide
+it; all onsets, to the sample, are found by :mod:`engine.dsp.onsets`.
 """
 
 from __future__ import annotations

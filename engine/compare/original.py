@@ -159,7 +159,10 @@ def model_of_listeners() -> Callable[[Audio, Audio, int], float] | None:
     api.create(mode="audio")
 
     def measure(original: Audio, made: Audio, rate: int) -> float:
-        both = [resample(a.mean(axis=1, keepdims=True), rate, _VISQOL_RATE)[:, 0] for a in (original, made)]
-        return round(float(api.measure_from_arrays(*(np.asarray(a, np.float64) for a in both), _VISQOL_RATE).moslqo), 3)
+        was, now = (
+            np.asarray(resample(audio.mean(axis=1, keepdims=True), rate, _VISQOL_RATE)[:, 0], np.float64)
+            for audio in (original, made)
+        )
+        return round(float(api.measure_from_arrays(was, now, _VISQOL_RATE).moslqo), 3)
 
     return measure

@@ -57,9 +57,7 @@ def _raised(piece: Audio, before: int, count: int, bands: Bands, fade: int, rate
     spectra = bands.spectra(held)
     # A bass looks like treble where it is cut: at its beginning there is no more than without the cut, …
     uncut = bands.together(bands.spectra(piece[before - lead :][: len(held)]))
-    shape = bands.window() ** 2
-    filled = np.pad(window[:, 0] ** 2, (lead, lead + -count % bands.hop))
-    share = np.lib.stride_tricks.sliding_window_view(filled, bands.size)[:: bands.hop] @ shape / shape.sum()
+    share = bands.share(np.pad(window[:, 0], (lead, lead + -count % bands.hop)))
     powers = np.minimum(bands.together(spectra), uncut) / np.maximum(share, 0.1)[:, None]
     whole = count // bands.hop  # … and at its end nothing is raised any more.
     powers[whole:] = powers[whole - 1]

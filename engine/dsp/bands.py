@@ -64,6 +64,16 @@ class Bands:
         """``(size,)``; its squares, a hop apart, add up to ``_OVERLAP / 2``."""
         return _window(self.size)
 
+    def in_hops(self, frames: int) -> int:
+        """So many frames, or as few more as make them whole hops."""
+        return -(-frames // self.hop) * self.hop
+
+    def share(self, envelope: Audio) -> Audio:
+        """``(time,)``: how much of each window's power is left by an envelope ``(frames,)`` of amplitudes, 0 to 1."""
+        shape = self.window() ** 2
+        views = np.lib.stride_tricks.sliding_window_view(envelope**2, self.size)[:: self.hop]
+        return np.asarray(views @ shape / shape.sum())
+
     def floor(self) -> Powers:
         """``(bands,)``: power of 16-bit rounding noise in each band."""
         return _FLOOR * float((self.window() ** 2).sum()) * np.diff([*self.edges, self.size // 2 + 1])

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.audio.readers import Audio
+from engine.dsp import equaliser
 
 Gains = npt.NDArray[np.float64]  # (parts, bands)
 
@@ -128,5 +129,4 @@ class Fit:
         if np.abs(gains - 1).max() < _SAME:
             return None
         curve = np.interp(np.fft.rfftfreq(_FFT, 1 / rate), (edges[:-1] + edges[1:]) / 2, gains)
-        response = np.roll(np.fft.irfft(curve, _FFT), _FFT // 2)[1:]
-        return np.asarray(response * np.hanning(_FFT + 1)[1:-1], np.float32)
+        return equaliser.fir(curve)

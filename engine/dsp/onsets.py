@@ -3,6 +3,8 @@
 A log spectral flux over a few bands (Bello et al. 2005, "A tutorial on onset detection in music signals"; Dixon 2006,
 "Onset detection revisited") tells that something began; the place is then where the energy after it stands highest
 above the energy before it. All channels are heard as one, so that the image cannot wander.
+
+What an encoder did is measured at attacks out of near silence alone: :mod:`engine.analysis.pre_echo`.
 """
 
 from __future__ import annotations
@@ -76,31 +78,44 @@ def _peaks(flux: Series, pace: float) -> Frames:
 
 
 def _refined(audio: Audio, near: Frames, rate: int) -> Onsets:
-    after, before, search, apart = (max(1, round(s * rate)) for s in (_AFTER, _BEFORE, _SEARCH, _APART))
-    short, reach = max(1, round(_SHORT * rate)), after + before
-    margin = search + before + after + short + 1
-    padded = np.pad(audio, ((margin, margin), (0, 0)))
+    """The onsets to the sample, of places that they are near."""
+    around = _Around(rate, _FLOOR * audio.shape[1])
+    padded = np.pad(audio, ((around.margin, around.margin), (0, 0)))
     energy = np.zeros(len(padded))
     energy[1:] = summed((padded[1:] - np.float32(_EMPHASIS) * padded[:-1]).astype(np.float64) ** 2)
-    floor = _FLOOR * audio.shape[1]
+    apart = max(1, round(_APART * rate)) // 2
     found: list[tuple[int, float]] = []
-    for place in near:
-        # Summed here and not over all, so that the result does not depend on what came long before.
-        total = np.concatenate([[0.0], np.cumsum(energy[place : place + 2 * margin])])
-        at = np.arange(margin - search, margin + search + 1)
-        risen = (total[at + after] - total[at]) / after + floor
-        risen /= (total[at] - total[at - before]) / before + floor
-        best = int(np.argmax(risen))
-        # What is spread ahead of an attack draws that place ahead: on to where the attack itself has come.
-        lasting = total[at[best] : at[best] + reach + short + 1]
-        moments = lasting[short:] - lasting[:-short]
-        best += int(np.argmax(moments >= _COME * moments.max()))
-        frame, rise = int(place) + best - search, 10 * float(np.log10(risen.max()))
+    for place in near.tolist():
+        away, rise = around.onset(energy[place : place + 2 * around.margin])
+        frame = place + away
         if not 0 <= frame < len(audio) or rise < _SUDDEN:
             continue
-        if found and frame - found[-1][0] < apart // 2:
-            if rise > found[-1][1]:
-                found[-1] = (frame, rise)
-            continue
-        found.append((frame, rise))
+        if not found or frame - found[-1][0] >= apart:
+            found.append((frame, rise))
+        elif rise > found[-1][1]:
+            found[-1] = (frame, rise)
     return Onsets(np.array([f for f, _ in found], np.int64), np.array([r for _, r in found], np.float64))
+
+
+class _Around:
+    """How an onset is looked for in the energies of ``margin`` frames on both sides of a place."""
+
+    def __init__(self, rate: int, floor: float) -> None:
+        spans = (_AFTER, _BEFORE, _SEARCH, _SHORT)
+        self._after, self._before, self._search, self._short = (max(1, round(s * rate)) for s in spans)
+        self._floor = floor
+        self.margin = self._search + self._before + self._after + self._short + 1
+
+    def onset(self, energy: Series) -> tuple[int, float]:
+        """How many frames from the place it is, and the rise there in dB."""
+        # Summed here and not over the song, so that the result does not depend on what came long before.
+        total = np.concatenate([[0.0], np.cumsum(energy)])
+        at = np.arange(self.margin - self._search, self.margin + self._search + 1)
+        risen = (total[at + self._after] - total[at]) / self._after + self._floor
+        risen /= (total[at] - total[at - self._before]) / self._before + self._floor
+        best = int(np.argmax(risen))
+        # What is spread ahead of an attack draws that place ahead: on to where the attack itself has come.
+        lasting = total[at[best] : at[best] + self._after + self._before + self._short + 1]
+        moments = lasting[self._short :] - lasting[: -self._short]
+        come = int(np.argmax(moments >= _COME * moments.max()))
+        return best + come - self._search, 10 * float(np.log10(risen.max()))

@@ -84,17 +84,14 @@ class _Around:
 
     def __init__(self, bands: Bands, rate: int, coding: Coding) -> None:
         self._bands = bands
-        wanted = round((coding.spread + _BEFORE) * rate)
         #: Frames looked at before and after an onset.
-        self.lead = -(-wanted // bands.hop) * bands.hop + bands.size
+        self.lead = bands.in_hops(round((coding.spread + _BEFORE) * rate)) + bands.size
         self.after = bands.size + round(_ATTACK * rate)
         fade = max(2, round(_FADE * rate))
         self._ending = np.ones((self.lead, 1), np.float32)
         self._ending[-fade:, 0] = (1 + np.cos(np.pi * (np.arange(fade) + 1) / fade)) / 2
         # Spectra that reach beyond the onset hold less: their power is told as if they were full.
-        held = np.pad(self._ending[:, 0] ** 2, (0, bands.size - bands.hop))
-        window = bands.window() ** 2
-        share = np.lib.stride_tricks.sliding_window_view(held, bands.size)[:: bands.hop] @ window / window.sum()
+        share = bands.share(np.pad(self._ending[:, 0], (0, bands.size - bands.hop)))
         self._weights = np.where(share > _SEEN, share, 0)[:, None].astype(np.float64)
         self._full = np.maximum(share, _SEEN)[:, None].astype(np.float64)
         self._seen = {count: np.maximum(_around(count, self._weights), 1e-9) for count in (_LEVEL, _STEADY)}

@@ -51,33 +51,45 @@ def moves(frames: Frames, shifts: Frames, length: int, rate: int) -> Moves:
     Where there is too little between two of them, they are moved by less.
     """
     ahead, after, fade = (max(1, round(s * rate)) for s in (_AHEAD, _AFTER, _SHORTEST_FADE))
-    # What lies between is as long as it is: what is copied around neighbours that are close ends half-way.
+    # What is copied around neighbours that are close ends on the way between them.
     bounds = np.concatenate([[0], frames, [length]])
     between = np.diff(bounds)
     lead = np.minimum(ahead, between // 3)
     tail = np.minimum(after, between // 3)
     tail[0], lead[-1] = 0, 0
-    room = np.maximum(between - lead - tail - fade, 0)
+    moved = _possible(shifts, np.maximum(between - lead - tail - fade, 0))
+    # Of the result: where what lies between two neighbours begins and ends.
+    firsts, lasts = bounds[:-1] + moved[:-1] + tail, bounds[1:] + moved[1:] - lead
+    return Moves(frames, moved[1:-1], _pieces(moved, firsts, lasts, length))
+
+
+def _possible(shifts: Frames, room: Frames) -> Frames:
+    """The shifts, and 0 at both ends of the song, so that no two neighbours differ by more than their ``room``."""
     moved = np.concatenate([[0], shifts, [0]]).astype(np.int64)
     for at in range(1, len(moved)):
         moved[at] = np.clip(moved[at], moved[at - 1] - room[at - 1], moved[at - 1] + room[at - 1])
     moved[-1] = 0
     for at in range(len(moved) - 2, -1, -1):
         moved[at] = np.clip(moved[at], moved[at + 1] - room[at], moved[at + 1] + room[at])
-    pieces: list[Piece] = []
+    return moved
+
+
+def _pieces(moved: Frames, firsts: Frames, lasts: Frames, length: int) -> tuple[Piece, ...]:
+    """What is copied as a whole, and the gaps from ``firsts`` to ``lasts`` whose ends are moved differently."""
+    found: list[Piece] = []
     start = 0
-    for at in range(len(between)):
-        first = bounds[at] + moved[at] + tail[at]  # of the result: where the gap begins and ends
-        last = bounds[at + 1] + moved[at + 1] - lead[at]
-        if moved[at] == moved[at + 1]:
+    for before, after, first, last in zip(
+        *(values.tolist() for values in (moved[:-1], moved[1:], firsts, lasts)), strict=True
+    ):
+        if before == after:
             continue
         if first > start:
-            pieces.append(Piece(int(start), int(first), int(moved[at]), int(moved[at])))
-        pieces.append(Piece(int(first), int(last), int(moved[at]), int(moved[at + 1])))
+            found.append(Piece(start, first, before, before))
+        found.append(Piece(first, last, before, after))
         start = last
     if start < length:
-        pieces.append(Piece(int(start), length, int(moved[-1]), int(moved[-1])))
-    return Moves(frames, moved[1:-1], tuple(pieces))
+        found.append(Piece(start, length, int(moved[-1]), int(moved[-1])))
+    return tuple(found)
 
 
 def moved(plan: Moves, read: Read, rate: int, block: int) -> Iterator[Audio]:

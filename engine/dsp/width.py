@@ -8,13 +8,14 @@ import numpy.typing as npt
 from engine.audio.loudness import KWeighting
 from engine.audio.readers import Audio
 from engine.dsp import equaliser
+from engine.dsp.bands import ramp
 from engine.dsp.equaliser import Curve
 
 _WINDOW = 0.046  # seconds
 _LOWEST = 63.0  # Hz, the middle of the first band
 # Measured on LAME encodings whose originals are known (python -m benchmarks.masters MUSIC --sides): where the side's
 # error is as large as the side itself, it lies low beside the mid, and is missing now and then.
-_NOISE, _SOUND = -20.0, -10.0  # dB beside the mid from which to which a side is believed
+_BELIEVED = (-20.0, -10.0)  # dB beside the mid from which to which a side is believed
 _THERE = -40.0  # dB beside the mid; what is lower was left out by the encoder
 _OFTEN = (0.5, 0.95)  # share of the time in which a side that is believed is there
 _FOLD_DOWN = 0.8  # dB by which the mean power may grow by width: by gated loudness the fold-down then loses less than 1
@@ -75,7 +76,7 @@ class SideMeter:
         """
         beside = 10 * np.log10((self._side + 1e-20) / (self._mid + 1e-20))
         often = self._there / np.maximum(self._mid, 1e-20)
-        believed = _ramp(beside, _NOISE, _SOUND) * _ramp(often, *_OFTEN)
+        believed = ramp(beside, _BELIEVED) * ramp(often, _OFTEN)
         whole = self.centres * 2 ** (1 / 6) <= (top if top is not None else self._rate / 2)
         return np.where(whole, believed, 0.0)
 
@@ -94,7 +95,3 @@ class SideMeter:
             low, high = (share, high) if loud <= room else (low, share)
         share = 1.0 if float(weights @ ((narrow + more) ** 2 * self._side)) <= room else low
         return narrow + share * more
-
-
-def _ramp(values: Gains, low: float, high: float) -> Gains:
-    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float64)

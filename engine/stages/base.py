@@ -19,7 +19,7 @@ from engine.audio.streams import in_step
 from engine.dsp.gate import is_silent
 from engine.dsp.level_fit import Fit
 from engine.dsp.mix import Mix
-from engine.errors import UsageError
+from engine.errors import NotPossibleError, UsageError
 from engine.signals import MIX
 
 GPU_GAIN = 100.0  # a first guess of how much faster networks are on a GPU
@@ -177,6 +177,10 @@ class Stage:
 
     def unavailable_reason(self, params: Any) -> str:
         """Empty where the stage can run on this machine, else one sentence that says what to do."""
+        try:
+            self.fingerprint(params)
+        except NotPossibleError as error:
+            return str(error)
         return ""
 
     def title_of(self, params: Any) -> str:
@@ -188,7 +192,10 @@ class Stage:
         return params
 
     def fingerprint(self, params: Any) -> dict[str, Any]:
-        """Whatever decides the result besides the input and the parameters (weights, say)."""
+        """Whatever decides the result besides the input and the parameters (weights, say).
+
+        Raises NotPossibleError where that is not here.
+        """
         return {}
 
     def cost_of(self, params: Any, device: str) -> float:

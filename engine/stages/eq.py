@@ -18,6 +18,7 @@ from engine.dsp.filters import apply_fir
 from engine.errors import DecodeError, NotPossibleError
 from engine.files import absolute
 from engine.stages.base import Context, Params, Rendered, Signal, Stage, parameter, passed, watched_blocks
+from engine.stages.named_files import content_of
 from engine.text import printable
 
 _HELD = 0.94  # of a cutoff: below it a spectrum can be compared
@@ -56,13 +57,6 @@ class Eq(Stage):
     title = "EQ"
     cost = 0.01
     Parameters = EqParams
-
-    def unavailable_reason(self, params: EqParams) -> str:
-        try:
-            self.fingerprint(params)
-        except NotPossibleError as error:
-            return str(error)
-        return ""
 
     def fingerprint(self, params: EqParams) -> dict[str, str]:
         """The reference by its bytes. Raises NotPossibleError where it cannot be read."""
@@ -124,27 +118,17 @@ def _difference(context: Context, signal: Signal, params: EqParams) -> tuple[Cur
 
 
 def _hash_of(reference: str) -> str:
-    """SHA-256 of the reference's bytes; read anew when its size or time has changed. Raises NotPossibleError."""
+    """SHA-256 of the reference's bytes. Raises NotPossibleError."""
+    missing = f"The reference track {printable(reference)} is not there: give another one (reference), or none."
     try:
-        path = absolute(reference)
-        status = path.stat()
-        return _hash_at(path, status.st_size, status.st_mtime_ns)
+        return content_of(reference, file_hash, missing)
     except DecodeError as error:
-        raise NotPossibleError(_unreadable(path, error)) from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise NotPossibleError(
-            f"The reference track {printable(reference)} is not there: give another one (reference), or none."
-        ) from error
+        raise NotPossibleError(_unreadable(absolute(reference), error)) from error
 
 
 def _unreadable(path: Path, error: DecodeError) -> str:
     reason = str(error).rstrip(".")
     return f"The reference track {printable(str(path))} cannot be read ({reason}): give another one (reference)."
-
-
-@lru_cache(8)
-def _hash_at(path: Path, size: int, modified: int) -> str:
-    return file_hash(path)
 
 
 @lru_cache(8)

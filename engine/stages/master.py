@@ -17,6 +17,8 @@ _TARGETS = {"streaming": -14.0, "ebu": -23.0}  # LUFS
 _ALL_TARGETS = ("song", *_TARGETS, "album", "none")
 _TOLERANCE = 0.03  # LU
 _TOLD = 0.5  # LU that are missing, from which on it is told
+_WORTH = 0.05  # LU that a dB of gain must bring to be worth it
+_LEAST_SLOPE = 0.15  # LU that the next is taken to bring, at least
 _PASSES = 8
 _METER_MARGIN = 0.15  # dB by which other true-peak meters may read more than ours
 
@@ -173,9 +175,10 @@ def _settle(
     """(gain in dB, limiter ceiling in dBTP) with which loudness and true peak come out as asked, and the LU that are
     missing all the same.
 
-    The limiter takes loudness away, so the gain is raised until the result is right (secant method).
+    The limiter takes loudness away, so the gain is raised until the result is right (secant method), or until more gain
+    brings next to nothing: it would bring up what is quiet, and crush what is loud.
     """
-    gain, missing = aim.gain, 0.0
+    gain, missing, enough = aim.gain, 0.0, False
     tried: list[tuple[float, float]] = []
     for _ in range(_PASSES):
         limiter = _limiter(signal, params, ceiling)
@@ -184,17 +187,24 @@ def _settle(
         if over > 0:
             ceiling -= over + 0.02
         missing = aim.loudness - loudness if aim.loudness is not None else 0.0
-        if abs(missing) <= _TOLERANCE and over <= 0:
+        if over <= 0 and (enough or abs(missing) <= _TOLERANCE):
             break
         tried.append((gain, missing))
-        gain += _step(tried) if missing else 0.0
+        if not enough and missing > _TOLD and _slope(tried) < _WORTH:
+            gain, enough = tried[-2][0], True
+        elif not enough:
+            gain += _step(tried) if missing else 0.0
     return gain, ceiling, missing
 
 
-def _step(tried: list[tuple[float, float]]) -> float:
-    """How much to raise the gain, from the (gain, missing loudness) of the passes so far."""
+def _slope(tried: list[tuple[float, float]]) -> float:
+    """LU that a dB of gain brought, from the (gain, missing loudness) of the passes; 1 where that is not known yet."""
     gain, missing = tried[-1]
-    slope = 1.0
     if len(tried) > 1 and abs(gain - tried[-2][0]) > 1e-3:
-        slope = (tried[-2][1] - missing) / (gain - tried[-2][0])
-    return float(np.clip(missing / np.clip(slope, 0.15, 1.0), -6, 6))
+        return (tried[-2][1] - missing) / (gain - tried[-2][0])
+    return 1.0
+
+
+def _step(tried: list[tuple[float, float]]) -> float:
+    """How much to raise the gain."""
+    return float(np.clip(tried[-1][1] / np.clip(_slope(tried), _LEAST_SLOPE, 1.0), -6, 6))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from engine.audio import plugin_host
@@ -13,6 +12,7 @@ from engine.audio.readers import Audio
 from engine.errors import NotPossibleError, SongError, UsageError
 from engine.files import absolute, file_hash
 from engine.stages.base import Context, Params, Rendered, Stage, parameter, watched
+from engine.stages.named_files import content_of
 from engine.text import printable
 
 _MOST_CHANNELS = 2
@@ -71,11 +71,7 @@ class Plugin(Stage):
                 "Plug-ins need their host, which is not installed: run 'pip install pedalboard' (a package under the "
                 "GPLv3) in the program's environment."
             )
-        try:
-            self.fingerprint(params)
-        except NotPossibleError as error:
-            return str(error)
-        return ""
+        return super().unavailable_reason(params)
 
     def fingerprint(self, params: PluginParams) -> dict[str, str]:
         """The plug-in and its state by their bytes, wherever they lie. Raises NotPossibleError: one is not there."""
@@ -108,15 +104,11 @@ def _hash_of(path: str, what: str, instead: str) -> str:
     """SHA-256 of a file, or of all files of a folder (plug-ins are). Raises NotPossibleError."""
     if not path:
         raise NotPossibleError(f"No {what} is given: give the path of {instead} in the recipe.")
-    try:
-        place = absolute(path)
-        return _hash_at(place, place.stat().st_mtime_ns)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise NotPossibleError(f"The {what} {printable(path)} is not there: give the path of {instead}.") from error
+    missing = f"The {what} {printable(path)} is not there: give the path of {instead}."
+    return content_of(path, _hash_at, missing)
 
 
-@lru_cache(16)
-def _hash_at(path: Path, modified: int) -> str:
+def _hash_at(path: Path) -> str:
     """What is in it; where only something deep within a folder changes, that is seen by the next session."""
     if path.is_file():
         return file_hash(path)

@@ -24,6 +24,7 @@ from engine.stages.base import Context, Params, Rendered, Signal, Stage, paramet
 
 _LISTENED = 10.0  # s of the song in which onsets are found at a time
 _BLOCK = 1 << 15
+_UNHEARD = 0.001  # s by which it is not worth it to move anything
 _FASTEST_COUNTED = 160.0  # beats a minute
 
 
@@ -40,6 +41,7 @@ class Tighten(Stage):
 
     name = "tighten"
     title = "Tighter timing"
+    version = 2
     cost = 0.01
     Parameters = TightenParams
 
@@ -55,7 +57,10 @@ class Tighten(Stage):
             return passed(signal, "no steady beat was found: timing left as it is")
         off = grid.targets - found.frames / signal.rate
         shifts = np.clip(off * params.strength, -params.most_ms / 1000, params.most_ms / 1000)
+        shifts[np.abs(shifts) < _UNHEARD] = 0
         plan = moves(found.frames, _with_neighbours(found, shifts, signal.rate), signal.frames, signal.rate)
+        if not plan.shifts.any():
+            return passed(signal, "as tight as can be heard: timing left as it is")
 
         def blocks() -> Iterator[Audio]:
             with _Reader(signal) as read:
@@ -68,8 +73,8 @@ class Tighten(Stage):
 
 def _onsets(context: Context, signal: Signal) -> Onsets:
     """Those of the whole song."""
-    hop = Bands.at(signal.rate).hop
-    size, margin = (-(-round(s * signal.rate) // hop) * hop for s in (_LISTENED, onsets.CONTEXT))
+    bands = Bands.at(signal.rate)
+    size, margin = (bands.in_hops(round(seconds * signal.rate)) for seconds in (_LISTENED, onsets.CONTEXT))
     frames, rises = [np.zeros(0, np.int64)], [np.zeros(0)]
     for start in range(0, signal.frames, size):
         context.checkpoint()

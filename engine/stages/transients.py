@@ -43,9 +43,9 @@ class Transients(ChunkedStage):
         return {"attack": _ATTACK_METHOD} if params.attack_db else {}
 
     def geometry(self, signal: Signal) -> ChunkGeometry:
-        hop = Bands.at(signal.rate).hop
+        bands = Bands.at(signal.rate)
         # Whole hops, so that neighbours see the very same spectra and no overlap is needed.
-        size, context = (-(-round(s * signal.rate) // hop) * hop for s in (_SIZE, _CONTEXT))
+        size, context = (bands.in_hops(round(seconds * signal.rate)) for seconds in (_SIZE, _CONTEXT))
         return ChunkGeometry(size, 0, context)
 
     def note(self, context: Context, params: TransientsParams) -> str:

@@ -155,8 +155,20 @@ def test_loudness_that_cannot_be_had_is_told_with_what_was_reached(piece, tmp_pa
     assert peak <= -20.0
     (told,) = (e.text for e in events if isinstance(e, SongWarning) and "LUFS" in e.text)
     assert f"has {loudness:.1f} LUFS, not -10.0" in told and "below -20 dBTP" in told
-    (note,) = FLAC(tmp_path / "out/07_mastered/s.flac")["mp3restore_note"]
+    (note,) = FLAC(tmp_path / "out/07_mastered/s.mastered.flac")["mp3restore_note"]
     assert note.startswith(f"mastered to {loudness:.1f} LUFS")
+
+
+def test_what_is_quiet_is_not_brought_up_for_a_loudness_that_peaks_do_not_allow(tmp_path):
+    """Single clicks cannot have -14 LUFS, and the hiss between them must not be made to have it."""
+    song = 1e-4 * np.random.default_rng(0).standard_normal((6 * 44100, 2))
+    song[22050::44100] = 0.9
+    soundfile.write(tmp_path / "s.wav", song, 44100, subtype="PCM_24")
+    audio, _, events = run(tmp_path, tmp_path / "s.wav", MASTER.replace(", SETTINGS", ""))
+    between = slice(44100, 44100 + 11025)
+    hiss = [np.sqrt((audio[name][between] ** 2).mean()) for name in ("01_baseline", "07_mastered")]
+    assert 20 * np.log10(hiss[1] / hiss[0]) < 30  # what the song lacks is 22 dB; it was 60
+    assert any("its peaks leave no more" in e.text for e in events if isinstance(e, SongWarning))
 
 
 def test_silence_is_not_mastered_but_told(tmp_path):

@@ -81,6 +81,13 @@ def test_no_strength_gives_the_very_samples(tmp_path):
         np.testing.assert_array_equal(_stage(tmp_path, song, **nothing)[0], song)
 
 
+def test_a_drummer_in_time_is_left_sample_by_sample(tmp_path):
+    song = _play(performance(bars=8, jitter=0.0)[0])
+    result, made, _ = _stage(tmp_path, song)
+    np.testing.assert_array_equal(result, song)
+    assert made.exact and "as tight as can be heard" in made.note
+
+
 @pytest.mark.parametrize("rate", [8000, 192000])
 def test_other_rates(tmp_path, rate):
     times, meant, _ = performance(bars=8, jitter=0.01)

@@ -178,6 +178,20 @@ def test_only_the_stem_under_the_cursor_has_its_parameters_shown(drive, recipe):
     drive(app, script)
 
 
+def test_stems_that_are_not_made_here_are_told(drive, recipe, monkeypatch, tmp_path):
+    """Without a model it is Spleeter's two that one is told of."""
+    monkeypatch.setenv("MP3RESTORE_MODELS", str(tmp_path / "none"))
+    app = RestoreApp([], recipe=recipe)
+
+    async def script(pilot):
+        table = await open_routing(pilot, app)
+        rows = [str(table.get_option_at_index(n).prompt) for n in range(table.option_count)]
+        assert {row.split()[0] for row in rows if "(not made)" not in row} == {"vocals", "accompaniment"}
+        assert "by Spleeter (2 stems)" in screen_text(app)
+
+    drive(app, script)
+
+
 def test_who_runs_through_the_variants_changes_none_of_them(drive):
     """The values of one variant's fields arrive when the cursor is on another already."""
     app = RestoreApp([], recipe="stems")

@@ -176,8 +176,15 @@ class RecipeScreen(Screen[str | None]):
         box = self.query_one("#parameters", VerticalScroll)
         await box.remove_children()
         treated = [(place, item) for place, item in enumerate(variant.chain) if isinstance(item, Each)]
-        await box.mount_all(RoutingTable(place, each, stem) for place, each in treated)
+        separation = self._separation(variant)
+        await box.mount_all(RoutingTable(place, each, separation, stem) for place, each in treated)
         await self._fill_below(variant)
+
+    def _separation(self, variant: Variant) -> Step | None:
+        """What takes a song apart for a variant, on the first of the ways that it may come."""
+        steps = [step for stem, step in variant.steps() if not stem and step.stage == "separate"]
+        source = self._variants.get(variant.sources[0]) if variant.sources else None
+        return steps[0] if steps else self._separation(source) if source is not None else None
 
     async def _fill_below(self, variant: Variant) -> None:
         """The parameters of what is done to all of the song, and to the stems under the cursors."""

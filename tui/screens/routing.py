@@ -32,8 +32,10 @@ def stages_for_stems() -> list[str]:
     ]
 
 
-def _row(stem: str, steps: Chain) -> Option:
+def _row(stem: str, steps: Chain, made: bool) -> Option:
     words = Text(" > ".join(step.stage for step in steps)) if steps else Text(_PASSES, "faint")
+    if not made:
+        return Option(Text.assemble(f"{stem:<{_NAME}}  ", words, " (not made)", style="faint"), id=stem)
     return Option(Text.assemble((f"{stem:<{_NAME}}  ", "bold"), words), id=stem)
 
 
@@ -43,11 +45,19 @@ class RoutingTable(OptionList):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Change")]
 
-    def __init__(self, place: int, each: Each, stem: str = "") -> None:
-        """The one at a place of a variant's chain; the cursor is on the ``stem``, else on the first."""
-        super().__init__(*(_row(name, each.of(name)) for name in STEMS), classes="routing")
+    def __init__(self, place: int, each: Each, separation: Step | None, stem: str = "") -> None:
+        """The one at a place of a variant's chain, behind a separation where that is known.
+
+        The cursor is on the ``stem``, else on the first.
+        """
+        made: tuple[str, ...] = STEMS
+        title = ""
+        if separation is not None:
+            stage = STAGES[separation.stage]
+            made, title = stage.outputs(separation.params, (MIX,)), stage.title_of(separation.params)
+        super().__init__(*(_row(name, each.of(name), name in made) for name in STEMS), classes="routing")
         self.place, self.each = place, each
-        self.border_title = "What each stem goes through"
+        self.border_title, self.border_subtitle = "What each stem goes through", title
         self.highlighted = STEMS.index(stem) if stem else 0
 
     @property
