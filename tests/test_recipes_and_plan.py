@@ -141,6 +141,15 @@ def test_variants_whose_model_is_not_here_are_told_once_with_what_to_do(tmp_path
     assert told in capsys.readouterr().out
 
 
+def test_a_table_of_many_variants_still_names_the_songs_for_a_program(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.zeros((4410, 2)), 44100)
+    low = '[variants.{0}_low_pass]\nchain = ["decode", {{ stage = "lowpass", cutoff_hz = {0}00 }}]\n'
+    (tmp_path / "r.toml").write_text("format = 1\n" + "".join(low.format(n) for n in range(20, 80)))
+    dry_run.show(Session([tmp_path / "a.wav"], tmp_path / "out", str(tmp_path / "r.toml")), force=False, as_json=False)
+    told = capsys.readouterr().out
+    assert "a.wav" in told and all(f"{n}_low_pass" in told for n in range(20, 80))
+
+
 def test_what_takes_long_is_left_out_and_the_next_best_is_taken(monkeypatch):
     monkeypatch.setattr("engine.models.audiosr.unavailable_reason", lambda model: "")
     recipe = recipes.parse(SLOW, "slow", "slow")

@@ -55,7 +55,7 @@ def test_json_lines_tell_everything(songs):
     done = mp3restore("--no-tui", "--json", "--variants", "11", "--out", songs.parent / "o", songs / "Two.mp3")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [e["event"] for e in events if e["event"] != "Progress"] == [
-        "BatchStarted", "SongStarted", "TaskStarted", "TaskDone", "TaskStarted", "TaskDone", "SongDone", "BatchDone",
+        "RoomNeeded", "BatchStarted", "SongStarted", "TaskStarted", "TaskDone", "TaskStarted", "TaskDone", "SongDone", "BatchDone",
     ]  # fmt: skip
     assert Path(events[-2]["made"] and [e for e in events if e["event"] == "TaskDone"][-1]["outputs"][0]).is_file()
     assert all(0 <= e["batch"] <= 1 for e in events if e["event"] == "Progress")

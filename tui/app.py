@@ -26,7 +26,7 @@ from textual.widgets import OptionList
 from textual.worker import Worker, get_current_worker
 
 from engine.commands import prune
-from engine.commands.export import export, favourites
+from engine.commands.export import export
 from engine.errors import RestoreError
 from engine.library.pruning import delete, to_trash
 from engine.library.records import Song
@@ -38,7 +38,7 @@ from engine.player.choosing import Chooser
 from engine.player.listening_sets import of_song
 from engine.player.tracks import ListeningSet
 from engine.run.session import Session
-from engine.text import printable, size
+from engine.text import counted, fit, printable, size
 from tui import theming
 from tui.commands import OwnThemesFirst, Palette, help_groups, palette
 from tui.crash import write_crash
@@ -59,6 +59,14 @@ from tui.widgets.stage_checklist import StageChecklist
 
 _FRAMES_PER_SECOND = 15
 _LOAD_AT_ONCE = 200
+AS_THEY_ARE = "as they are"
+EXPORTS = {  # as what favourites can be exported
+    AS_THEY_ARE: "As they are: FLAC of 24 bits, or your MP3",
+    "flac16": "FLAC of 16 bits, dithered",
+    "alac": "ALAC (.m4a), for Apple's players",
+    "opus": "Opus at 160 kbit/s, small",
+    "mp3": "MP3 (V0), for whatever plays nothing else",
+}
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ class RestoreApp(App[None]):
         self._poller: Poller | None = None
         self._looking = threading.Event()  # set: nobody wants the facts any more
         self._problems: list[str] = []
+        self._how_far = ""  # the message about it that is shown
         themes, self._problems = theming.load_themes()
         for theme in themes:
             self.register_theme(theme)
@@ -459,38 +468,62 @@ class RestoreApp(App[None]):
 
     def action_export(self) -> None:
         """Ask where to, and copy the favourites there."""
-        if self.session is None:
+        if self.session is None or self.library is None:
             self.notify("Open a folder first (o).")
             return
-        session = self.session
-        count = len(favourites(session.store, session.songs))
+        count = sum(bool(view.favourite) for view in self.library.songs)
         if not count:
             self.notify("No song has a favourite yet: listen (l) and press f.")
             return
-        suggestion = str(session.store.out.parent / "Favourites")
-        question = f"Copy {count} favourite{'s' if count > 1 else ''} into which folder?"
+        suggestion = str(self.session.store.out.parent / "Favourites")
+        favourites = counted(count, "favourite")
 
-        def answered(path: str | None) -> None:
-            if path:
-                self._export(path)
+        def answered(kind: str | None) -> None:
+            def named(path: str | None) -> None:
+                if path and kind:
+                    self._export(path, kind, count)
 
-        self.push_screen(TextDialog(question, suggestion), answered)
+            if kind is not None:
+                self.push_screen(TextDialog(f"Export {favourites} into which folder?", suggestion), named)
+
+        question = f"Export {favourites}, as what? Where they are encoded, they get ReplayGain tags."
+        self.push_screen(Choice(question, EXPORTS), answered)
 
     @work(thread=True, exclusive=True, group="export")
-    def _export(self, path: str) -> None:
-        session = self.session
+    def _export(self, path: str, kind: str, count: int) -> None:
+        session, worker, done = self.session, get_current_worker(), 0
         if session is None:
             return
+        kind = "" if kind == AS_THEY_ARE else kind
+
+        def tell(name: str) -> None:
+            nonlocal done
+            done += 1
+            if worker.is_cancelled:
+                raise RestoreError("The export was left; what is there stays.")
+            if kind:  # each takes its time
+                self.call_from_thread(self._tell_how_far, f"{done} of {count} exported: {fit(name, 40, keep_end=True)}")
+
         try:
-            result = export(session.store, session.songs, Path(path).expanduser())
+            songs = [session.where(song) for song in session.songs]
+            result = export(session.store, songs, Path(path).expanduser(), kind=kind, gains=bool(kind), progress=tell)
         except RestoreError as error:
             problem = str(error)
-            self.call_from_thread(lambda: self.notify(problem, severity="error", markup=False))
+            if not worker.is_cancelled:
+                self.call_from_thread(lambda: self.notify(problem, severity="error", markup=False))
             return
+        self.call_from_thread(self._tell_how_far, "")
         text = result.in_words(path)
         self.call_from_thread(lambda: self.notify(text, markup=False, timeout=6))
         for line in result.problems[:5]:
             self.call_from_thread(lambda line=line: self.notify(line, severity="error", markup=False, timeout=10))
+
+    def _tell_how_far(self, text: str) -> None:
+        """One message that moves on; empty: it is over."""
+        self._take_back(self._how_far)
+        self._how_far = text
+        if text:
+            self.notify(text, markup=False, timeout=60)
 
     def action_prune(self) -> None:
         """Show what can go, and ask."""

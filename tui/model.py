@@ -13,10 +13,11 @@ from engine.analysis.song import SongAnalysis, lost_above
 from engine.analysis.verdict import verdict_of
 from engine.audio.headers import HeaderFacts
 from engine.library.records import Marker, Song
+from engine.library.verdicts import Verdict, read_verdict
 from engine.planning.recipes import by_number
 from engine.planning.task import State, Task
-from engine.player.verdicts import Verdict, read_verdict
 from engine.run import events
+from engine.run.room import Needed
 from engine.run.session import Session, SongPlan
 from engine.text import counted, printable
 
@@ -89,6 +90,7 @@ class SongView:
     favourite: str = ""
     is_proposed: bool = False  # the favourite was chosen from what the listener chose of other songs
     mixes: frozenset[str] = frozenset()  # variants that are made with a mix of the listener's own
+    missing: frozenset[str] = frozenset()  # variants that it has no files of, and is to get
     warnings: list[str] = field(default_factory=list)
     at: Song | None = None  # with the place of its results, where that is another one
 
@@ -183,6 +185,7 @@ class Reading:
     markers: dict[str, Marker]
     verdict: Verdict
     mixes: frozenset[str]
+    missing: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,8 @@ class DashboardModel:
         at = plan.at or song
         markers = {task.id: marker for task in done if (marker := self.session.store.marker(at, task)) is not None}
         verdict = read_verdict(self.session.store.places.listening(at.key))
-        return Reading(plan, markers, verdict, frozenset(self.session.store.mixes(at)))
+        missing = frozenset(self.session.missing(at, plan.analysis, done=markers))
+        return Reading(plan, markers, verdict, frozenset(self.session.store.mixes(at)), missing)
 
     # --- from the engine ---------------------------------------------------------------------------------
 
@@ -312,6 +316,7 @@ class DashboardModel:
                 if (task := self._own(event)) is not None:
                     task.standing, task.fraction, task.seconds = "done", 1.0, event.seconds
                     task.text, task.ruined = " ".join(event.warnings), event.ruined
+                    self.by_id[event.song].missing -= {event.task}
                 self.current.setdefault(event.song, Current(event.song)).realtime = event.realtime
             case events.TaskFailed():
                 for key in {event.task, event.variant}:
@@ -361,6 +366,7 @@ class DashboardModel:
             self._say("info", f"{event.song}: {', '.join(sorted(event.made, key=by_number))}")
         if reading is not None:
             view.analysis, view.at = reading.plan.analysis or view.analysis, reading.plan.at
+            view.missing = reading.missing
             for key, state in reading.plan.states.items():
                 if state in (State.DONE, State.PRUNED):
                     view.tasks[key].standing = _OF_PLAN[state]
@@ -395,7 +401,7 @@ class DashboardModel:
         plan, view = reading.plan, self.by_id[reading.plan.song.id]
         view.judge(reading.verdict)
         view.mixes, view.analysis = reading.mixes, plan.analysis
-        view.at = plan.at
+        view.at, view.missing = plan.at, reading.missing
         if plan.analysis is not None:
             view.facts = headers_of(plan.analysis)
             view.warnings = list(plan.analysis.warnings)
@@ -502,3 +508,10 @@ class DashboardModel:
             view = self.by_id.get(song)
             if view is not None:
                 self._standing[self._place[song]] = ord(view.standing[0])
+                if view.analysis is not None or view.facts is not None:
+                    self.session.plan_room(view.song, view.facts, view.analysis, view.missing)
+
+    def needs(self, jobs: int = 0) -> Needed:
+        """What a run of the marked songs (none: all) will take on the disk, as far as it is known yet."""
+        marked = [view.song.id for view in self.songs if view.marked]
+        return self.session.room.needed(self.session.jobs(jobs), marked or None)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -234,7 +235,11 @@ def prune(
     shown = pruning.preview(session.store, songs, rule)
     for line in shown.in_words():
         print(line)
-    if dry_run or not shown.doomed:
+    if dry_run:
+        return
+    if not shown.doomed:
+        with suppress(UsageError):  # another one works there: then there is nothing to finish
+            pruning.carry_out(session.store, songs, rule)
         return
     if not yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -18,7 +18,7 @@ from engine.run.session import Session, SongPlan
 from engine.text import counted, duration, printable
 
 _WIDE = 130  # columns from which on a table has room for the variants' names
-_WIDTH_OF_A_PIPE = 400  # nothing is folded where a program reads it
+_WIDTH_OF_A_PIPE = 10_000  # nothing is folded where a program reads it
 _WORDS = {
     State.DONE: "done", State.STALE: "stale", State.PRUNED: "pruned", State.TODO: "to do", State.IMPOSSIBLE: "not here",
 }  # fmt: skip
@@ -31,20 +31,27 @@ def show(session: Session, *, force: bool, as_json: bool) -> None:
     """Print the plan, as a table or as one JSON object a song; ``force`` takes what is done for stale."""
     plans = session.states(force=force)
     facts = _facts(plans)
+    for item, found in zip(plans, facts, strict=True):
+        done = [task for task, state in item.states.items() if state is State.DONE]
+        missing = session.missing(item.at or item.song, item.analysis, done=done, force=force)
+        session.plan_room(item.song, found, item.analysis, missing)
     if as_json:
-        _print_json(plans, facts)
+        _print_json(session, plans, facts)
     else:
         _print_table(session, plans, facts)
 
 
-def _print_json(plans: list[SongPlan], facts: list[HeaderFacts]) -> None:
+def _print_json(session: Session, plans: list[SongPlan], facts: list[HeaderFacts]) -> None:
     for item, found in zip(plans, facts, strict=True):
         told = {
             "duration": found.duration, "bitrate": found.bitrate, "vbr": found.vbr, "encoder": found.encoder,
             "cutoff": _cutoff(item, found), "problem": found.problem,
         }  # fmt: skip
         states = {task: _standing(item, task)[0] for task in item.states}
-        print(json.dumps({"song": item.song.id, **told, "tasks": states}))
+        room = session.room.needed(songs=[item.song.id]).kept
+        print(json.dumps({"song": item.song.id, **told, "tasks": states, "bytes": room}))
+    if not (needed := session.room.needed(session.jobs())).fits:
+        print(needed.in_words(), file=sys.stderr)
 
 
 def _print_table(session: Session, plans: list[SongPlan], facts: list[HeaderFacts]) -> None:
@@ -61,6 +68,9 @@ def _print_table(session: Session, plans: list[SongPlan], facts: list[HeaderFact
         table.add_row(Text(printable(item.song.id)), *map(Text, _in_words(found, _cutoff(item, found))), *cells)
     console.print(table)
     console.print(Text(_count(plans)))
+    needed = session.room.needed(session.jobs())
+    if words := needed.in_words():
+        console.print(Text(words, "" if needed.fits else "bold yellow"))
     for text in session.left_out():
         console.print(Text(text, "yellow"))
     for item, found in zip(plans, facts, strict=True):

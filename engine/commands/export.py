@@ -25,8 +25,8 @@ from engine.files import file_hash, remove, writing
 from engine.library.exports import Exports, read_exports, write_exports
 from engine.library.records import Song
 from engine.library.store import Store, is_same_file
+from engine.library.verdicts import read_verdict
 from engine.player.listening_sets import PLAIN
-from engine.player.verdicts import read_verdict
 from engine.text import counted, printable
 
 

@@ -22,6 +22,7 @@ from rich.text import Text
 from engine.errors import UsageError, explain_os_error
 from engine.planning.recipes import by_number
 from engine.run import events
+from engine.run.room import Needed
 from engine.run.session import Session
 from engine.text import counted, duration, fit, printable, took
 
@@ -48,7 +49,16 @@ class View(Protocol):
 
 def run(session: Session, *, jobs: int, force: bool, as_json: bool) -> int:
     """Work to the end, or until the user stops it. Gives the exit code."""
+    _tell_room(session.needs(jobs=jobs, force=force), as_json=as_json)
     return follow(session, lambda: session.start(jobs=jobs, force=force), as_json=as_json, jobs=jobs)
+
+
+def _tell_room(needed: Needed, *, as_json: bool) -> None:
+    """What the run will take on the disk; nothing where it adds nothing."""
+    if as_json:
+        _print(json.dumps(events.RoomNeeded(needed.kept, needed.meanwhile, needed.free, needed.fits).to_json()))
+    elif words := needed.in_words():
+        _print(printable(words))
 
 
 def follow(

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from engine.errors import RestoreError, UsageError, explain_os_error
-from engine.library.pruning import Dispose, files_there, prune, to_trash
-from engine.library.records import Marker, Song
+from engine.library.pruning import Dispose, files_there, finish, is_unfinished, prune, to_trash
+from engine.library.records import Marker, Song, treated_stems
 from engine.library.results import reads_back
 from engine.library.store import Store
+from engine.library.verdicts import verdict_for_sure
 from engine.planning.recipes import by_number
-from engine.player.listening_sets import PLAIN, treated_stems
-from engine.player.verdicts import verdict_for_sure
+from engine.player.listening_sets import PLAIN
 from engine.text import counted, printable, size
 
 _MOST_NAMED = 6  # variants in a sentence
@@ -42,11 +42,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Doomed:
-    """What would go of one song. ``favourite`` is the marker without which nothing goes (None: the source stands)."""
+    """What would go of one song. ``favourite`` is the marker without which nothing goes (None: the source stands).
+
+    ``gone`` are results whose files are not there any more, which is not brought to its end yet.
+    """
 
     song: Song
     favourite: Marker | None
     markers: tuple[Marker, ...]
+    gone: tuple[Marker, ...] = ()
 
     def sizes(self, store: Store) -> dict[str, int]:
         """Bytes that each of its variants takes now."""
@@ -134,7 +138,7 @@ def carry_out(
     with store.lock():
         for song in songs:
             doomed = _doomed(store, song, rule, set())
-            if isinstance(doomed, str) or not doomed.markers:
+            if isinstance(doomed, str) or not (doomed.markers or doomed.gone):
                 continue
             try:
                 _one(store, doomed, dispose, result)
@@ -155,6 +159,8 @@ def _one(store: Store, doomed: Doomed, dispose: Dispose, result: Pruned) -> None
             "song was removed: make it anew first."
         )
         return
+    for marker in doomed.gone:
+        finish(store, doomed.song, marker)
     for marker in doomed.markers:
         before = sum(_bytes(store, marker))
         try:
@@ -184,9 +190,10 @@ def _doomed(store: Store, song: Song, rule: Rule, known: set[str]) -> Doomed | s
     there = [name for name in wanted if name in markers and store.is_kept(markers[name])]
     if not there and not (PLAIN in wanted and song.path.is_file()):
         return "what is to be kept of it is not there."
-    going = [marker for name, marker in markers.items() if name not in kept and files_there(store, marker)]
-    going.sort(key=lambda marker: by_number(marker.task))
-    return Doomed(song, markers[there[0]] if there else None, tuple(going))
+    others = sorted((m for name, m in markers.items() if name not in kept), key=lambda marker: by_number(marker.task))
+    going = tuple(marker for marker in others if files_there(store, marker))
+    gone = tuple(marker for marker in others if is_unfinished(store, marker))
+    return Doomed(song, markers[there[0]] if there else None, going, gone)
 
 
 def _bytes(store: Store, marker: Marker) -> list[int]:

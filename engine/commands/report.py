@@ -47,7 +47,7 @@ def show(session: Session, originals: Path | None, jobs: int = 0) -> int:
             for entry in comparison.entries(songs, jobs):
                 entries.append(entry)
                 bars.update(bar, advance=1, description=fit(entry.name, _NAME, keep_end=True))
-        page = report.write(session.store, entries)
+        page = report.write(session.store, entries, originals)
     except Stopped:
         console.print("Stopped; what was compared is kept: the same command goes on from here.")
         return _EXIT_STOPPED

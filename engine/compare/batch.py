@@ -32,11 +32,11 @@ from engine.library.records import Marker, Song
 from engine.library.scan import find_songs
 from engine.library.state_file import read_checked, write_checked
 from engine.library.store import Store
+from engine.library.verdicts import read_verdict
 from engine.machine.priority import work_in_background
 from engine.plain_data import as_kind
 from engine.planning.recipes import by_number
 from engine.player.listening_sets import PLAIN
-from engine.player.verdicts import read_verdict
 from engine.text import printable
 
 VERSION = 1  # goes up when a figure or a picture comes out otherwise: all is measured again

@@ -27,15 +27,26 @@ from engine import __version__
 from engine.compare.batch import Entry, Version
 from engine.compare.figures import COLUMNS, OCTAVES
 from engine.files import writing
+from engine.library.state_file import read_checked, write_checked
 from engine.library.store import Store
 from engine.planning.recipes import by_number
 from engine.text import counted, printable, spreadsheet_cell
 
 PAGE, TABLE, WHOLE = "report.html", "report.csv", "report.json"
+_ORIGINALS, _FORMAT = "originals.json", 1
 
 
-def write(store: Store, entries: Sequence[Entry]) -> Path:
-    """Write all three files anew, each whole or not at all; gives the page's path. Raises OSError."""
+def originals_of(store: Store) -> Path | None:
+    """The folder of originals that the latest report was made with; None where it was made without."""
+    folder = (read_checked(store.places.report(_ORIGINALS), 0) or {}).get("folder")
+    return Path(folder) if isinstance(folder, str) and folder else None
+
+
+def write(store: Store, entries: Sequence[Entry], originals: Path | None = None) -> Path:
+    """Write all three files anew, each whole or not at all; gives the page's path. Raises OSError.
+
+    ``originals`` is the folder of originals that was compared with: it is remembered for the next report.
+    """
     page, table, whole = (store.places.report(name) for name in (PAGE, TABLE, WHOLE))
     page.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -46,6 +57,11 @@ def write(store: Store, entries: Sequence[Entry]) -> Path:
         with places[2].open("w", encoding="utf-8") as file:
             songs = [asdict(entry) for entry in entries]
             json.dump({"program": __version__, "octaves_hz": OCTAVES, "songs": songs}, file, indent=1)
+    if originals is not None:
+        folder = os.path.abspath(originals)
+        write_checked(store.places.report(_ORIGINALS), {"format": _FORMAT, "folder": folder})
+    else:
+        store.places.report(_ORIGINALS).unlink(missing_ok=True)
     return page
 
 

@@ -16,8 +16,9 @@ from engine.audio.tags import has_provenance
 from engine.errors import OutputError, RestoreError, explain_os_error
 from engine.files import file_hash, is_below, remove, remove_empty
 from engine.library.layout import OWN_FOLDERS
-from engine.library.records import Marker, Output, Song
+from engine.library.records import Marker, Output, Song, treated_stems
 from engine.library.store import Store, is_same_file
+from engine.library.verdicts import verdict_for_sure
 from engine.text import printable
 
 Dispose = Callable[[Path, Path], None]  # (a file, the folder that it must lie below); raises OSError
@@ -53,6 +54,20 @@ def files_there(store: Store, marker: Marker) -> list[Output]:
     return [output for output in marker.outputs if os.path.lexists(store.out / output.path)]
 
 
+def kept_by_favourite(store: Store, key: PurePath) -> set[str]:
+    """The variants of the song at ``key`` that its favourite (chosen or proposed) keeps: it, and stems made of it.
+
+    All of them where what was chosen cannot be read.
+    """
+    verdict = verdict_for_sure(store.places.listening(key))
+    if verdict is None:
+        return {marker.task for marker in store.markers_at(key)}
+    if not (favourite := verdict.favourite):
+        return set()
+    treated = treated_stems([marker for marker in store.markers_at(key) if marker.is_published])
+    return {favourite} | {name for name, plain in treated.items() if plain == favourite}
+
+
 def _lies_in_its_variant(marker: Marker) -> bool:
     """Whether it tells of files in the variant's own folder and nowhere else."""
     tops = {PurePath(output.path).parts[0] for output in marker.outputs}
@@ -83,10 +98,34 @@ def prune(store: Store, song: Song, marker: Marker, dispose: Dispose) -> list[st
             problems.append(str(error))
     if problems and not gone:
         store.write_marker(song.key, marker)  # nothing went: all is as it was
-    for path in files:
-        if path.parent != tree and is_below(path.parent, tree):
-            remove_empty(path.parent, tree)
+    _remove_folders(store, marker)
     return problems
+
+
+def is_unfinished(store: Store, marker: Marker) -> bool:
+    """Whether a result has no files any more, and is not said to be given up, or has left empty folders behind."""
+    if not _lies_in_its_variant(marker) or files_there(store, marker):
+        return False
+    return not marker.pruned or any(folder.is_dir() and not any(folder.iterdir()) for folder in _folders(store, marker))
+
+
+def finish(store: Store, song: Song, marker: Marker) -> None:
+    """What is left to do where all files of a result are gone (by hand, or a prune was killed). Raises OSError."""
+    if not marker.pruned:
+        store.write_marker(song.key, dataclasses.replace(marker, pruned=True))
+    _remove_folders(store, marker)
+
+
+def _folders(store: Store, marker: Marker) -> list[Path]:
+    """The folders, below the variant's own, that the result's files lie in, the innermost first."""
+    tree = store.out / marker.task
+    folders = {folder: None for output in marker.outputs for folder in (store.out / output.path).parents}
+    return [folder for folder in folders if is_below(folder, tree)]
+
+
+def _remove_folders(store: Store, marker: Marker) -> None:
+    for folder in _folders(store, marker):
+        remove_empty(folder, store.out / marker.task)
 
 
 def _declare(store: Store, song: Song, marker: Marker, files: list[Path], dispose: Dispose, tree: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -132,6 +133,17 @@ class Outcome:
     kind: Literal["failed", "skipped"]
     reason: str
     fingerprint: str
+
+
+def treated_stems(markers: Sequence[Marker]) -> dict[str, str]:
+    """Which variants are the stems of another one, treated: by the names of both."""
+    joined: dict[str, str] = {}
+    several = [marker for marker in markers if len(marker.outputs) > 1]
+    for treated in several:
+        plain = next((m for m in several if {o.content for o in m.outputs} & set(treated.inputs)), None)
+        if plain is not None and plain is not treated and plain.task not in joined:
+            joined[treated.task] = plain.task
+    return joined
 
 
 def marker_from_json(data: dict[str, Any]) -> Marker | None:

@@ -126,6 +126,7 @@ class _Builder:
             source=sources[0] if sources else "",
             instead=self._instead(ending, sources[1:]) if ending is not None else None,
             left_out=tuple(left_out),
+            temporary=ending is not None and ending.temporary,
         )
 
     def _instead(self, ending: Variant, sources: list[str]) -> Task | None:

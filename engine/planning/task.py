@@ -47,7 +47,8 @@ class Task:
     published as that variant. ``impossible`` is empty, or one sentence about why it is not done on this machine;
     ``too_slow`` where it could be. ``source`` is the variant that it starts from; ``instead`` is the same variant
     from the next best source, for the songs of which the first lost too much. ``left_out`` are sentences about what
-    its chain names for a stem and this machine cannot do.
+    its chain names for a stem and this machine cannot do. What is ``temporary`` is given up once the variants that are
+    made from it are there.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Task:
     source: str = ""
     instead: Task | None = None
     left_out: tuple[str, ...] = ()
+    temporary: bool = False
     _latest_spec: tuple[dict[str, Any] | None, str] = field(default=(None, ""), init=False, repr=False, compare=False)
 
     @cached_property
@@ -137,6 +139,12 @@ class Task:
             for near in [port] if port.task.is_final else port.task.published_before():
                 found[near.task.id, near.name] = near
         return list(found.values())
+
+    def builds_on(self, other: Task) -> bool:
+        """Whether its way from the source goes through ``other``, of any song."""
+        instead = (step.instead for step in self._lineage if step.instead is not None)
+        before = self._lineage[:-1]
+        return any(step.id == other.id for step in before) or any(step.builds_on(other) for step in instead)
 
     def lineage(self) -> list[Task]:
         """The tasks from the source to this one, each once, what is needed before what needs it."""

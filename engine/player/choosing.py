@@ -20,9 +20,9 @@ from engine.analysis.song import SongAnalysis
 from engine.files import read_json, write_json
 from engine.library.records import Marker, Song
 from engine.library.store import Store
+from engine.library.verdicts import change_verdict, read_verdict
 from engine.player.listening_sets import PLAIN
 from engine.player.preference import Answer, Prediction, Taste
-from engine.player.verdicts import change_verdict, read_verdict
 from engine.signals import MIX
 
 _FILE = "comparisons.json"

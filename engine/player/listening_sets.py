@@ -15,7 +15,7 @@ from engine.analysis.song import SongAnalysis
 from engine.dsp.level_fit import Fit
 from engine.errors import UsageError
 from engine.library.layout import CHUNKS, DONE, SET_ASIDE
-from engine.library.records import Marker, Song
+from engine.library.records import Marker, Song, treated_stems
 from engine.library.scan import OUTPUT_NAME, SUFFIXES, default_output
 from engine.library.store import Store
 from engine.planning.recipes import DEFAULT, by_number
@@ -150,17 +150,6 @@ def _join_stems(found: dict[str, Candidate], markers: Sequence[Marker]) -> dict[
         parts = tuple(replace(part, enhanced=other.get(part.name)) for part in stems.parts)
         found[stems.key] = replace(stems, parts=parts)
         del found[treated]
-    return joined
-
-
-def treated_stems(markers: Sequence[Marker]) -> dict[str, str]:
-    """Which variants are the stems of another one, treated: by the names of both."""
-    joined: dict[str, str] = {}
-    several = [marker for marker in markers if len(marker.outputs) > 1]
-    for treated in several:
-        plain = next((m for m in several if {o.content for o in m.outputs} & set(treated.inputs)), None)
-        if plain is not None and plain is not treated and plain.task not in joined:
-            joined[treated.task] = plain.task
     return joined
 
 

@@ -98,7 +98,7 @@ class Remixed:
 @dataclass(frozen=True)
 class ListeningSet:
     """All that there is to hear of one song. ``cutoff`` in Hz, where it is known; ``folder`` keeps what the
-    listener decides about it (see :mod:`engine.player.verdicts` and :mod:`engine.library.mixes`); ``remixes`` are the
+    listener decides about it (see :mod:`engine.library.verdicts` and :mod:`engine.library.mixes`); ``remixes`` are the
     variants that a mix of stems is kept for, ``no_stems`` says why there is nothing to mix (empty: there is)."""
 
     title: str

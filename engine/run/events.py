@@ -26,6 +26,17 @@ class BatchStarted(Event):
 
 
 @dataclass(frozen=True)
+class RoomNeeded(Event):
+    """Bytes that a run will add to the results (``kept``) and take beside these ``meanwhile``, as far as can be told
+    before it begins; ``free`` is what the disk has (None: nobody knows)."""
+
+    kept: int
+    meanwhile: int
+    free: int | None
+    fits: bool
+
+
+@dataclass(frozen=True)
 class SongStarted(Event):
     """``tasks`` are to be done for the song; ``retried`` says that some of them failed or were skipped before."""
 

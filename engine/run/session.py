@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +22,7 @@ from engine.audio.headers import HeaderFacts
 from engine.errors import RestoreError, UsageError
 from engine.library import damage_report
 from engine.library.recognition import clear_set_aside
-from engine.library.records import Outcome, Song
+from engine.library.records import Outcome, Song, SongRecord
 from engine.library.scan import default_output, find_songs
 from engine.library.store import Store
 from engine.library.whereabouts import Whereabouts
@@ -34,6 +34,7 @@ from engine.planning.task import State, Task
 from engine.run.control import Control
 from engine.run.estimate import Estimate
 from engine.run.events import BatchDone, Event, Paused, Resumed
+from engine.run.room import Needed, Room, length_of
 from engine.run.runner import Runner
 from engine.run.song_log import SongLog
 from engine.run.song_run import left_as_a_whole, unexpected
@@ -149,9 +150,7 @@ class Session:
 
     def song_plan(self, song: Song, *, force: bool = False) -> SongPlan:
         """The same for one song. Files that moved or were retagged may be read for it."""
-        at, record = self._whereabouts.find(song)
-        if at.key != song.key and not self._given[3]:
-            self.off |= {(song.id, variant) for variant in self.store.switched_off(at.key)}
+        at, record = self._find(song)
         source_hash = record.identity if record is not None else None
         states = {task.id: self.store.state(at, task, source_hash) for task in self.tasks}
         if force:
@@ -165,6 +164,64 @@ class Session:
         left = left_as_a_whole(self.tasks, undone, lambda task: why.get(task.id, ""))
         return SongPlan(song, states, analysis, outcomes, self.store.song_outcome(song), at, left)
 
+    def _find(self, song: Song, *, closely: bool = True) -> tuple[Song, SongRecord | None]:
+        """Where the song's results lie and what is known of it; what is switched off there is off here."""
+        at, record = self._whereabouts.find(song, closely=closely)
+        if at.key != song.key and not self._given[3]:
+            self.off |= {(song.id, variant) for variant in self.store.switched_off(at.key)}
+        return at, record
+
+    @cached_property
+    def room(self) -> Room:
+        """What the songs will take on the disk, as far as that was looked into."""
+        return Room(self.store, self.tasks)
+
+    def needs(self, *, jobs: int = 0, force: bool = False) -> Needed:
+        """What a run will take on the disk, with ``jobs`` and ``force`` as in :meth:`start`.
+
+        A song takes a fraction of a millisecond: whether results are what they should be by now is not looked into,
+        as those that are made again take the room that they have.
+        """
+        self.room.clear()
+        whole = {song.id for song in self.songs if self.room.is_complete(song)}
+        if len(whole) == len(self.songs):
+            return self.room.needed(self.jobs(jobs))
+        unknown: dict[Path, tuple[Song, list[str]]] = {}
+        for song in self.songs:
+            if song.id in whole and self.room.has_learnt:
+                continue
+            at, record = self._find(song, closely=False)
+            analysis = record.analysis if record is not None else None
+            missing = self.missing(at, analysis, force=force)
+            if missing and analysis is None:
+                unknown[song.path] = song, missing
+            else:
+                self.plan_room(song, None, analysis, missing)
+        self.store.index.keep()
+        facts: dict[Path, HeaderFacts] = {}
+        if unknown:
+            look_at(list(unknown), facts.update)
+        for path, (song, missing) in unknown.items():
+            self.plan_room(song, facts.get(path), None, missing)
+        return self.room.needed(self.jobs(jobs))
+
+    def missing(
+        self, at: Song, analysis: SongAnalysis | None, *, done: Container[str] = (), force: bool = False
+    ) -> list[str]:
+        """The variants that a song has no files of and is worth to get, switched off or not (:meth:`Room.look`)."""
+        found = self.room.look(at, analysis, done=done, force=force)
+        if analysis is None or not found:
+            return found
+        return [task.id for task in self.tasks if task.id in found and not self.why_left(analysis, task)]
+
+    def plan_room(
+        self, song: Song, facts: HeaderFacts | None, analysis: SongAnalysis | None, missing: Iterable[str]
+    ) -> None:
+        """Have :attr:`room` know what a song is to get, as far as it is known itself."""
+        wanted = [variant for variant in missing if (song.id, variant) not in self.off]
+        sure = analysis is not None or not self._may_leave
+        self.room.plan(song.id, length_of(song, facts, analysis), wanted, sure=sure)
+
     def where(self, song: Song) -> Song:
         """The song with the place at which its results lie now. Files may be read for it."""
         return self._whereabouts.find(song)[0]
@@ -175,14 +232,19 @@ class Session:
         The recipe ``auto`` leaves songs alone that are good as they are, but for their plain decode, and variants out
         that harmed such songs in the listener's own self-test. Whoever names a recipe or a variant gets it.
         """
-        _, _, recipe, variants = self._given
-        if recipe != recipes.AUTO or variants or not task.inputs or task.id in self._allow_slow:
+        if not self._may_leave or not task.inputs or task.id in self._allow_slow:
             return ""
         verdict = verdict_of(analysis, self.tried)
         if verdict.leave:
             return f"Left alone. {verdict.reason}"
         found = self.tried.like(analysis) if self.tried is not None else None
         return f"Left out. {found.sentence}" if found is not None and task.id in found.harmed else ""
+
+    @property
+    def _may_leave(self) -> bool:
+        """Whether there may be songs that are left alone."""
+        _, _, recipe, variants = self._given
+        return recipe == recipes.AUTO and not variants
 
     @cached_property
     def tried(self) -> SelfTest | None:
@@ -242,11 +304,9 @@ class Session:
         chosen = self.songs if songs is None else list(songs)
         control = Control(self.off)
         estimate = Estimate(control.idle)
-        neural = any(task.stage.neural and not task.impossible for task in self.tasks)
         runner = Runner(
             store=self.store, songs=chosen, tasks=self.tasks, emit=self._emit, control=control,
-            jobs=max(1, min(jobs or default_jobs(neural), len(chosen))), force=force, estimate=estimate,
-            left=self.why_left,
+            jobs=max(1, min(self.jobs(jobs), len(chosen))), force=force, estimate=estimate, left=self.why_left,
         )  # fmt: skip
         lock = self.store.lock()  # from here on nothing else runs: what is under way keeps its own control
         self.control, self.estimate, self._runner = control, estimate, runner
@@ -261,6 +321,10 @@ class Session:
             lock.release()
             raise
         return self._thread
+
+    def jobs(self, wanted: int = 0) -> int:
+        """How many songs are worked on at a time: as many as ``wanted``, or (0) as fit the machine."""
+        return wanted or default_jobs(any(task.stage.neural and not task.impossible for task in self.tasks))
 
     def _work(self, runner: Runner, lock: FileLock, of_all: bool) -> None:
         """What the engine's thread does, with all songs or some: whatever happens, it ends in one BatchDone."""

@@ -16,8 +16,9 @@ from engine.analysis.loss import LossMeter
 from engine.analysis.song import SongAnalysis, analyze
 from engine.audio.decode import read_tags
 from engine.errors import DecodeError, RestoreError, explain_os_error
+from engine.library.pruning import delete, files_there, finish, is_unfinished, kept_by_favourite, prune
 from engine.library.recognition import look, settle
-from engine.library.records import Song, SongRecord
+from engine.library.records import Marker, Song, SongRecord
 from engine.library.results import is_intact
 from engine.models.runtime import device as devices
 from engine.planning import costs
@@ -170,6 +171,7 @@ class SongRun:
             if record.analysis is None:
                 self._store.remember(self._song.key, self._analysed(record))
             self._store.forget_outcome(self._song, None)
+            self._give_up_temporary()  # where a run was ended before it could
             self._drop_chunks(task for task in self._runner.tasks if not task.impossible and not self._is_due(task))
             self._report_impossible()
             return "up to date"
@@ -190,6 +192,7 @@ class SongRun:
         self._runner.estimate.plan(self._song.id, work)
         for task in tasks:
             self._visit(task, record)
+        self._give_up_temporary()
         self._drop_chunks(t for t in (*tasks, *self._finished) if t.id not in self._open)
         self._report_impossible()
         return "failed" if self._failed else "done"
@@ -260,6 +263,48 @@ class SongRun:
 
     def _is_due(self, task: Task) -> bool:
         return self._runner.force or self._standing(task)[1] not in (State.DONE, State.PRUNED)
+
+    # --- what is only there for others -------------------------------------------------------------------
+
+    def _give_up_temporary(self) -> None:
+        """Give up the temporary variants of which all is there that is made from them. Raises StopRun and SkipSong."""
+        for task in self._runner.tasks:
+            marker = self._store.marker(self._song, task) if task.is_final and task.temporary else None
+            if marker is None or not files_there(self._store, marker):
+                if marker is not None and marker.pruned and is_unfinished(self._store, marker):
+                    finish(self._store, self._song, marker)  # a run was killed in the middle of it
+                continue
+            if task.id in kept_by_favourite(self._store, self._song.key) or not self._has_served(task):
+                continue
+            self._control.checkpoint(self._song.id)
+            for problem in self._prune(marker):
+                self._log.line(f"{task.id}: {problem}")
+                self._emit(SongWarning(self._song.id, f"{task.id} is temporary, but {problem}"))
+
+    def _prune(self, marker: Marker) -> list[str]:
+        """Give up one result; sentences about what stays."""
+        try:
+            problems = prune(self._store, self._song, marker, delete)
+        except OSError as error:
+            return [explain_os_error(error, "the result")]
+        except RestoreError as error:
+            return [str(error)]
+        if not problems:
+            self._log.line(f"{marker.task}: temporary, so it was removed: what is made from it is there")
+        return problems
+
+    def _has_served(self, task: Task) -> bool:
+        """Whether the kept variants that are made from ``task`` and wanted of this song are there, and whole."""
+        users = [
+            final for final in self._runner.tasks
+            if final.is_final and not final.temporary and not final.impossible
+            and not self._control.is_off(self._song.id, final.id) and not self._why_left(final)
+            and final.builds_on(task)
+        ]  # fmt: skip
+        states = [self._standing(user)[1] for user in users]
+        there = [user for user, state in zip(users, states, strict=True) if state is State.DONE]
+        gone = states.count(State.PRUNED)
+        return bool(there) and len(there) + gone == len(users) and all(self._is_intact(self._here(u)) for u in there)
 
     # --- what is told and remembered ---------------------------------------------------------------------
 

@@ -206,6 +206,10 @@ class Stage:
         """Hz up to which the result is whole, where its input is whole up to ``before``; None: nothing is missing."""
         return before
 
+    def rate_after(self, before: int, params: Any) -> int:
+        """The rate in Hz of the result, where its input (of the first stage: the song) has that rate ``before``."""
+        return before
+
     def mix(self, params: Any) -> Mix:
         """How stems are mixed, by their names; of a stage that mixes none, nothing."""
         return {}
@@ -260,6 +264,9 @@ class ChunkedStage(Stage):
     def rate(self, signal: Signal) -> int:
         """The rate in Hz that the stage works and gives its result at."""
         return signal.rate
+
+    def rate_after(self, before: int, params: Any) -> int:
+        return self.rate(Signal(Path(), before, 1, 0, 0.0))
 
     def rate_of(self, context: Context, params: Any) -> int:
         """:meth:`rate`, where the song or the parameters have a say in it."""

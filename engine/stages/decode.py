@@ -40,9 +40,12 @@ class Decode(Stage):
     def fingerprint(self, params: DecodeParams) -> dict[str, int]:
         return {"analysis": DECISIVE_VERSION}
 
+    def rate_after(self, before: int, params: DecodeParams) -> int:
+        return params.rate or output_rate(before)
+
     def run(self, context: Context, params: DecodeParams) -> Rendered:
         analysis = context.analysis
-        rate = params.rate or output_rate(analysis.rate)
+        rate = self.rate_after(analysis.rate, params)
         frames = resampled_length(analysis.frames, analysis.rate, rate)
         if not frames:
             raise DecodeError("The song holds no audio (0 seconds).")

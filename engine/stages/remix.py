@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, make_dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from engine.dsp.level_fit import Fit, LevelFit
 from engine.dsp.mix import LEVELS, Mix, Strip, described, in_the_mix, placed
 from engine.errors import UsageError
 from engine.signals import MIX, RESIDUAL, STEMS
-from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, one_of, parameter
+from engine.stages.base import Context, Params, Rendered, Signal, Stage, blocks_at, one_of, parameter, watched
 
 _ALL = (*STEMS, RESIDUAL)
 _BLOCK = 1 << 17  # frames at a time where levels are compared
@@ -114,26 +114,18 @@ class Remix(Stage):
         heard = {name: signal for name, signal in inputs.items() if in_the_mix(params.mix, name)}
         gain = min((signal.gain for signal in inputs.values()), default=0.0)
 
-        def stem(name: str) -> Callable[[], Iterator[Audio]]:
-            def blocks() -> Iterator[Audio]:
-                stream = reader.blocks(heard[name], gain)
-                taps = filters.get(name)
-                for block in stream if taps is None else apply_fir(stream, taps):
-                    yield placed(block, strips[name].db, strips[name].pan)
-
-            return blocks
+        def stem(name: str) -> Iterator[Audio]:
+            stream = reader.blocks(heard[name], gain)
+            taps = filters.get(name)
+            for block in stream if taps is None else apply_fir(stream, taps):
+                yield placed(block, strips[name].db, strips[name].pan)
 
         def mixed() -> Iterator[Audio]:
             if not heard:
                 yield from (np.zeros_like(block) for block in reader.blocks(mix, 0.0))
                 return
-            done = 0
-            for blocks in in_step(*(stem(name)() for name in heard)):
-                context.checkpoint()
-                total = np.add.reduce(blocks)
-                done += len(total)
-                context.fraction(0.5 + done / frames / 2)
-                yield total
+            sums = (np.add.reduce(blocks) for blocks in in_step(*map(stem, heard)))
+            yield from watched(context, sums, frames, 0.5)
 
         channels = max(signal.channels for signal in inputs.values())
         return Rendered(rate, channels, frames, mixed, note=_note(strips, heard), fits=fits)

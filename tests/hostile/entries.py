@@ -105,7 +105,7 @@ def wrong_with(folder: Path, arguments: list[str]) -> str:
 
 def favour(folder: Path) -> None:
     """Make the second variant of every song its favourite."""
-    from engine.player.verdicts import change_verdict
+    from engine.library.verdicts import change_verdict
     from engine.run.session import Session
 
     session = Session([folder / "music"], folder / "out", str(folder / "quick.toml"), device="cpu")

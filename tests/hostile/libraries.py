@@ -33,10 +33,10 @@ from engine.library import state_index
 from engine.library.layout import Layout, key_of, numbered, same_place
 from engine.library.state_file import write_checked
 from engine.library.state_index import index_path
+from engine.library.verdicts import change_verdict
 from engine.machine import measurements
 from engine.names import FORBIDDEN, is_device
 from engine.player.listening_sets import of_song
-from engine.player.verdicts import change_verdict
 from engine.run import events
 from engine.run.session import Session
 from engine.text import fit, printable, short_path, spreadsheet_cell

@@ -28,7 +28,7 @@ from engine.files import write_json
 from engine.library import state_index
 from engine.library.records import FORMAT, Marker, Outcome, Output, marker_from_json, marker_to_json, outcome_from_json
 from engine.library.state_file import write_checked
-from engine.player.verdicts import read_verdict
+from engine.library.verdicts import read_verdict
 from engine.run import events
 from engine.run.session import Session
 from tests.conftest import frame_bytes

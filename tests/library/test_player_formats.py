@@ -18,7 +18,7 @@ from engine.commands.demo import compose
 from engine.commands.export import check_kind, export
 from engine.errors import UsageError
 from engine.library.layout import LISTENING
-from engine.player.verdicts import change_verdict
+from engine.library.verdicts import change_verdict
 from engine.run.session import Session
 from tests.conftest import RATE, execute, mp3restore
 

@@ -23,9 +23,9 @@ from engine.library.pruning import delete
 from engine.library.recognition import settle
 from engine.library.records import Output
 from engine.library.store import Store
+from engine.library.verdicts import change_verdict
 from engine.planning.task import State
 from engine.player.listening_sets import of_song
-from engine.player.verdicts import change_verdict
 from engine.run.events import TaskStarted
 from engine.run.session import Session
 from tests.conftest import execute, mp3restore

@@ -19,8 +19,8 @@ from engine.analysis.song import analyze
 from engine.audio.decode import read_tags
 from engine.library import recognition, results
 from engine.library.layout import SET_ASIDE
+from engine.library.verdicts import Verdict, change_verdict, read_verdict
 from engine.planning.task import State
-from engine.player.verdicts import Verdict, change_verdict, read_verdict
 from engine.run.events import Progress, SongDone, TaskFailed, TaskStarted
 from engine.run.session import Session
 from tests.conftest import execute, write_mp3

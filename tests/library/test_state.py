@@ -14,8 +14,8 @@ import soundfile
 from engine import stages
 from engine.audio.chunks import ChunkGeometry
 from engine.library.chunk_cache import ChunkCache
+from engine.library.verdicts import Verdict, read_verdict
 from engine.planning.task import State
-from engine.player.verdicts import Verdict, read_verdict
 from engine.run.events import BatchDone, TaskDone, TaskFailed
 from engine.run.session import Session
 from engine.stages.base import ChunkedStage, Params, Signal

@@ -14,8 +14,8 @@ from engine.commands.export import export, favourites
 from engine.errors import UsageError
 from engine.files import file_hash
 from engine.library.layout import LISTENING
+from engine.library.verdicts import change_verdict, read_verdict
 from engine.player.listening_sets import of_files, of_paths, of_song
-from engine.player.verdicts import change_verdict, read_verdict
 from engine.run.session import Session
 from tests.conftest import execute, mp3restore
 

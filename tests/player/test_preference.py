@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 from engine.files import read_json
+from engine.library.verdicts import change_verdict, read_verdict
 from engine.player.choosing import Chooser, figures_of, keep_comparison, read_comparisons
 from engine.player.preference import Answer, Taste
 from engine.player.telling import telling_place
-from engine.player.verdicts import change_verdict, read_verdict
 from engine.run.session import Session
 from tests.conftest import execute, mp3restore
 

@@ -13,10 +13,10 @@ from engine.dsp.mix import Strip
 from engine.errors import RestoreError, explain_os_error
 from engine.library.mixes import keep_mix
 from engine.library.pruning import delete
+from engine.library.verdicts import change_verdict
 from engine.machine import measurements
 from engine.planning import recipes
 from engine.player.choosing import keep_comparison
-from engine.player.verdicts import change_verdict
 from engine.run.events import BatchDone, Event, SongDone
 from engine.run.session import Session
 from tests.torture.places import RECIPE, Place, new_library, write_song

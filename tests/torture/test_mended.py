@@ -21,9 +21,9 @@ from engine.files import make_folder, write_json
 from engine.library import damage_report, recognition
 from engine.library.layout import SET_ASIDE
 from engine.library.sound_index import SoundIndex
+from engine.library.verdicts import change_verdict, read_verdict
 from engine.machine.warm_child import ChildGone
 from engine.models.runtime import device as devices
-from engine.player.verdicts import change_verdict, read_verdict
 from engine.run import song_run
 from engine.run.events import SongDone, TaskStarted
 from engine.run.session import Session

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from engine.library.verdicts import read_verdict
 from engine.player.choosing import keep_comparison, read_comparisons
-from engine.player.verdicts import read_verdict
 from tests.tui.conftest import until
 from tests.tui.test_dashboard import opened, screen_text
 from tests.tui.test_listen import restored  # noqa: F401

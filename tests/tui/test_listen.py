@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from engine.library.layout import LISTENING
+from engine.library.verdicts import read_verdict
 from engine.player.blind import Kind
 from engine.player.listening_sets import of_paths
-from engine.player.verdicts import read_verdict
 from engine.run.session import Session
 from tests.conftest import execute
 from tests.player.soundcard import has_gap
@@ -21,7 +21,7 @@ from tests.tui.conftest import opened, screen_text, until
 from tui.app import Listening, RestoreApp
 from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup
-from tui.screens.dialogs import TextDialog
+from tui.screens.dialogs import Choice, TextDialog
 from tui.screens.listen import ListenScreen
 from tui.screens.mixer import MixerScreen
 from tui.widgets.spectrogram import Spectrogram
@@ -95,6 +95,8 @@ def test_variants_are_listed_toggled_and_judged(drive, restored, quick):
         assert "★" in screen_text(app)
         assert app.settings.volume == -3.0
         await pilot.press("X")
+        await until(pilot, lambda: isinstance(app.screen, Choice))
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, TextDialog))
         await pilot.press("enter")
         await until(pilot, (store["out"].parent / "Favourites/Two.flac").exists)

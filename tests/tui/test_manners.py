@@ -482,7 +482,7 @@ def test_enter_begins_wherever_the_cursor_is(drive, restored, quick):  # noqa: F
 
 
 def test_after_a_blind_test_what_plays_is_what_is_highlighted_and_gets_the_star(drive, restored, quick):  # noqa: F811
-    from engine.player.verdicts import read_verdict
+    from engine.library.verdicts import read_verdict
 
     app = RestoreApp([restored], recipe=quick)
 

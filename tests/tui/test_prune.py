@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.player.verdicts import change_verdict
+from engine.library.verdicts import change_verdict
 from tests.tui.conftest import opened, screen_text, until
 from tui.app import RestoreApp
 from tui.screens.dialogs import Choice

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import soundfile
+
+from engine.commands.report import show
 from engine.compare.batch import Comparison
 from tests.tui.conftest import opened, screen_text, until
 from tui.app import RestoreApp
@@ -45,7 +48,7 @@ def test_leaving_stops_the_comparison_and_a_folder_that_takes_nothing_is_told(so
     app = RestoreApp([songs], recipe=quick)
     comparisons: list[Comparison] = []
 
-    def full(store, entries):
+    def full(store, entries, originals):
         raise OSError(28, "No space left on device")
 
     def entries(self, given, jobs=0):
@@ -62,3 +65,33 @@ def test_leaving_stops_the_comparison_and_a_folder_that_takes_nothing_is_told(so
         await until(pilot, comparisons[0].stop.is_set)
 
     drive(app, script)
+
+
+def test_a_report_against_originals_stays_one(songs, quick, drive, tmp_path):
+    originals = tmp_path / "originals"
+    originals.mkdir()
+    for song in songs.rglob("*.mp3"):  # of the same length, which is all that matters here
+        samples, rate = soundfile.read(song)
+        soundfile.write(originals / f"{song.stem}.flac", samples, rate)
+    app = RestoreApp([songs], recipe=quick)
+
+    async def script(pilot):
+        await opened(pilot, 2)
+        await pilot.press("s")
+        await until(pilot, lambda: app.library.finished is not None)
+        assert show(app.session, originals) == 0
+        page = app.session.store.places.report("report.html")
+        first = page.read_bytes()
+        assert b"lsd" in first.lower() or b"original" in first
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, ReportPage) and "Generated is not" in screen_text(app))
+        assert page.read_bytes() == first, "with all that it told of the originals"
+        await pilot.press("escape")
+        originals.rename(tmp_path / "unplugged")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, ReportPage) and "Generated is not" in screen_text(app))
+        assert "not there now" in screen_text(app) and page.read_bytes() == first
+        await pilot.press("escape")
+        assert show(app.session, None) == 0 and page.read_bytes() != first, "who asks for none gets none"
+
+    drive(app, script, size=(100, 60))

@@ -126,7 +126,7 @@ class LibraryScreen(Screen[None]):
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
-        self.query_one(RunPanel).show(library)
+        self.query_one(RunPanel).show(library, self._host.jobs)
         self.query_one("#status", Panel).show_text(self._status(library))
 
     @property
@@ -238,6 +238,10 @@ class LibraryScreen(Screen[None]):
     def _other_song(self, event: SongTable.Highlighted) -> None:
         self.query_one(StageChecklist).show(self._host.library, event.view)
 
+    @on(SongTable.Marked)
+    def _other_marks(self) -> None:
+        self.show_state()
+
     @on(SongTable.Opened)
     def _open_song(self, event: SongTable.Opened) -> None:
         if self._host.library is not None:
@@ -259,6 +263,7 @@ class LibraryScreen(Screen[None]):
         self.run_worker(partial(library.session.keep_off, songs), thread=True, group="off")
         table.refresh()
         self.query_one(StageChecklist).show(library, table.current)
+        self.show_state()
 
     @on(StageChecklist.Skipped)
     def _skip_this(self, event: StageChecklist.Skipped) -> None:
@@ -322,9 +327,19 @@ class LibraryScreen(Screen[None]):
         self.show_state()
 
     def action_start(self) -> None:
-        """Start with the marked songs, or with all."""
-        table = self.query_one(SongTable)
-        self._begin(table.marked or (self._host.library.songs if self._host.library is not None else []))
+        """Start with the marked songs, or with all; where these have no room on the disk, after asking."""
+        table, library = self.query_one(SongTable), self._host.library
+        views = table.marked or (library.songs if library is not None else [])
+        if library is None or self._control is not None or (needed := library.needs(self._host.jobs)).fits:
+            self._begin(views)
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "yes":
+                self._begin(views)
+
+        answers = {"no": "Leave it for now", "yes": "Start all the same (what finds no room can be tried again)"}
+        self.app.push_screen(Choice(needed.in_words(), answers), answered)
 
     def action_pause(self) -> None:
         """Pause at the next chunk boundary."""

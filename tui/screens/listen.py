@@ -13,9 +13,9 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import OptionList
 
 from engine.errors import RestoreError, explain_os_error
+from engine.library.verdicts import change_verdict, read_verdict
 from engine.player.player import Player
 from engine.player.tracks import Candidate, ListeningSet
-from engine.player.verdicts import change_verdict, read_verdict
 from tui.screens.blind import BlindScreen
 from tui.screens.blind_setup import BlindSetup, Plan
 from tui.screens.dialogs import Choice, TextDialog

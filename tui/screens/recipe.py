@@ -140,7 +140,7 @@ class RecipeScreen(Screen[str | None]):
         at = listing.highlighted
         listing.clear_options()
         for variant in sorted(self._variants.values(), key=lambda v: recipes.by_number(v.name)):
-            chain = variant.described()
+            chain = variant.described() + (" (temporary)" if variant.temporary else "")
             line = Text.assemble(
                 ("● " if variant.enabled else "○ ", "bold"), variant.name, (f"\n  {chain}", "faint"),
                 no_wrap=True, overflow="ellipsis",

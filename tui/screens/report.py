@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
-from engine.errors import explain_os_error
+from engine.errors import UsageError, explain_os_error
 from engine.library.records import Song
 from engine.run.session import Session
 from engine.text import counted, fit, printable
@@ -53,19 +53,29 @@ class ReportPage(Page):
         from engine.compare.batch import Comparison, Stopped
 
         session, entries = self._session, []
-        comparison = Comparison(session.store, stop=self._stop)
+        originals, gone = report.originals_of(session.store), ""
+        try:
+            comparison = Comparison(session.store, originals, self._stop)
+        except UsageError:  # on a drive that is not here
+            gone = (
+                f"The page was made with the originals in {printable(str(originals))}, which are not there now: it was "
+                "left as it is, and what follows is told without them."
+            )
+            comparison = Comparison(session.store, stop=self._stop)
         try:
             for entry in comparison.entries([session.where(song) for song in session.songs]):
                 entries.append(entry)
                 self._tell(f"\n{len(entries)} of {len(session.songs)}: {fit(entry.name, _NAME, keep_end=True)}")
-            self._page = report.write(session.store, entries)
+            page = session.store.places.report(report.PAGE)
+            self._page = page if gone else report.write(session.store, entries, originals)
         except Stopped:
             return Text()
         except OSError as error:
             return Text(f"\n{explain_os_error(error, 'the report')}", "error")
         self.app.call_from_thread(self.refresh_bindings)
         chosen = printable(self._song.id) if self._song is not None else ""
-        return told(report.data(entries, session.store.out), chosen, self._page)
+        shown = told(report.data(entries, session.store.out), chosen, self._page)
+        return Group(Text(f"\n{gone}", "error"), shown) if gone else shown
 
     def _tell(self, text: str) -> None:
         if not self._stop.is_set():

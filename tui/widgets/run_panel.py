@@ -19,11 +19,11 @@ class RunPanel(Panel):
         """Name the panel."""
         self.border_title = "Run"
 
-    def show(self, library: DashboardModel | None) -> None:
-        """Show how ``library`` stands."""
-        self.show_text(self._describe(library, max(16, self.content_size.width)))
+    def show(self, library: DashboardModel | None, jobs: int = 0) -> None:
+        """Show how ``library`` stands, and what a run of so many songs at a time will take on the disk."""
+        self.show_text(self._describe(library, max(16, self.content_size.width), jobs))
 
-    def _describe(self, library: DashboardModel | None, width: int) -> Text:
+    def _describe(self, library: DashboardModel | None, width: int, jobs: int) -> Text:
         if library is None:
             return Text("nothing is open", "faint")
         session = library.session
@@ -32,7 +32,9 @@ class RunPanel(Panel):
             text = f"{counts['done']} of {counted(len(library.songs), 'song')} done"
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
             hint = "\nPress s to start." if counts["open"] else "\nPress r to try what failed again." if failed else ""
-            return Text.assemble(text, failed, (hint, "faint"))
+            needed = library.needs(jobs)
+            room = f"\n{needed.briefly()}" if needed.kept else ""
+            return Text.assemble(text, failed, (hint, "faint"), (room, "" if needed.fits else "error"))
         fraction, left = session.estimate.fraction(), session.estimate.time_left()
         state = "paused" if session.control.paused else "stopping…" if session.control.stopped else "all"
         whole = (bar(fraction, max(6, width - 24)), "primary")

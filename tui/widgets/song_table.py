@@ -73,6 +73,9 @@ class SongTable(ScrollView, can_focus=True):
             super().__init__()
             self.view = view
 
+    class Marked(Message):
+        """Other songs are marked."""
+
     class SkipWanted(Message):
         """The user wants one of the variants of a song left out in this run, but has not said which."""
 
@@ -199,6 +202,7 @@ class SongTable(ScrollView, can_focus=True):
             self.current.marked = not self.current.marked
             self._refresh_row(self.cursor)
             self.cursor += 1
+            self.post_message(self.Marked())
 
     def action_mark_all(self) -> None:
         """Mark all songs shown, or none where all are."""
@@ -206,6 +210,7 @@ class SongTable(ScrollView, can_focus=True):
         for view in self._rows:
             view.marked = marked
         self.refresh()
+        self.post_message(self.Marked())
 
     def action_details(self) -> None:
         """Ask for the details."""

@@ -12,9 +12,9 @@ from textual.widgets.option_list import Option
 
 from engine.audio.loudness import SILENCE_DB
 from engine.dsp.mix import described
+from engine.library.verdicts import Verdict
 from engine.player.player import Player
 from engine.player.tracks import Candidate
-from engine.player.verdicts import Verdict
 from engine.text import fit, printable
 from tui.model import RUINED
 from tui.widgets.meters import level

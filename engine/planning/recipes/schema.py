@@ -35,13 +35,17 @@ class Each:
 
 @dataclass(frozen=True)
 class Variant:
-    """A named result. ``sources`` are the variants it may start from, best first; empty: from the song."""
+    """A named result. ``sources`` are the variants it may start from, best first; empty: from the song.
+
+    A ``temporary`` one is kept only until what is made from it is there.
+    """
 
     name: str
     chain: tuple[Step | Each, ...]
     sources: tuple[str, ...]
     suffix: str
     enabled: bool
+    temporary: bool = False
 
     def steps(self) -> list[tuple[str, Step]]:
         """All steps in order, each with the stem that it is for (empty: for what comes before it)."""

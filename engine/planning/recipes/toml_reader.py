@@ -18,7 +18,7 @@ from engine.text import printable
 
 FORMAT = 1
 _TOP_KEYS = ("format", "title", "description", "defaults", "variants")
-_VARIANT_KEYS = ("chain", "from", "suffix", "enabled")
+_VARIANT_KEYS = ("chain", "from", "suffix", "enabled", "temporary")
 _SUFFIX_BYTES = 24
 _SENTENCE = 300  # characters
 _MOST_STEPS = 64  # in a row: with what they start from, they are walked through again and again
@@ -61,6 +61,7 @@ def _recipe(data: dict[str, Any], name: str) -> Recipe:
     if len({key.casefold() for key in variants}) < len(variants):
         raise UsageError("the names of two variants differ only in capitals; on many disks they are one folder.")
     _check_sources(variants)
+    _check_temporary(variants)
     return Recipe(name, str(data.get("title", name)), str(data.get("description", "")), variants)
 
 
@@ -87,10 +88,11 @@ def _variant(name: str, table: dict[str, Any], defaults: dict[str, Any]) -> Vari
     suffix = table.get("suffix", "." + name.split("_", 1)[-1])
     if not isinstance(suffix, str) or not _can_be_in_a_name(suffix):
         raise UsageError(f"{where}.suffix must be a short text that can be part of a file name.")
-    enabled = table.get("enabled", True)
-    if not isinstance(enabled, bool):
-        raise UsageError(f"{where}.enabled must be true or false.")
-    return Variant(name, steps, tuple(sources), suffix, enabled)
+    enabled, temporary = table.get("enabled", True), table.get("temporary", False)
+    for key, value in (("enabled", enabled), ("temporary", temporary)):
+        if not isinstance(value, bool):
+            raise UsageError(f"{where}.{key} must be true or false.")
+    return Variant(name, steps, tuple(sources), suffix, enabled, temporary)
 
 
 def _is_decode(item: Step | Each) -> bool:
@@ -171,6 +173,25 @@ def _check_sources(variants: dict[str, Variant]) -> None:
                 f'{_MOST_SPLITS} of them may be "separate": leave some out.'
             )
         done[variant.name] = (steps, splits)
+
+
+def _check_temporary(variants: dict[str, Variant]) -> None:
+    """What is only there for others must have some."""
+    needed: set[str] = set()  # by what is kept
+    for variant in reversed(variants.values()):
+        if not variant.temporary or variant.name in needed:
+            needed.update(variant.sources, (v.name for v in variants.values() if _begins_with(variant, v)))
+    for variant in variants.values():
+        if variant.temporary and variant.name not in needed:
+            raise UsageError(
+                f"variants.{variant.name} is temporary, and nothing that is kept is made from it: name it in the "
+                "'from' of another variant."
+            )
+
+
+def _begins_with(variant: Variant, other: Variant) -> bool:
+    """Whether a chain goes through the result of another variant, without starting from it by name."""
+    return variant.sources == other.sources and variant.chain[: len(other.chain)] == other.chain != variant.chain
 
 
 def _size(variant: Variant) -> tuple[int, int]:

@@ -20,6 +20,8 @@ def dump(recipe: Recipe) -> str:
         lines.append(f"suffix = {_quoted(variant.suffix)}")
         if not variant.enabled:
             lines.append("enabled = false")
+        if variant.temporary:
+            lines.append("temporary = true")
     return "\n".join(lines) + "\n"
 
 
