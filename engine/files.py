@@ -76,12 +76,12 @@ def read_json(path: Path, *, to_change: bool = False) -> dict[str, Any] | None:
     """The JSON object in ``path``; None where there is none. Never raises and never waits, whatever lies there.
 
     What is read ``to_change`` it must not be taken for nothing because a drive failed for a moment: OSError is raised
-    then, where something is there and cannot be read.
+    then, where a file is there and cannot be read.
     """
     try:
         return _as_object(read_text(path, _MOST_JSON))
-    except (FileNotFoundError, ValueError, RecursionError, MemoryError):
-        return None
+    except (FileNotFoundError, NotRegularError, ValueError, RecursionError, MemoryError):
+        return None  # a pipe or a folder is none of our files
     except OSError:
         if to_change:
             raise
