@@ -20,7 +20,7 @@ from engine.audio.sound_hash import flac_md5
 from engine.audio.tags import Tags
 from engine.errors import DecodeError, OutsideError
 from engine.files import make_folder, remove, remove_empty, replace_file, sweep, writing
-from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, SET_ASIDE
+from engine.library.layout import CHUNKS, DONE, LISTENING, LOGS, RECORD, SET_ASIDE
 from engine.library.records import FORMAT, Marker, Output, Song, SongRecord
 from engine.library.results import retag, tags_hash
 from engine.library.store import OF_A_FILE, Store, is_same_file
@@ -198,7 +198,7 @@ def clear_set_aside(store: Store, songs: Sequence[Song]) -> None:
     """
     with store.arranging, suppress(OSError):
         done = store.out / DONE
-        waiting = sorted((done / SET_ASIDE).rglob("song.json"))
+        waiting = sorted((done / SET_ASIDE).rglob(RECORD))
         if waiting and any(store.record(song) is None for song in songs):
             return
         for path in waiting:

@@ -82,17 +82,23 @@ def _retagged(out: Path, marker: Marker, output: Output, tags: Tags) -> Output |
 
 
 def _as_it_is(out: Path, output: Output) -> Output | None:
+    """The same; None also where it cannot be read."""
+    try:
+        return as_it_is(out, output)
+    except OSError:
+        return None
+
+
+def as_it_is(out: Path, output: Output) -> Output | None:
     """The output with the size and hash that its file has now; None where its samples are not the same. Reads all.
 
     A file of another hash may have been given other tags, by hand or by a run that was killed: then its samples decide.
+    Raises OSError.
     """
     path = out / output.path
-    try:
-        digest, size = file_hash(path), path.stat().st_size
-        if digest == output.sha256 or (output.sound and samples_md5(path) == output.sound):
-            return dataclasses.replace(output, size=size, sha256=digest, sound=output.sound or flac_md5(path))
-    except OSError:
-        return None
+    digest, size = file_hash(path), path.stat().st_size
+    if digest == output.sha256 or (output.sound and samples_md5(path) == output.sound):
+        return dataclasses.replace(output, size=size, sha256=digest, sound=output.sound or flac_md5(path))
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.audio.sound_hash import flac_md5
 from engine.errors import explain_os_error
-from engine.files import file_hash, read_json, remove
+from engine.files import read_json, remove
 from engine.library.layout import DONE, MARKER_ENDING
 from engine.library.records import (
     UNCHECKED_FORMAT,
@@ -25,7 +25,7 @@ from engine.library.records import (
     record_from_json,
     record_to_json,
 )
-from engine.library.results import samples_md5
+from engine.library.results import as_it_is, reads_back, samples_md5
 from engine.library.state_file import read_checked, write_checked
 from engine.library.store import Store
 from engine.text import printable
@@ -48,12 +48,11 @@ MADE_AGAIN = (Fault.DAMAGED, Fault.MISSING, Fault.STATE)
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with the file at ``path`` of the song with the id ``song``; ``more`` may say what exactly.
+    """What is wrong with the file at ``path``; ``more`` may say what exactly.
 
     ``variant`` is empty where it is about what is known of the song itself.
     """
 
-    song: str
     path: Path
     variant: str
     fault: Fault
@@ -77,16 +76,16 @@ def verify(store: Store, song: Song) -> Checked:
     checked = Checked(0, 0, [])
     record = store.places.record(song.key)
     if record.exists() and _from_disk(record, record_from_json) is None:
-        checked.findings.append(Finding(song.id, record, "", Fault.STATE))
+        checked.findings.append(Finding(record, "", Fault.STATE))
     for path in _listed(store.places.song_folder(song.key), f"*{MARKER_ENDING}"):
         marker = _marker(path)
         if marker is None:
-            checked.findings.append(Finding(song.id, path, path.name.removesuffix(MARKER_ENDING), Fault.STATE))
+            checked.findings.append(Finding(path, path.name.removesuffix(MARKER_ENDING), Fault.STATE))
         elif marker.is_published:
-            _check_outputs(store, song, path, marker, checked)
+            _check_outputs(store, path, marker, checked)
     for path in _listed(store.places.listening(song.key), "*.json"):
         if read_json(path) is None:
-            checked.findings.append(Finding(song.id, path, "", Fault.CHOICE))
+            checked.findings.append(Finding(path, "", Fault.CHOICE))
     return checked
 
 
@@ -102,30 +101,28 @@ def have_made_again(store: Store, song: Song, findings: list[Finding]) -> None:
             store.forget(song.key, finding.variant)
 
 
-def _check_outputs(store: Store, song: Song, path: Path, marker: Marker, checked: Checked) -> None:
+def _check_outputs(store: Store, path: Path, marker: Marker, checked: Checked) -> None:
     for output in marker.outputs:
-        fault, more = _fault_of(store.out / output.path, output)
+        fault, more = _fault_of(store.out, output)
         if fault is not None and _marker(path) != marker:
             return  # it is being made anew at this moment
         if fault is None:
             checked.files += 1
             checked.size += output.size
         elif not (fault is Fault.MISSING and marker.pruned):
-            checked.findings.append(Finding(song.id, store.out / output.path, marker.task, fault, more))
+            checked.findings.append(Finding(store.out / output.path, marker.task, fault, more))
 
 
-def _fault_of(path: Path, output: Output) -> tuple[Fault | None, str]:
+def _fault_of(out: Path, output: Output) -> tuple[Fault | None, str]:
     """What is wrong with a result, read to its end; and a sentence where there is more to say.
 
-    Its tags may have been changed by hand: then its samples decide. And a FLAC file whose samples are what it says
-    itself is none that a disk has damaged.
+    A FLAC file whose samples are what it says itself is none that a disk has damaged.
     """
+    path = out / output.path
     try:
-        if file_hash(path) == output.sha256:
+        if as_it_is(out, output) is not None:
             return None, ""
         samples = samples_md5(path)
-        if output.sound and samples == output.sound:
-            return None, ""
         return (Fault.REPLACED if samples and samples == flac_md5(path) else Fault.DAMAGED), ""
     except FileNotFoundError:
         return Fault.MISSING, ""
@@ -141,7 +138,7 @@ def _restore_state(store: Store, song: Song, finding: Finding) -> None:
             return
     else:
         marker = store.index.read(finding.path, UNCHECKED_FORMAT, marker_from_json)
-        if marker is not None and all(_fault_of(store.out / o.path, o)[0] is None for o in marker.outputs):
+        if marker is not None and reads_back(store, marker):
             write_checked(finding.path, marker_to_json(marker))
             return
     remove(finding.path, store.out / DONE)
